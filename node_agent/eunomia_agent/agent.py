@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent of a node: the loop that ties operator, containers, trackers and disk together.
+
+The loop waits; the data thread works. Whatever touches the kernel's maps, rows or the disk runs
+there, one thing after another, so that none of it needs a lock.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.session import Heard, Session
+from eunomia_agent.state import Desired, JobTotals, Store
+from eunomia_agent.tracing import Tracing
+from eunomia_agent.trackers.instance import Instance
+from eunomia_api import agent_pb2
+
+logger = logging.getLogger("eunomia.agent")
+
+TICK_SECONDS = 1.0
+GATHER_SECONDS = 0.02
+UNHEARD_SECONDS = 24 * 3600.0
+HEARD_SAVE_SECONDS = 60.0
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Agent:
+    """Keeps the node's jobs as the operator wants them, and tells it what comes of them."""
+
+    def __init__(self, tracing: Tracing, store: Store, node: str) -> None:
+        """Prepare; `session` must be set before `run`."""
+        self._tracing = tracing
+        self._store = store
+        self._node = node
+        self._thread = ThreadPoolExecutor(1, "data")
+        self._watched: dict[Instance, int] = {}
+        self._next_deadline: float | None = None
+        self._gathering: set[Instance] = set()
+        self._fresh: asyncio.Queue[Heard] = asyncio.Queue()
+        self._desired: Desired | None = None
+        self._before: Mapping[str, JobTotals] = {}
+        self._last_reports: dict[str, agent_pb2.JobReport] = {}
+        self._changed = asyncio.Event()
+        self.session: Session | None = None
+
+    async def _on_data_thread(
+        self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, lambda: call(*args, **kwargs))
+
+    # Called on the loop, by others
+
+    def hear(self, heard: Heard) -> None:
+        """Take a desired state from the operator."""
+        self._fresh.put_nowait(heard)
+
+    def stream_is_up(self) -> None:
+        """Forget what was reported: the new stream has heard nothing."""
+        self._last_reports.clear()
+        self._changed.set()
+
+    def meet(self, owner: Owner) -> None:
+        """Take in a cgroup's owner."""
+        self._thread.submit(self._tracing.meet, owner).add_done_callback(_log_failure)
+        self._changed.set()
+
+    def gone(self, cgroup_id: int) -> None:
+        """Forget a cgroup."""
+        self._thread.submit(self._tracing.gone, cgroup_id).add_done_callback(_log_failure)
+
+    # The agent's life
+
+    async def resume(self) -> None:
+        """Go on with what the disk says was wanted last."""
+        self._before = await self._on_data_thread(self._store.load_totals)
+        self._desired = await self._on_data_thread(self._store.load_desired)
+        if self._desired is not None:
+            await self._apply(self._desired.state)
+
+    async def run(self) -> None:
+        """Follow the operator until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow())
+            tasks.create_task(self._keep_time())
+            tasks.create_task(self._keep_heard())
+
+    async def close(self) -> None:
+        """Take everything out of the kernel, and keep the last totals."""
+        for instance in list(self._watched):
+            self._unwatch(instance)
+        standing = await self._on_data_thread(self._tracing.close)
+        await self._on_data_thread(self._store.save_totals, standing.totals)
+        self._thread.shutdown()
+
+    async def _follow(self) -> None:
+        while True:
+            heard = await self._fresh.get()
+            while not self._fresh.empty():
+                heard = self._fresh.get_nowait()
+            if self._desired is not None and self._desired.node_uid != heard.node_uid:
+                logger.warning("this node is another one now; its totals begin anew")
+                await self._apply(agent_pb2.DesiredState())
+                self._before = {}
+            self._desired = Desired(heard.desired_state, heard.node_uid, time.time())
+            await self._save_desired()
+            await self._apply(heard.desired_state)
+            self._send(
+                agent_pb2.FromAgent(
+                    acknowledgement=agent_pb2.Acknowledgement(
+                        generation=heard.desired_state.generation
+                    )
+                )
+            )
+
+    async def _apply(self, state: agent_pb2.DesiredState) -> None:
+        began = time.monotonic()
+        await self._on_data_thread(
+            self._tracing.apply, list(state.jobs), self._before, time.time()
+        )
+        await self._look()
+        self._changed.set()
+        logger.info(
+            "generation %d: %d jobs, applied in %.0f ms",
+            state.generation,
+            len(state.jobs),
+            (time.monotonic() - began) * 1000,
+        )
+
+    async def _keep_time(self) -> None:
+        """Settle and report: each second, at once at a change, and on time at a deadline."""
+        while True:
+            self._changed.clear()
+            now = time.time()
+            await self._on_data_thread(self._tracing.expire, now)
+            await self._end_unheard(now)
+            await self._look()
+            await self._pause()
+
+    async def _look(self) -> None:
+        """See where the jobs stand; keep the totals, then report them."""
+        standing = await self._on_data_thread(self._tracing.tick)
+        self._watch(standing.instances)
+        self._next_deadline = standing.next_deadline
+        try:
+            await self._on_data_thread(self._store.save_totals, standing.totals)
+        except OSError as error:
+            logger.error("totals cannot be kept, so they are not reported: %s", error)
+        else:
+            self._report(standing.reports)
+
+    async def _pause(self) -> None:
+        left = TICK_SECONDS
+        if self._next_deadline is not None:
+            left = min(left, self._next_deadline - time.time())
+        try:
+            await asyncio.wait_for(self._changed.wait(), max(0.0, left))
+        except TimeoutError:
+            return
+        await asyncio.sleep(0.05)  # changes come in flocks
+
+    async def _keep_heard(self) -> None:
+        """Keep the time of the operator's last word: a stream that is up counts as one."""
+        while True:
+            await asyncio.sleep(HEARD_SAVE_SECONDS)
+            if self._desired is not None and self.session is not None and self.session.connected:
+                self._desired = Desired(
+                    self._desired.state, self._desired.node_uid, time.time()
+                )
+                await self._save_desired()
+
+    async def _end_unheard(self, now: float) -> None:
+        """End jobs without a deadline when the operator has been silent for a day."""
+        desired = self._desired
+        connected = self.session is not None and self.session.connected
+        if desired is None or connected or now - desired.heard < UNHEARD_SECONDS:
+            return
+        lasting = [job for job in desired.state.jobs if job.deadline_ms]
+        if len(lasting) < len(desired.state.jobs):
+            logger.warning("the operator has been silent for 24 h: jobs without an end are ended")
+            state = agent_pb2.DesiredState(generation=desired.state.generation, jobs=lasting)
+            self._desired = Desired(state, desired.node_uid, desired.heard)
+            await self._apply(state)
+
+    async def _save_desired(self) -> None:
+        assert self._desired is not None
+        try:
+            await self._on_data_thread(self._store.save_desired, self._desired)
+        except OSError as error:
+            logger.error("the desired state cannot be kept: %s", error)
+
+    # Reports
+
+    def _report(self, reports: Mapping[str, agent_pb2.JobReport]) -> None:
+        changed = [
+            report for uid, report in reports.items() if self._last_reports.get(uid) != report
+        ]
+        if changed and self._send(
+            agent_pb2.FromAgent(report=agent_pb2.Report(node=self._node, jobs=changed))
+        ):
+            self._last_reports = dict(reports)
+
+    def _send(self, message: agent_pb2.FromAgent) -> bool:
+        return self.session is not None and self.session.send(message)
+
+    # Rings
+
+    def _watch(self, instances: Sequence[Instance]) -> None:
+        """Watch the rings of the instances that run, and of no others.
+
+        The descriptor is our own copy: the instance may be closed, and its number be another
+        file's, before the loop has let go of it.
+        """
+        for instance in [each for each in self._watched if each not in instances]:
+            self._unwatch(instance)
+        for instance in instances:
+            if instance not in self._watched:
+                descriptor = os.dup(instance.wakeup_fd)
+                self._watched[instance] = descriptor
+                asyncio.get_running_loop().add_reader(descriptor, self._wake, instance)
+
+    def _unwatch(self, instance: Instance) -> None:
+        descriptor = self._watched.pop(instance)
+        asyncio.get_running_loop().remove_reader(descriptor)
+        os.close(descriptor)
+        self._gathering.discard(instance)
+
+    def _wake(self, instance: Instance) -> None:
+        """Let records gather a little after the first one; at a second call read them now."""
+        instance.clear_wakeup()
+        if instance in self._gathering:
+            self._drain(instance)
+        else:
+            self._gathering.add(instance)
+            asyncio.get_running_loop().call_later(GATHER_SECONDS, self._drain, instance)
+
+    def _drain(self, instance: Instance) -> None:
+        if instance in self._gathering:
+            self._gathering.discard(instance)
+            self._thread.submit(self._tracing.drain, instance).add_done_callback(_log_failure)
+
+
+def _log_failure(future: "asyncio.Future[None] | object") -> None:
+    error = future.exception() if hasattr(future, "exception") else None
+    if error is not None:
+        logger.error("on the data thread: %s", error, exc_info=error)

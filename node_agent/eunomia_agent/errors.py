@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that the agent raises on purpose. Each message can be shown to a person as it is."""
+
+
+class AgentError(Exception):
+    """The root of the agent's errors."""
+
+
+class SettingsError(AgentError):
+    """A setting is missing or cannot be read."""
+
+
+class TrackerError(AgentError):
+    """A tracker cannot be run; `reason` is one CamelCase word for conditions."""
+
+    reason = "TrackerFailed"
+
+
+class TrackerUnknown(TrackerError):
+    """This release of the agent has no tracker of that name."""
+
+    reason = "UnknownTracker"
+
+
+class ParamInvalid(TrackerError):
+    """A param is not the tracker's, or its value is out of bounds."""
+
+    reason = "InvalidParam"
+
+
+class TrackerUnsupported(TrackerError):
+    """This kernel lacks what the tracker needs."""
+
+    reason = "KernelLacksHook"
+
+
+class TooManyJobs(TrackerError):
+    """All job slots of this node are taken."""
+
+    reason = "TooManyJobs"
+
+
+class StateError(AgentError):
+    """The agent's folder on the node cannot be used."""
+
+
+class RuntimeUnavailable(AgentError):
+    """The container runtime did not answer; it may, later."""
+
+
+class RuntimeUnsupported(RuntimeUnavailable):
+    """What listens on the container runtime's socket does not speak CRI version 1."""

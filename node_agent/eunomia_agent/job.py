@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One job on this node: what it wants, who its containers are, what came of its events."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.containers.target import Target, matches, matches_pod, may_match
+from eunomia_agent.sinks.sink import Sink
+from eunomia_agent.state import JobTotals
+from eunomia_agent.trackers.accounting import Ledger, Totals
+from eunomia_agent.trackers.instance import Instance
+from eunomia_agent.trackers.pool import Key
+from eunomia_api import agent_pb2
+from eunomia_api.selector import LabelSelector, LabelSelectorRequirement
+
+
+@dataclass(slots=True)
+class Run:
+    """One of the job's trackers while it runs."""
+
+    key: Key
+    instance: Instance
+    refused_before: int
+    """The instance's unclassified events when the job joined it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a job does not run here."""
+
+    reason: str
+    message: str
+    unsupported: bool = False
+
+
+@dataclass(slots=True)
+class Job:
+    """A job that the operator wants on this node, whether it runs now or not."""
+
+    wanted: agent_pb2.Job
+    target: Target
+    ledgers: dict[str, Ledger]
+    gaps: int = 0
+    slot: int | None = None
+    sinks: Sequence[Sink] = ()
+    runs: dict[str, Run] = field(default_factory=dict[str, Run])
+    trouble: Trouble | None = None
+    finished: bool = False
+    members: dict[int, str] = field(default_factory=dict[int, str])
+    """Cgroups whose events are the job's, with the id of their container."""
+    near: set[int] = field(default_factory=set[int])
+    """Cgroups that belong to the job's pods, or may: while there are any, programs are attached."""
+    pods: dict[int, str] = field(default_factory=dict[int, str])
+    """Cgroups of the job's pods, with the pod's uid."""
+
+    @property
+    def running(self) -> bool:
+        """Whether the job holds a slot and its programs are loaded."""
+        return self.slot is not None
+
+    @property
+    def containers(self) -> int:
+        """Number of containers; all of the host's cgroups count as one."""
+        return len(set(self.members.values()))
+
+    def meet(self, owner: Owner) -> bool:
+        """Take note of a cgroup. Returns whether its events are the job's."""
+        cgroup = owner.cgroup_id
+        _note(self.near, cgroup, present=may_match(self.target, owner) or self._is_member(owner))
+        if matches_pod(self.target, owner):
+            self.pods[cgroup] = owner.pod_uid
+        else:
+            self.pods.pop(cgroup, None)
+        if self._is_member(owner):
+            self.members[cgroup] = owner.container_id
+            return True
+        return False
+
+    def forget(self, cgroup_id: int) -> None:
+        """Forget a cgroup that is gone."""
+        self.members.pop(cgroup_id, None)
+        self.near.discard(cgroup_id)
+        self.pods.pop(cgroup_id, None)
+
+    def _is_member(self, owner: Owner) -> bool:
+        return matches(self.target, owner)
+
+    def deliver(self, tracker: str, owner: Owner, rows: Sequence[bytes]) -> int:
+        """Hand rows of one cgroup to every sink; return how many, from the first, all accepted."""
+        accepted = len(rows)
+        refusal = "lost"
+        for sink in self.sinks:
+            taken = sink.write(owner, rows)
+            if taken < accepted:
+                accepted, refusal = taken, sink.refusal
+        ledger = self.ledgers[tracker]
+        ledger.delivered += accepted
+        if refusal == "limited":
+            ledger.limited += len(rows) - accepted
+        else:
+            ledger.lost += len(rows) - accepted
+        return accepted
+
+    def totals(self) -> JobTotals:
+        """Return what is kept on the disk."""
+        return JobTotals(
+            trackers={name: ledger.totals() for name, ledger in self.ledgers.items()},
+            gaps=self.gaps,
+            attached=any(run.instance.attached for run in self.runs.values()),
+            finished=self.finished,
+        )
+
+    def report(self, totals: JobTotals) -> agent_pb2.JobReport:
+        """Return the report of the job, with totals that are on the disk already."""
+        total = sum(totals.trackers.values(), Totals())
+        state, reason, message = self._state()
+        return agent_pb2.JobReport(
+            uid=self.wanted.uid,
+            generation=self.wanted.generation,
+            state=state,
+            reason=reason,
+            message=message,
+            pods=len(set(self.pods.values())),
+            totals=agent_pb2.Totals(
+                matched=total.matched,
+                delivered=total.delivered,
+                lost_kernel=total.lost_kernel,
+                lost_agent=total.lost_agent,
+                limited=total.limited,
+                sampled_out=total.sampled_out,
+                unclassified=total.unclassified,
+            ),
+            gaps=totals.gaps,
+            degraded="; ".join(
+                f"{sink.name}: {sink.problem}" for sink in self.sinks if sink.problem
+            ),
+        )
+
+    def _state(self) -> tuple[agent_pb2.JobState, str, str]:
+        if self.finished:
+            return agent_pb2.JOB_STATE_FINISHED, "Finished", ""
+        if self.wanted.suspended:
+            return agent_pb2.JOB_STATE_SUSPENDED, "Suspended", ""
+        if self.trouble is not None:
+            state = (
+                agent_pb2.JOB_STATE_UNSUPPORTED
+                if self.trouble.unsupported
+                else agent_pb2.JOB_STATE_FAILED
+            )
+            return state, self.trouble.reason, self.trouble.message
+        attached = all(run.instance.attached for run in self.runs.values())
+        if self.running and attached and (self.pods or self.members):
+            return agent_pb2.JOB_STATE_RUNNING, "Attached", ""
+        return agent_pb2.JOB_STATE_WAITING, "NoPodMatches", ""
+
+
+def target_of(wanted: agent_pb2.Target) -> Target:
+    """Return a target from its form on the wire."""
+    selector = LabelSelector.model_construct(
+        match_labels=dict(wanted.pod_selector.match_labels),
+        match_expressions=[
+            LabelSelectorRequirement.model_construct(
+                key=each.key, operator=each.operator, values=list(each.values)
+            )
+            for each in wanted.pod_selector.match_expressions
+        ],
+    )
+    return Target(
+        namespaces=frozenset(wanted.namespaces),
+        all_namespaces=wanted.all_namespaces,
+        pod_selector=selector if wanted.pods else None,
+        containers=frozenset(wanted.containers),
+        host=wanted.host,
+    )
+
+
+def params_of(tracker: agent_pb2.Tracker) -> Mapping[str, bool | int | str]:
+    """Return a tracker's params from their form on the wire."""
+    values: dict[str, bool | int | str] = {}
+    for name, param in tracker.params.items():
+        which = param.WhichOneof("value")
+        if which is not None:
+            values[name] = getattr(param, which)
+    return values
+
+
+def _note(cgroups: set[int], cgroup_id: int, *, present: bool) -> None:
+    if present:
+        cgroups.add(cgroup_id)
+    else:
+        cgroups.discard(cgroup_id)

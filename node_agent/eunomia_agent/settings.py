@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the agent is told by its environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from eunomia_agent.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Settings of an agent that runs for an operator.
+
+    node: name of this node in Kubernetes (NODE_NAME).
+    operator: gRPC name of the operator (EUNOMIA_OPERATOR).
+    token_file: projected service-account token, audience eunomia.dev (EUNOMIA_TOKEN_FILE).
+    ca_file: certificates of the operator's authority, PEM (EUNOMIA_CA_FILE).
+    state: folder on the node, 0700, for the desired state, totals and outputs (EUNOMIA_STATE_DIR).
+    cri_socket: the container runtime's socket (EUNOMIA_CRI_SOCKET); None: look in the usual places.
+    cgroup_root: the cgroup2 tree (EUNOMIA_CGROUP_ROOT); None: find it in /proc/self/mountinfo.
+    metrics_port: where /metrics and /healthz are served (EUNOMIA_METRICS_PORT).
+    log_level: of the agent's own log on stderr (EUNOMIA_LOG_LEVEL).
+    """
+
+    node: str
+    operator: str
+    token_file: Path
+    ca_file: Path
+    state: Path
+    cri_socket: Path | None
+    cgroup_root: Path | None
+    metrics_port: int
+    log_level: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read the settings. Raises SettingsError, naming the variable."""
+        port = environment.get("EUNOMIA_METRICS_PORT", "9464")
+        if not port.isdecimal() or not 0 < int(port) < 65536:
+            raise SettingsError(f'EUNOMIA_METRICS_PORT is "{port}"; give a port, 1 to 65535')
+        level = environment.get("EUNOMIA_LOG_LEVEL", "INFO").upper()
+        if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            raise SettingsError(
+                f'EUNOMIA_LOG_LEVEL is "{level}"; give DEBUG, INFO, WARNING or ERROR'
+            )
+        return cls(
+            node=_required(environment, "NODE_NAME"),
+            operator=environment.get(
+                "EUNOMIA_OPERATOR", "dns:///eunomia-operator.eunomia-system.svc:9443"
+            ),
+            token_file=Path(environment.get("EUNOMIA_TOKEN_FILE", "/run/eunomia/token/token")),
+            ca_file=Path(environment.get("EUNOMIA_CA_FILE", "/run/eunomia/ca/ca.crt")),
+            state=Path(environment.get("EUNOMIA_STATE_DIR", "/var/lib/eunomia")),
+            cri_socket=_path(environment, "EUNOMIA_CRI_SOCKET"),
+            cgroup_root=_path(environment, "EUNOMIA_CGROUP_ROOT"),
+            metrics_port=int(port),
+            log_level=level,
+        )
+
+
+def _required(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name, "")
+    if not value:
+        raise SettingsError(f"{name} is not set; the DaemonSet sets it from spec.nodeName")
+    return value
+
+
+def _path(environment: Mapping[str, str], name: str) -> Path | None:
+    value = environment.get(name, "")
+    return Path(value) if value else None

@@ -1,0 +1,447 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All jobs of the node: brings what runs in line with what is wanted, and rows to their jobs.
+
+Everything here runs on one thread, the data thread, in the order in which it was asked for.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.containers.targets import Targets
+from eunomia_agent.errors import AgentError, TrackerError, TrackerUnsupported
+from eunomia_agent.events.batch import Batch
+from eunomia_agent.held import Held, jobs_of
+from eunomia_agent.job import Job, Run, Trouble, params_of, target_of
+from eunomia_agent.metrics.observed import Observed
+from eunomia_agent.sinks.clock import boot_offset_ns
+from eunomia_agent.sinks.rows import json_rows
+from eunomia_agent.sinks.sink import Sink
+from eunomia_agent.slots import Slots
+from eunomia_agent.state import JobTotals
+from eunomia_agent.trackers.accounting import Account, Ledger
+from eunomia_agent.trackers.instance import PENDING, Instance
+from eunomia_agent.trackers.limit import share
+from eunomia_agent.trackers.pool import Key, Pool, ring_bytes
+from eunomia_api import agent_pb2
+
+logger = logging.getLogger("eunomia.tracing")
+
+PAGE_BYTES = 4096
+DETACH_SECONDS = 5.0
+UNHEARD_SECONDS = 15.0
+IN_FLIGHT_SECONDS = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where all jobs stand at one moment."""
+
+    totals: dict[str, JobTotals]
+    reports: Mapping[str, agent_pb2.JobReport]
+    instances: Sequence[Instance]
+    next_deadline: float | None
+    """Unix time of the next deadline, in seconds."""
+
+
+class Tracing:
+    """The jobs of a node, their running trackers, and the owners of its cgroups."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        targets: Targets,
+        *,
+        node: str,
+        key_of: Callable[[str, Mapping[str, bool | int | str], int], Key],
+        open_sinks: Callable[[agent_pb2.Job], Sequence[Sink]],
+        observed: Observed,
+    ) -> None:
+        """Prepare, with nothing running.
+
+        key_of checks a tracker's name and params and fills in defaults; raises TrackerError.
+        """
+        self._pool = pool
+        self._targets = targets
+        self._node = node
+        self._key_of = key_of
+        self._open_sinks = open_sinks
+        self._observed = observed
+        self._slots = Slots()
+        self._held = Held()
+        self._held_since: dict[int, float] = {}
+        self._idle_since: dict[Instance, float] = {}
+        self._gone: list[int] = []
+        self.jobs: dict[str, Job] = {}
+        self.owners: dict[int, Owner] = {}
+
+    # What is wanted
+
+    def apply(
+        self, wanted: Iterable[agent_pb2.Job], before: Mapping[str, JobTotals], now: float
+    ) -> None:
+        """Make the jobs of this node be exactly those wanted. now: Unix time in seconds.
+
+        before: totals that earlier runs of the agent came to.
+        """
+        fresh = {job.uid: job for job in wanted}
+        for uid in [uid for uid in self.jobs if uid not in fresh]:
+            self._stop(self.jobs[uid])
+            self._observed.forget(uid)
+            del self.jobs[uid]
+        for uid, job in fresh.items():
+            if uid not in self.jobs:
+                self.jobs[uid] = _admit(job, before.get(uid, JobTotals()))
+                if self._may_run(self.jobs[uid], now):
+                    self._start(self.jobs[uid])
+            elif self.jobs[uid].wanted != job:
+                self._change(self.jobs[uid], job, now)
+        self.expire(now)
+        self._balance()
+
+    def expire(self, now: float) -> None:
+        """End the jobs whose deadline has passed. now: Unix time in seconds."""
+        for job in self.jobs.values():
+            deadline = job.wanted.deadline_ms
+            if deadline and deadline <= now * 1000 and not (job.finished or job.wanted.suspended):
+                self._stop(job)
+                job.finished = True
+
+    def _next_deadline(self) -> float | None:
+        deadlines = [
+            job.wanted.deadline_ms / 1000
+            for job in self.jobs.values()
+            if job.wanted.deadline_ms and not (job.finished or job.wanted.suspended)
+        ]
+        return min(deadlines, default=None)
+
+    def _may_run(self, job: Job, now: float) -> bool:
+        deadline = job.wanted.deadline_ms
+        over = bool(deadline) and deadline <= now * 1000
+        return not (job.finished or job.wanted.suspended or over)
+
+    def _change(self, job: Job, wanted: agent_pb2.Job, now: float) -> None:
+        old, job.wanted, job.target = job.wanted, wanted, target_of(wanted.target)
+        job.finished = job.finished and wanted.deadline_ms == old.deadline_ms
+        restart = job.running and (old.trackers != wanted.trackers or old.budget != wanted.budget)
+        if job.running and (restart or not self._may_run(job, now)):
+            self._stop(job)
+            job.gaps += restart
+        if not job.running and self._may_run(job, now):
+            self._start(job)
+        elif job.running:
+            self._sweep()
+
+    def _start(self, job: Job) -> None:
+        job.trouble = None
+        try:
+            job.slot = self._slots.take()
+            for tracker in job.wanted.trackers:
+                self._run(job, tracker)
+        except TrackerUnsupported as error:
+            job.trouble = Trouble(error.reason, str(error), unsupported=True)
+        except AgentError as error:
+            reason = error.reason if isinstance(error, TrackerError) else "TrackerFailed"
+            job.trouble = Trouble(reason, str(error))
+        if job.trouble is not None:
+            logger.error("%s cannot run: %s", _name(job), job.trouble.message)
+            self._stop(job)
+            return
+        job.sinks = self._open_sinks(job.wanted)
+        self._sweep()
+
+    def _run(self, job: Job, tracker: agent_pb2.Tracker) -> None:
+        assert job.slot is not None
+        size = ring_bytes(job.wanted.budget.memory_bytes, len(job.wanted.trackers), PAGE_BYTES)
+        key = self._key_of(tracker.name, params_of(tracker), size)
+        instance = self._pool.acquire(key, job.slot)
+        self._drain(instance)  # rows that still carry the slot's bit for a job that is over
+        instance.clear(job.slot)
+        job.runs[tracker.name] = Run(key, instance, instance.unclassified())
+        job.ledgers.setdefault(tracker.name, Ledger())
+
+    def _stop(self, job: Job) -> None:
+        """End a job's trackers with its account at rest: nothing of it is left in flight."""
+        if job.slot is None:
+            return
+        for run in job.runs.values():
+            run.instance.leave(job.slot)
+        self._retarget(job.slot)
+        time.sleep(IN_FLIGHT_SECONDS)  # programs that had read the job's bit come to their end
+        self._settle()
+        for name, run in job.runs.items():
+            for cgroup, account in run.instance.accounts().get(job.slot, {}).items():
+                self._close_account(job, name, cgroup, account)
+            run.instance.clear(job.slot)
+            self._pool.release(run.key, job.slot)
+            self._idle_since.pop(run.instance, None)
+        for sink in job.sinks:
+            sink.close()
+        self._slots.give_back(job.slot)
+        job.slot, job.sinks, job.runs = None, (), {}
+        job.members.clear()
+        job.near.clear()
+
+    # Whose cgroups these are
+
+    def meet(self, owner: Owner) -> None:
+        """Take in a cgroup's owner: first seen, or changed."""
+        self.owners[owner.cgroup_id] = owner
+        self._classify(owner)
+        self._balance()
+
+    def gone(self, cgroup_id: int) -> None:
+        """Take note that a cgroup is gone; it is forgotten once its events have been read."""
+        self._gone.append(cgroup_id)
+
+    def _forget_gone(self) -> None:
+        for cgroup in self._gone:
+            self._targets.delete(cgroup)
+            for job in self._running():
+                self._leave(job, cgroup)
+                job.forget(cgroup)
+            self._held.take(cgroup)
+            self._held_since.pop(cgroup, None)
+            self.owners.pop(cgroup, None)
+        self._gone.clear()
+
+    def _close_account(self, job: Job, tracker: str, cgroup_id: int, account: Account) -> None:
+        owner = self.owners.get(cgroup_id)
+        if cgroup_id in job.members:
+            job.ledgers[tracker].fold(cgroup_id, account)
+        elif owner is None or owner.kind in ("pending", "unknown"):
+            job.ledgers[tracker].unclassified += account.matched
+
+    def _classify(self, owner: Owner) -> None:
+        cgroup = owner.cgroup_id
+        mask = 0
+        for job in self._running():
+            if job.meet(owner):
+                mask |= 1 << _slot(job)
+            elif owner.kind != "pending":
+                self._leave(job, cgroup)
+        if owner.kind == "pending":
+            return
+        self._targets.set(cgroup, mask, inherit=owner.kind == "container")
+        if cgroup in self._held:
+            self._release(owner, mask)
+        for job in self._running():
+            self._share(job)
+
+    def _leave(self, job: Job, cgroup_id: int) -> None:
+        for name, run in job.runs.items():
+            account = run.instance.account(_slot(job), cgroup_id)
+            if account is not None:
+                self._close_account(job, name, cgroup_id, account)
+                run.instance.remove(_slot(job), cgroup_id)
+        job.members.pop(cgroup_id, None)
+
+    def _sweep(self) -> None:
+        self._targets.set_candidates(self._candidates())
+        for owner in list(self.owners.values()):
+            self._classify(owner)
+        for job in self._running():
+            self._share(job)
+
+    def _retarget(self, slot: int) -> None:
+        """Take a job's bit out of every cgroup's set."""
+        self._targets.set_candidates(self._candidates() & ~(1 << slot))
+        others = [job for job in self._running() if job.slot != slot]
+        for cgroup, owner in self.owners.items():
+            if owner.kind != "pending":
+                mask = sum(1 << _slot(job) for job in others if cgroup in job.members)
+                self._targets.set(cgroup, mask, inherit=owner.kind == "container")
+
+    def _candidates(self) -> int:
+        return sum(1 << _slot(job) for job in self._running())
+
+    def _share(self, job: Job) -> None:
+        limit = share(job.wanted.budget.events_per_second, len(job.runs), job.containers)
+        for run in job.runs.values():
+            run.instance.join(_slot(job), limit)
+
+    def _running(self) -> list[Job]:
+        return [job for job in self.jobs.values() if job.running]
+
+    # Attached while somebody may match
+
+    def _balance(self) -> None:
+        wanted = {
+            run.instance for job in self._running() if job.near for run in job.runs.values()
+        }
+        for instance in self._pool:
+            if instance in wanted:
+                self._idle_since.pop(instance, None)
+                self._attach(instance)
+            elif instance.attached:
+                self._idle_since.setdefault(instance, time.monotonic())
+
+    def _attach(self, instance: Instance) -> None:
+        if instance.attached:
+            return
+        try:
+            instance.attach()
+        except AgentError as error:
+            for job in self._running():
+                if any(run.instance is instance for run in job.runs.values()):
+                    reason = getattr(error, "reason", "TrackerFailed")
+                    job.trouble = Trouble(reason, str(error))
+                    logger.error("%s cannot run: %s", _name(job), error)
+                    self._stop(job)
+
+    def _detach_idle(self) -> None:
+        now = time.monotonic()
+        for instance, since in list(self._idle_since.items()):
+            if now - since > DETACH_SECONDS:
+                instance.detach()
+                del self._idle_since[instance]
+
+    # Rows
+
+    def drain(self, instance: Instance) -> None:
+        """Read what stands in an instance's ring and bring each row to its jobs."""
+        if instance.open:
+            self._drain(instance)
+
+    def _drain(self, instance: Instance) -> None:
+        rows = instance.drain()
+        if not len(rows):
+            return
+        cgroups, inverse = np.unique(rows.fixed["cgroup_id"], return_inverse=True)
+        for number, cgroup in enumerate(cgroups.tolist()):
+            part = rows if len(cgroups) == 1 else rows.take(np.flatnonzero(inverse == number))
+            owner = self.owners.get(cgroup)
+            if owner is None or owner.kind == "pending":
+                self._held.put(cgroup, instance, part)
+                self._held_since.setdefault(cgroup, time.monotonic())
+            else:
+                self._hand_out(instance, part, owner, self._mask(cgroup))
+
+    def _mask(self, cgroup_id: int) -> int:
+        return sum(1 << _slot(job) for job in self._running() if cgroup_id in job.members)
+
+    def _hand_out(self, instance: Instance, rows: Batch, owner: Owner, mask: int) -> None:
+        """Bring rows of one cgroup to the jobs that they are for.
+
+        A row made while its cgroup was pending carries every job that might have matched: mask
+        says which of them do.
+        """
+        pending = (rows.fixed["flags"] & PENDING) != 0
+        bits = rows.fixed["jobs"] & np.where(pending, np.uint64(mask), ~np.uint64(0))
+        sharers = [
+            (job, run)
+            for job in self._running()
+            for run in job.runs.values()
+            if run.instance is instance
+        ]
+        wanted = np.uint64(sum(1 << _slot(job) for job, _ in sharers))
+        chosen = np.flatnonzero(bits & wanted)
+        if not len(chosen):
+            return
+        rows, bits = (rows, bits) if len(chosen) == len(rows) else (rows.take(chosen), bits[chosen])
+        lines = json_rows(
+            rows, owner, node=self._node, tracker=instance.tracker, offset_ns=boot_offset_ns()
+        )
+        for job, _ in sharers:
+            index = np.flatnonzero((bits >> np.uint64(_slot(job))) & np.uint64(1))
+            whole = len(index) == len(lines)
+            mine = lines if whole else [lines[i] for i in index.tolist()]
+            if mine:
+                accepted = job.deliver(instance.tracker, owner, mine)
+                part = rows if whole else rows.take(index)
+                self._observed.count(job.wanted, instance.tracker, part.take(slice(accepted)), owner)
+
+    def _release(self, owner: Owner, mask: int) -> None:
+        waiting = self._held.take(owner.cgroup_id)
+        self._held_since.pop(owner.cgroup_id, None)
+        for instance, rows in waiting.rows:
+            if instance.open:
+                self._hand_out(instance, rows, owner, mask)
+        for job in self._running():
+            for name, run in job.runs.items():
+                dropped = waiting.dropped[run.instance, _slot(job)]
+                if dropped and mask >> _slot(job) & 1:
+                    job.ledgers[name].lost += dropped
+
+    def _settle(self) -> None:
+        """Bring every job's ledger up to date: the kernel's accounts first, then the rings."""
+        read = {instance: instance.accounts() for instance in self._pool}
+        for instance in self._pool:
+            self._drain(instance)
+        for job in self._running():
+            for name, run in job.runs.items():
+                accounts = read[run.instance].get(_slot(job), {})
+                job.ledgers[name].read(
+                    {cgroup: accounts[cgroup] for cgroup in accounts if cgroup in job.members}
+                )
+                refused = run.instance.unclassified()
+                job.ledgers[name].unclassified += refused - run.refused_before
+                run.refused_before = refused
+
+    def tick(self) -> Standing:
+        """Do what time asks for; return where all stands, at rest as far as can be."""
+        self._settle()
+        self._forget_gone()
+        self._detach_idle()
+        self._give_up_unheard()
+        return self._standing()
+
+    def _standing(self) -> Standing:
+        totals = {uid: job.totals() for uid, job in self.jobs.items()}
+        return Standing(
+            totals=totals,
+            reports={uid: job.report(totals[uid]) for uid, job in self.jobs.items()},
+            instances=tuple(self._pool),
+            next_deadline=self._next_deadline(),
+        )
+
+    def _give_up_unheard(self) -> None:
+        """Let go of rows of a cgroup of which nothing was ever heard."""
+        now = time.monotonic()
+        for cgroup, since in list(self._held_since.items()):
+            if cgroup not in self.owners and now - since > UNHEARD_SECONDS:
+                del self._held_since[cgroup]
+                for instance, rows in self._held.take(cgroup).rows:
+                    self._count_unclassified(instance, rows)
+
+    def _count_unclassified(self, instance: Instance, rows: Batch) -> None:
+        by_slot = jobs_of(rows)
+        for job in self._running():
+            for name, run in job.runs.items():
+                if run.instance is instance:
+                    job.ledgers[name].unclassified += by_slot.get(_slot(job), 0)
+
+    def close(self) -> Standing:
+        """Take everything out of the kernel; return where all stood, nothing in flight."""
+        attached = {uid for uid, job in self.jobs.items() if job.totals().attached}
+        for job in self.jobs.values():
+            self._stop(job)
+        self._pool.close()
+        standing = self._standing()
+        for uid in attached:  # the time until a next start is a gap
+            standing.totals[uid] = replace(standing.totals[uid], attached=True)
+        return standing
+
+
+def _admit(wanted: agent_pb2.Job, before: JobTotals) -> Job:
+    return Job(
+        wanted=wanted,
+        target=target_of(wanted.target),
+        ledgers={name: Ledger(before=totals) for name, totals in before.trackers.items()},
+        gaps=before.gaps + before.attached,
+        finished=before.finished,
+    )
+
+
+def _slot(job: Job) -> int:
+    assert job.slot is not None
+    return job.slot
+
+
+def _name(job: Job) -> str:
+    wanted = job.wanted
+    return f"{wanted.kind} {wanted.namespace + '/' if wanted.namespace else ''}{wanted.name}"

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The account of a job's events in one tracker.
+
+The word that is given to the user, for every job and tracker:
+
+    matched = delivered + lost_kernel + lost_agent + limited + sampled_out
+
+The kernel counts what it matched, lost and limited, for each job and cgroup, apart from what the
+agent counts of the rows that it read. Nothing here makes the two sides agree: when they differ at
+rest, an event was lost without a word, and that is a bug.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Numbers of events since a job began. None of them ever goes down."""
+
+    matched: int = 0
+    delivered: int = 0
+    lost_kernel: int = 0
+    lost_agent: int = 0
+    limited: int = 0
+    sampled_out: int = 0
+    unclassified: int = 0
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(
+            *(getattr(self, each.name) + getattr(other, each.name) for each in fields(self))
+        )
+
+    @property
+    def settled(self) -> int:
+        """Events whose end is known."""
+        return (
+            self.delivered + self.lost_kernel + self.lost_agent + self.limited + self.sampled_out
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What the kernel counted for one job in one cgroup: `struct account` of eunomia.h."""
+
+    matched: int = 0
+    lost: int = 0
+    limited: int = 0
+    sampled_out: int = 0
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(
+            self.matched + other.matched,
+            self.lost + other.lost,
+            self.limited + other.limited,
+            self.sampled_out + other.sampled_out,
+        )
+
+
+@dataclass(slots=True)
+class Ledger:
+    """One job's account in one running tracker.
+
+    Kernel accounts of cgroups that still live are replaced by each newer reading; those of
+    cgroups that are gone are folded in, once.
+    """
+
+    before: Totals = Totals()
+    """What earlier runs of the tracker came to: before a restart of it, or of the agent."""
+    folded: Account = Account()
+    live: Mapping[int, Account] = field(default_factory=dict[int, Account])
+    """By cgroup id, as last read."""
+    delivered: int = 0
+    lost: int = 0
+    limited: int = 0
+    unclassified: int = 0
+
+    def read(self, accounts: Mapping[int, Account]) -> None:
+        """Take the kernel's accounts of all cgroups of the job that live.
+
+        Read them before the ring is drained: then every event that they hold has been drained
+        once this ledger is next looked at.
+        """
+        self.live = dict(accounts)
+
+    def fold(self, cgroup_id: int, account: Account) -> None:
+        """Take the last account of a cgroup that is gone, or has left the job."""
+        self.folded += account
+        self.live = {key: value for key, value in self.live.items() if key != cgroup_id}
+
+    def totals(self) -> Totals:
+        """Return the account as of now.
+
+        Rows may have been drained that were matched after the kernel's accounts were read, so
+        `matched` is at least what is settled.
+        """
+        kernel = sum(self.live.values(), self.folded)
+        settled = Totals(
+            delivered=self.delivered,
+            lost_kernel=kernel.lost,
+            lost_agent=self.lost,
+            limited=kernel.limited + self.limited,
+            sampled_out=kernel.sampled_out,
+            unclassified=self.unclassified,
+        )
+        return self.before + settled + Totals(matched=max(kernel.matched, settled.settled))

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The running trackers of a node, each shared by all jobs that ask for the same."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from eunomia_agent.trackers.instance import Instance
+
+logger = logging.getLogger("eunomia.trackers")
+
+ParamValues = Mapping[str, bool | int | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What makes two uses of a tracker the same: name, all params, size of the ring in bytes."""
+
+    tracker: str
+    params: tuple[tuple[str, bool | int | str], ...]
+    ring_bytes: int
+
+
+class Pool:
+    """Opens an instance for the first job that asks for it and closes it after the last."""
+
+    def __init__(self, open_instance: Callable[[Key], Instance]) -> None:
+        self._open = open_instance
+        self._instances: dict[Key, Instance] = {}
+        self._slots: dict[Key, set[int]] = {}
+
+    def __iter__(self) -> Iterator[Instance]:
+        return iter(list(self._instances.values()))
+
+    def acquire(self, key: Key, slot: int) -> Instance:
+        """Return the instance of a key for a job's slot. Raises TrackerError, KernelError."""
+        if key not in self._instances:
+            self._instances[key] = self._open(key)
+            self._slots[key] = set()
+        self._slots[key].add(slot)
+        return self._instances[key]
+
+    def release(self, key: Key, slot: int) -> None:
+        """Take a job's slot from an instance; with the last one its programs and maps go."""
+        slots = self._slots[key]
+        slots.discard(slot)
+        if not slots:
+            del self._slots[key]
+            self._instances.pop(key).close()
+
+    def close(self) -> None:
+        """Take away all programs and maps."""
+        for instance in self:
+            instance.close()
+        self._instances.clear()
+        self._slots.clear()
+
+
+def ring_bytes(memory_bytes: int, trackers: int, page_bytes: int) -> int:
+    """Return the size of each tracker's ring: the largest power of two in its part of the memory.
+
+    The kernel takes only powers of two that are whole pages (kernel/bpf/ringbuf.c). The reader's
+    buffer holds a whole ring once more, hence half.
+    """
+    part = max(page_bytes, memory_bytes // (2 * max(1, trackers)))
+    return 1 << (part.bit_length() - 1)

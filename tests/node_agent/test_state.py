@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+import pytest
+
+from eunomia_agent.errors import StateError
+from eunomia_agent.state import Desired, JobTotals, Store
+from eunomia_agent.trackers.accounting import Totals
+from eunomia_api import agent_pb2
+
+
+def test_what_was_kept_is_there_after_a_restart(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state")
+    state = agent_pb2.DesiredState(generation=3, jobs=[agent_pb2.Job(uid="a", name="opens")])
+    totals = {"a": JobTotals({"opensnoop": Totals(matched=5, delivered=5)}, gaps=1, attached=True)}
+    store.save_desired(Desired(state, "node-uid", 12.5))
+    store.save_totals(totals)
+
+    again = Store(tmp_path / "state")
+    assert again.load_desired() == Desired(state, "node-uid", 12.5)
+    assert again.load_totals() == totals
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "state" / "totals.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff", b"[]", b"{", b'{"a": 1}', b'{"state": "zz", "heard": 0}']
+)
+def test_a_file_that_was_damaged_is_as_none(tmp_path: Path, content: bytes) -> None:
+    store = Store(tmp_path)
+    (tmp_path / "desired.json").write_bytes(content)
+    (tmp_path / "totals.json").write_bytes(content)
+    assert store.load_desired() is None
+    assert store.load_totals() == {}
+
+
+def test_a_link_in_the_folder_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    store = Store(tmp_path / "state")
+    (tmp_path / "state" / ".totals.json.new").symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic links"):
+        store.save_totals({})
+    assert victim.read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_made_says_which_setting_names_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateError, match=r"file/state: Not a directory; .*EUNOMIA_STATE_DIR"):
+        Store(tmp_path / "file" / "state")
