@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The vocabulary that the trackers, the agent and the people who read the rows share.
+ *
+ * The meaning of a column is its typedef: the agent reads it from the object's BTF and picks the
+ * renderer of that name (events/render.py). A new meaning is a typedef here and a renderer there.
+ */
+#pragma once
+
+#include "kernel.h"
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+/* Times and lengths of time. */
+typedef u64 boot_ns_t;	 /* ns of CLOCK_BOOTTIME; rendered as a date */
+typedef u64 duration_t;	 /* ns */
+typedef u64 bytes_t;	 /* a number of bytes */
+
+/* Who. */
+typedef u64 cgroup_id_t; /* inode number of the cgroup in the v2 hierarchy */
+typedef u64 job_set_t;	 /* bit i: the job in slot i of the agent */
+typedef u32 tgid_t;	 /* a process, as the first pid namespace numbers it */
+typedef u32 tid_t;	 /* a thread, likewise */
+typedef u32 uid_t;	 /* as the first user namespace numbers it */
+typedef char comm_t[TASK_COMM_LEN];
+
+/* What was asked and what came of it. */
+typedef s32 fd_t;	 /* -1: none */
+typedef u32 errno_t;	 /* 0: no error */
+typedef u32 signal_t;	 /* 0: no signal */
+typedef u32 exit_code_t; /* 0 to 255 */
+typedef u32 open_flags_t;
+typedef u32 file_mode_t;
+
+/* Bytes of any length that stand behind the record's fixed part, without a NUL at the end:
+ * low 16 bits: offset from the start of the record; high 16 bits: length. 0: empty. */
+typedef u32 string_t;
+typedef u32 path_t;
+typedef u32 args_t; /* several, each ended by a NUL but for a last one that was cut off */
+
+/* The first member of every event, 64 bytes. */
+enum subject_flags {
+	subject_pending = 1, /* made while its cgroup was not yet classified */
+};
+struct subject {
+	boot_ns_t time;
+	cgroup_id_t cgroup_id;
+	job_set_t jobs;
+	boot_ns_t start_time; /* of the process: with the pid, its identity even when pids are reused */
+	tgid_t pid;
+	tid_t tid;
+	uid_t uid;
+	u32 flags; /* enum subject_flags */
+	comm_t comm;
+};
+
+/* Which cgroups are watched, agent-wide. An id that is absent is not a target. */
+enum target_state {
+	target_classified = 0,
+	target_pending = 1, /* made a moment ago: passes for every job that it may belong to */
+	target_refused = 2, /* likewise, but too many were pending: its events are only counted */
+};
+struct target {
+	job_set_t jobs;
+	u32 state; /* enum target_state */
+	u32 pad;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, cgroup_id_t);
+	__type(value, struct target);
+} targets SEC(".maps");

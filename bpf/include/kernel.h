@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The kernel types that the programs here rely on, and nothing else.
+ *
+ * Each struct names only the members that are read. Their offsets are filled in at load time from
+ * the running kernel's own BTF (CO-RE), so that this file fits every kernel that has the members.
+ */
+#pragma once
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef signed char s8;
+typedef short s16;
+typedef int s32;
+typedef long long s64;
+typedef _Bool bool;
+enum { false = 0, true = 1 };
+
+/* The names that libbpf's own headers expect. */
+typedef u8 __u8;
+typedef u16 __u16;
+typedef u32 __u32;
+typedef u64 __u64;
+typedef s32 __s32;
+typedef s64 __s64;
+typedef u16 __be16;
+typedef u32 __be32;
+typedef u64 __be64;
+typedef u32 __wsum;
+
+#define NULL ((void *)0)
+
+/* include/uapi/linux/bpf.h */
+enum bpf_map_type {
+	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_RINGBUF = 27,
+};
+enum { BPF_NOEXIST = 1 };
+enum { BPF_F_NO_PREALLOC = 1 };
+enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2 };
+enum { BPF_RB_AVAIL_DATA = 0, BPF_RB_RING_SIZE = 1 };
+
+/* include/uapi/linux/limits.h, include/linux/sched.h */
+enum { PATH_MAX = 4096, TASK_COMM_LEN = 16 };
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+/* arch/x86/include/asm/ptrace.h, arch/arm64/include/asm/ptrace.h */
+struct pt_regs {
+#if defined(__TARGET_ARCH_x86)
+	unsigned long r10, dx, si, di;
+#elif defined(__TARGET_ARCH_arm64)
+	u64 regs[31];
+#else
+#error "system-call arguments are known for x86 and arm64 only"
+#endif
+};
+
+/* include/linux/sched/signal.h */
+struct atomic {
+	s32 counter;
+};
+struct signal_struct {
+	struct atomic live;
+	s32 group_exit_code;
+	u32 flags;
+};
+
+/* include/linux/mm_types.h */
+struct mm_struct {
+	unsigned long arg_start, arg_end;
+};
+
+/* include/linux/sched.h */
+struct task_struct {
+	s32 pid, tgid;
+	s32 exit_code;
+	u64 start_boottime;
+	struct task_struct *group_leader, *real_parent;
+	struct signal_struct *signal;
+	struct mm_struct *mm;
+};
+
+/* include/linux/binfmts.h */
+struct linux_binprm {
+	const char *filename;
+};
+
+/* include/linux/kernfs.h */
+struct kernfs_node {
+	u64 id;
+};
+
+/* include/linux/cgroup-defs.h */
+struct cgroup_root {
+	s32 hierarchy_id;
+};
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
+};
+struct cgroup {
+	struct cgroup_subsys_state self;
+	struct kernfs_node *kn;
+	struct cgroup_root *root;
+};
+
+#pragma clang attribute pop
+
+/* What a classic syscalls/sys_exit_* tracepoint is given: its format file under tracefs. */
+struct syscall_exit {
+	u64 common;
+	s64 number;
+	s64 result;
+};
