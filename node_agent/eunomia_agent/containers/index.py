@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The index of cgroups: who the events of each belong to, from its mkdir to after its end."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from eunomia_agent.containers import hierarchy, watch
+from eunomia_agent.containers.cgroup import CgroupPath, parse
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.containers.pods import Pods
+from eunomia_agent.containers.resolver import Resolver
+from eunomia_agent.containers.runtime import Identity, Runtime, Sandbox
+from eunomia_agent.errors import RuntimeUnavailable, SettingsError
+
+RESCAN = 60.0
+"""Seconds between scans that find what the records missed."""
+
+
+@dataclass(slots=True)
+class _Cgroup:
+    path: CgroupPath
+    owner: Owner
+    identity: Identity | None = None
+    gone: bool = False
+
+
+class Index:
+    """Cgroup id → Owner, kept by the kernel's records of cgroups and by scans.
+
+    runtime: whom to ask about containers; None on a host without one, where containers are
+    "unknown". root: the cgroup2 mount; None to find it. on_change is told of each owner when it is
+    first seen and whenever it changes, on_gone of each id `linger` seconds after its removal and
+    once its owner is final. Both are called on the loop, and may call back into the index.
+    patience: seconds after which a container that the runtime does not know is "unknown".
+    max_cgroups: how many are held; what comes above is "unknown", and `problem` says so.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime | None,
+        *,
+        on_change: Callable[[Owner], None],
+        on_gone: Callable[[int], None],
+        root: Path | None = None,
+        linger: float = 5.0,
+        patience: float = 10.0,
+        max_cgroups: int = 65536,
+    ) -> None:
+        self._runtime = runtime
+        self._resolver = Resolver(runtime, self._answered, patience=patience) if runtime else None
+        self._on_change = on_change
+        self._on_gone = on_gone
+        self._root = root
+        self._linger = linger
+        self._max_cgroups = max_cgroups
+        self._turned_away = 0
+        self._cgroups = dict[int, _Cgroup]()
+        self._pending = set[int]()
+        self._pods = Pods()
+        self._known = WeakValueDictionary[str, Identity]()
+        self._sandboxes = WeakValueDictionary[str, Sandbox]()
+        """By pod uid. Cgroups hold what these two tables point to."""
+        self._enclosing = set[str]()
+        """Containers that the whole runtime runs in, as a node of kind does: its host."""
+        self._scan_due = asyncio.Event()
+        self._scanner: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Learn what there is. Begin after the kernel's programs are attached, so that nothing
+        falls between. Raises SettingsError where there is no cgroup v2.
+        """
+        if self._root is None:
+            mounts = await asyncio.to_thread(Path("/proc/self/mountinfo").read_text)
+            self._root = hierarchy.find_root(mounts)
+        if self._root is None:
+            raise SettingsError(
+                "no cgroup v2 tree is mounted; mount one: mount -t cgroup2 none /sys/fs/cgroup"
+            )
+        if self._resolver:
+            self._resolver.start()
+        listed = await self._listed()
+        await self._scan(self._root)
+        del listed
+        self._scanner = asyncio.create_task(self._scan_again_and_again(self._root))
+
+    async def close(self) -> None:
+        """Stop. Owners can still be asked for."""
+        if self._scanner:
+            self._scanner.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._scanner
+        if self._resolver:
+            await self._resolver.close()
+
+    def feed(self, records: Iterable[bytes]) -> None:
+        """Take in raw `struct cgroup_event` records, in their order. On the loop's thread."""
+        for record in records:
+            match watch.decode(record):
+                case watch.CgroupMade(cgroup_id, path):
+                    self._made(cgroup_id, path)
+                case watch.CgroupGone(cgroup_id):
+                    self._gone(cgroup_id)
+                case None:
+                    self.rescan_soon()
+
+    def rescan_soon(self) -> None:
+        """Scan again, since records were lost."""
+        self._scan_due.set()
+
+    def owner(self, cgroup_id: int) -> Owner:
+        """Return the owner of a cgroup, also for a while after its end. Unknown for an id that
+        was never seen.
+        """
+        cgroup = self._cgroups.get(cgroup_id)
+        return cgroup.owner if cgroup else _unknown(cgroup_id, "its cgroup was never seen")
+
+    def owners(self) -> list[Owner]:
+        """Return the owners of all cgroups that are, or were a moment ago."""
+        return [cgroup.owner for cgroup in self._cgroups.values()]
+
+    def pending(self) -> list[Owner]:
+        """Return the owners that the runtime has not told of yet."""
+        return [self._cgroups[cgroup_id].owner for cgroup_id in self._pending]
+
+    def pods(self) -> list[Owner]:
+        """Return one owner for each pod that has a cgroup now and whose metadata is known."""
+        return self._pods.told()
+
+    def problem(self) -> str | None:
+        """Return what keeps owners from being known, or None."""
+        if self._resolver and self._resolver.problem:
+            return self._resolver.problem
+        if self._turned_away and len(self._cgroups) >= self._max_cgroups:
+            return f"more than {self._max_cgroups} cgroups: the owners of others are not known"
+        return None
+
+    async def _listed(self) -> list[Identity]:
+        """Ask for all at once rather than for each. Who holds the answer keeps it known."""
+        if not self._runtime:
+            return []
+        try:
+            listed: list[Identity] = [*await self._runtime.containers()]
+            listed += await self._runtime.sandboxes()
+        except RuntimeUnavailable:
+            return []  # each is asked for on its own, then, with patience
+        for identity in listed:
+            self._known[identity.id] = identity
+        return listed
+
+    async def _scan_again_and_again(self, root: Path) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._scan_due.wait(), RESCAN)
+            self._scan_due.clear()
+            await self._scan(root)
+            self._ask_about_unknown()
+
+    async def _scan(self, root: Path) -> None:
+        before = {cgroup_id for cgroup_id, cgroup in self._cgroups.items() if not cgroup.gone}
+        found = await asyncio.to_thread(watch.scan, root, self._max_cgroups)
+        for cgroup_id in before.difference(made.cgroup_id for made in found):
+            self._gone(cgroup_id)
+        for made in found:
+            self._made(made.cgroup_id, made.path)
+
+    def _ask_about_unknown(self) -> None:
+        for cgroup_id, cgroup in self._cgroups.items():
+            if self._resolver and cgroup.owner.kind == "unknown" and not cgroup.gone:
+                self._resolver.ask(cgroup_id, _container_ids(cgroup.path), once=True)
+
+    def _made(self, cgroup_id: int, path: str) -> None:
+        if cgroup_id in self._cgroups:
+            return
+        if len(self._cgroups) >= self._max_cgroups:
+            self._turned_away += 1
+            self._on_change(_unknown(cgroup_id, "too many cgroups"))
+            return
+        parsed = parse(path)
+        cgroup = _Cgroup(parsed, Owner(cgroup_id, "pending", reason="not placed yet"))
+        self._cgroups[cgroup_id] = cgroup
+        inside = [each for each in parsed.containers if each.container_id not in self._enclosing]
+        if not inside:
+            self._settle(cgroup, self._outside(cgroup_id, parsed))
+        elif known := self._known.get(inside[0].container_id):
+            self._identified(cgroup, known)
+        elif self._resolver:
+            waiting = Owner(
+                cgroup_id,
+                "pending",
+                pod_uid=inside[-1].pod_uid,
+                container_id=inside[-1].container_id,
+                reason="the container runtime has not told of it yet",
+            )
+            self._settle(cgroup, waiting)
+            self._resolver.ask(cgroup_id, [each.container_id for each in inside])
+        else:
+            self._settle(
+                cgroup,
+                _unknown(
+                    cgroup_id, "there is no container runtime to ask", inside[-1].container_id
+                ),
+            )
+
+    def _gone(self, cgroup_id: int) -> None:
+        cgroup = self._cgroups.get(cgroup_id)
+        if cgroup is None:
+            self._on_gone(cgroup_id)
+        elif not cgroup.gone:
+            cgroup.gone = True
+            self._pods.remove(cgroup.owner)
+            if cgroup.owner.kind != "pending":
+                self._forget_later(cgroup_id)
+
+    def _forget_later(self, cgroup_id: int) -> None:
+        asyncio.get_running_loop().call_later(self._linger, self._forget, cgroup_id)
+
+    def _forget(self, cgroup_id: int) -> None:
+        if self._cgroups.pop(cgroup_id, None):
+            self._on_gone(cgroup_id)
+
+    def _answered(self, cgroup_id: int, identity: Identity | None, reason: str) -> None:
+        cgroup = self._cgroups.get(cgroup_id)
+        if cgroup is None:
+            return
+        if identity:
+            self._enclose(cgroup.path, identity.id)
+            self._identified(cgroup, identity)
+        else:
+            self._settle(cgroup, self._outside(cgroup_id, cgroup.path, reason))
+
+    def _enclose(self, path: CgroupPath, container_id: str) -> None:
+        """Learn that a container which the runtime does not know has one that it does know."""
+        around = _container_ids(path)
+        around = around[: around.index(container_id)]
+        if self._enclosing.issuperset(around):
+            return
+        self._enclosing.update(around)
+        for cgroup_id, cgroup in list(self._cgroups.items()):
+            if cgroup.owner.kind == "unknown":
+                self._settle(cgroup, self._outside(cgroup_id, cgroup.path, cgroup.owner.reason))
+
+    def _identified(self, cgroup: _Cgroup, identity: Identity) -> None:
+        cgroup.identity = identity
+        self._known[identity.id] = identity
+        self._settle(cgroup, identity.owner(cgroup.owner.cgroup_id))
+        sandbox = identity.sandbox
+        if sandbox.pod_uid and self._sandboxes.get(sandbox.pod_uid) is not sandbox:
+            self._sandboxes[sandbox.pod_uid] = sandbox
+            for owner in self._pods.of(sandbox.pod_uid):
+                if owner.kind == "pod":
+                    other = self._cgroups[owner.cgroup_id]
+                    self._settle(other, self._outside(owner.cgroup_id, other.path))
+
+    def _outside(self, cgroup_id: int, path: CgroupPath, reason: str = "") -> Owner:
+        """Return the owner of a cgroup that is in no container that the runtime knows."""
+        container_ids = _container_ids(path)
+        if not self._enclosing.issuperset(container_ids):
+            return _unknown(cgroup_id, reason, container_ids[-1])
+        if not path.pod_uid:
+            return Owner(cgroup_id, "host")
+        sandbox = self._sandboxes.get(path.pod_uid)
+        if sandbox is None:
+            return Owner(cgroup_id, "pod", pod_uid=path.pod_uid)
+        self._cgroups[cgroup_id].identity = sandbox
+        return sandbox.pod_owner(cgroup_id)
+
+    def _settle(self, cgroup: _Cgroup, owner: Owner) -> None:
+        if owner == cgroup.owner:
+            return
+        was_pending = cgroup.owner.cgroup_id in self._pending
+        self._pods.remove(cgroup.owner)
+        cgroup.owner = owner
+        if owner.kind == "pending":
+            self._pending.add(owner.cgroup_id)
+        else:
+            self._pending.discard(owner.cgroup_id)
+        if not cgroup.gone:
+            self._pods.add(owner)
+        self._on_change(owner)
+        if cgroup.gone and was_pending and owner.kind != "pending":
+            self._forget_later(owner.cgroup_id)
+
+
+def _container_ids(path: CgroupPath) -> list[str]:
+    return [container.container_id for container in path.containers]
+
+
+def _unknown(cgroup_id: int, reason: str, container_id: str = "") -> Owner:
+    return Owner(cgroup_id, "unknown", container_id=container_id, reason=reason)

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel's maps that say which cgroups are watched: cgroups.bpf.c and eunomia.h."""
+
+import struct
+from typing import Protocol
+
+_ID = struct.Struct("=Q")
+_TARGET = struct.Struct("=QII")  # struct target: jobs, state, inherit
+_LIMIT = struct.Struct("=QQQ")  # struct pending_limit: candidates, classified, bound
+_COUNT = struct.Struct("=QQQ")  # struct pending_count: created, refused, lost
+_FIRST = struct.pack("=I", 0)
+_CLASSIFIED, _PENDING = 0, 1
+
+BOUND = 256
+"""Cgroups that may be pending at once, unless told otherwise."""
+
+
+class Map(Protocol):
+    """What is used of a kernel map."""
+
+    def lookup(self, key: bytes) -> bytes | None:
+        """Return a value, or None."""
+        ...
+
+    def update(self, key: bytes, value: bytes) -> None:
+        """Set a value."""
+        ...
+
+    def delete(self, key: bytes) -> object:
+        """Delete a key that is there."""
+        ...
+
+
+class Targets:
+    """Writes the maps `targets` and `pending_limit`, and reads `pending_count`.
+
+    The only writer but for the kernel, and on one thread. A set of jobs is an int, bit i for the
+    job in slot i.
+    """
+
+    def __init__(
+        self, targets: Map, pending_limit: Map, pending_count: Map, *, bound: int = BOUND
+    ) -> None:
+        self._targets = targets
+        self._pending_limit = pending_limit
+        self._pending_count = pending_count
+        self._candidates = 0
+        self._classified = 0
+        self._bound = bound
+        self._write_limit()
+
+    def set(self, cgroup_id: int, jobs: int, *, inherit: bool) -> None:
+        """Say whose jobs a cgroup's events are for; for none it is no target any more.
+
+        inherit: cgroups made inside belong to the same jobs from their first moment. True for a
+        container's cgroup, false for a host's, in which containers may be made.
+        """
+        key = _ID.pack(cgroup_id)
+        before = self._targets.lookup(key)
+        after = _TARGET.pack(jobs, _CLASSIFIED, inherit) if jobs else None
+        if after == before:
+            return
+        if after:
+            self._targets.update(key, after)
+        else:
+            self._targets.delete(key)
+        if before and _TARGET.unpack(before)[1] == _PENDING:
+            self._classified += 1
+            self._write_limit()
+
+    def delete(self, cgroup_id: int) -> None:
+        """Forget a cgroup that is gone."""
+        self.set(cgroup_id, 0, inherit=False)
+
+    def set_candidates(self, jobs: int) -> None:
+        """Say which jobs a new cgroup may turn out to belong to; for none, none is pending."""
+        if jobs != self._candidates:
+            self._candidates = jobs
+            self._write_limit()
+
+    @property
+    def created(self) -> int:
+        """Cgroups that were pending at some time."""
+        return self._count()[0]
+
+    @property
+    def classified(self) -> int:
+        """Those of them whose owner became known, or that are gone."""
+        return self._classified
+
+    @property
+    def refused(self) -> int:
+        """Cgroups that were turned away: too many were pending, or targets."""
+        return self._count()[1]
+
+    @property
+    def lost(self) -> int:
+        """Cgroup records that found no room; when it grows, scan again."""
+        return self._count()[2]
+
+    def _count(self) -> tuple[int, int, int]:
+        return _COUNT.unpack(self._pending_count.lookup(_FIRST) or bytes(_COUNT.size))
+
+    def _write_limit(self) -> None:
+        limit = _LIMIT.pack(self._candidates, self._classified, self._bound)
+        self._pending_limit.update(_FIRST, limit)
