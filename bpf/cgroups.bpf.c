@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Decides which cgroups are watched at the moment they are made, before anything can run in them.
  *
- * A cgroup below one that is watched is watched for the same jobs. Any other new one passes as
+ * A cgroup below a container's is watched for the same jobs. Any other new one passes as
  * pending, for the jobs that it may turn out to belong to, until the agent knows whose it is; how
  * many may be pending at once is bounded, and what the bound refuses is only counted.
  * Only the v2 hierarchy is looked at: the tracepoints fire for every hierarchy.
@@ -44,11 +44,8 @@ struct cgroup_event {
 	boot_ns_t time;
 	cgroup_id_t cgroup_id;
 	cgroup_id_t parent_id;
-	job_set_t jobs;		 /* mkdir: what was decided */
 	enum cgroup_kind kind;
-	enum target_state state; /* likewise; means nothing when there are no jobs */
-	path_t path;		 /* below the root of the v2 hierarchy */
-	u32 pad;
+	path_t path; /* below the root of the v2 hierarchy */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -97,8 +94,8 @@ static __always_inline struct target decide(u64 parent_id, const struct pending_
 {
 	struct target *parent = bpf_map_lookup_elem(&targets, &parent_id);
 
-	if (parent && parent->state == target_classified)
-		return (struct target){.jobs = parent->jobs};
+	if (parent && parent->state == target_classified && parent->inherit)
+		return (struct target){.jobs = parent->jobs, .inherit = 1};
 	if (!limit->candidates)
 		return (struct target){};
 	if (take_place(limit, count))
@@ -121,8 +118,7 @@ static __always_inline void enter(u64 id, struct target *target, struct pending_
 }
 
 static __always_inline void report(const struct cgroup *cgroup, const char *path,
-				   enum cgroup_kind kind, const struct target *target,
-				   struct pending_count *count)
+				   enum cgroup_kind kind, struct pending_count *count)
 {
 	u32 zero = 0;
 	struct scratch *slot = bpf_map_lookup_elem(&scratch, &zero);
@@ -139,11 +135,8 @@ static __always_inline void report(const struct cgroup *cgroup, const char *path
 	slot->event.time = bpf_ktime_get_boot_ns();
 	slot->event.cgroup_id = cgroup->kn->id;
 	slot->event.parent_id = parent_of(cgroup);
-	slot->event.jobs = target->jobs;
 	slot->event.kind = kind;
-	slot->event.state = target->state;
 	slot->event.path = length ? length << 16 | sizeof(slot->event) : 0;
-	slot->event.pad = 0;
 	if (bpf_ringbuf_output(&cgroup_events, &slot->event, sizeof(slot->event) + length,
 			       BPF_RB_FORCE_WAKEUP))
 		__sync_fetch_and_add(&count->lost, 1);
@@ -162,7 +155,7 @@ int BPF_PROG(made, struct cgroup *cgroup, const char *path)
 	struct target target = decide(parent_of(cgroup), limit, count);
 
 	enter(cgroup->kn->id, &target, count);
-	report(cgroup, path, cgroup_mkdir, &target, count);
+	report(cgroup, path, cgroup_mkdir, count);
 	return 0;
 }
 
@@ -172,9 +165,8 @@ int BPF_PROG(removed, struct cgroup *cgroup, const char *path)
 {
 	u32 zero = 0;
 	struct pending_count *count = bpf_map_lookup_elem(&pending_count, &zero);
-	struct target none = {};
 
 	if (count && is_v2(cgroup))
-		report(cgroup, path, cgroup_rmdir, &none, count);
+		report(cgroup, path, cgroup_rmdir, count);
 	return 0;
 }

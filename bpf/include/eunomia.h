@@ -51,7 +51,7 @@ struct subject {
 	tgid_t pid;
 	tid_t tid;
 	uid_t uid;
-	u32 flags; /* enum subject_flags */
+	u32 subject_flags; /* enum subject_flags */
 	comm_t comm;
 };
 
@@ -63,8 +63,8 @@ enum target_state {
 };
 struct target {
 	job_set_t jobs;
-	u32 state; /* enum target_state */
-	u32 pad;
+	u32 state;   /* enum target_state */
+	u32 inherit; /* 1: cgroups that are made below it are watched for the same jobs */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

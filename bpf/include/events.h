@@ -374,7 +374,7 @@ static __always_inline void subject_fill(struct subject *who, const struct match
 	who->pid = pid_tgid >> 32;
 	who->tid = pid_tgid;
 	who->uid = bpf_get_current_uid_gid();
-	who->flags = match->state == target_pending ? subject_pending : 0;
+	who->subject_flags = match->state == target_pending ? subject_pending : 0;
 	bpf_get_current_comm(who->comm, sizeof(who->comm));
 }
 
