@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What users, operator and agent agree on: resources, tracker descriptions and the wire protocol."""
+"""What users, operator and agent agree on: resources, tracker descriptions, wire protocol."""
 
 GROUP = "eunomia.dev"
 VERSION = "v1alpha1"

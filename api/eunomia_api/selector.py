@@ -105,7 +105,7 @@ class LabelSelector(Written):
     match_expressions: Annotated[
         list[LabelSelectorRequirement], Field(max_length=MAX_EXPRESSIONS)
     ] = []
-    """Conditions that must hold beside match_labels."""
+    """Conditions that must hold beside matchLabels."""
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Tell whether an object with these labels is selected."""

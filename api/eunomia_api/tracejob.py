@@ -6,16 +6,15 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from eunomia_api import API_VERSION, duration
+from eunomia_api import API_VERSION
+from eunomia_api.duration import LONGEST_SECONDS, PATTERN, seconds
 from eunomia_api.model import AbsentIsEmpty, Int32, Int64, Time, Told, Written
-from eunomia_api.selector import LabelSelector
+from eunomia_api.selector import LabelKey, LabelSelector, LabelValue
 
 MAX_TRACKERS = 16
 MAX_CONTAINERS = 32
 ParamValue = bool | int | str
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
-LabelKey = Annotated[str, Field(max_length=317)]
-LabelValue = Annotated[str, Field(max_length=63)]
 
 
 class Target(Written):
@@ -68,7 +67,7 @@ class TrackerUse(Written):
 
 
 class OutputType(StrEnum):
-    """Where rows go."""
+    """Kinds of output."""
 
     FILE = "file"
     LOG = "log"
@@ -108,14 +107,14 @@ class _Spec(Written):
         ),
     ]
     """The trackers to run, each once."""
-    duration: Annotated[str, Field(pattern=duration.PATTERN, max_length=32)] | None = None
+    duration: Annotated[str, Field(pattern=PATTERN, max_length=32)] | None = None
     """How long to trace, as a Go duration (90s, 15m, 1h30m) of at most 168h. Absent: until the
     job is deleted."""
     suspend: bool = False
     """Detach all programs and keep the counts. Resuming starts the clock of duration anew."""
-    ttl_seconds_after_finished: Annotated[
-        int, Field(ge=0, le=2**31 - 1, json_schema_extra={"format": "int32"})
-    ] | None = None
+    ttl_seconds_after_finished: (
+        Annotated[int, Field(ge=0, le=2**31 - 1, json_schema_extra={"format": "int32"})] | None
+    ) = None
     """Delete the job so many seconds after it is Complete or Failed. Absent: keep it."""
     output: Annotated[
         list[Output],
@@ -135,7 +134,7 @@ class _Spec(Written):
     @field_validator("duration")
     @classmethod
     def _duration_in_bounds(cls, text: str | None) -> str | None:
-        if text is not None and not 0 < duration.seconds(text) <= duration.LONGEST_SECONDS:
+        if text is not None and not 0 < seconds(text) <= LONGEST_SECONDS:
             raise ValueError(f"{text} is out of bounds: more than 0s, at most 168h")
         return text
 
@@ -272,9 +271,9 @@ class TraceJobStatus(Told):
     """Events, over all nodes."""
     retired: Totals = Totals()
     """The part of events that comes from nodes that are gone."""
-    completeness_percent: Annotated[
-        int, Field(ge=0, le=100, json_schema_extra={"format": "int32"})
-    ] | None = None
+    completeness_percent: (
+        Annotated[int, Field(ge=0, le=100, json_schema_extra={"format": "int32"})] | None
+    ) = None
     """delivered / matched, rounded down. Absent while nothing matched."""
     gaps: Int32 = 0
     """Times in which a node saw nothing for a while: an agent or a tracker was restarted."""
