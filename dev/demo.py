@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn, cast
 
-from dev import programs
+from dev import kernel
 from dev.cluster import layout
 from dev.command import environment
 from dev.errors import DevError
@@ -67,7 +67,7 @@ def show() -> None:
     """Bring everything up, trace two pods, and check what came of it."""
     title("A real Kubernetes of one node")
     tool("dev.cluster", "up")
-    before = programs.loaded()
+    before = kernel.programs()
 
     title("The images, from the Dockerfile")
     tool("dev.image", "build")
@@ -99,13 +99,13 @@ def show() -> None:
         raise DemoError(f"still loaded: {names(left)}")
 
 
-def follow_the_job(before: frozenset[programs.Program]) -> None:
+def follow_the_job(before: frozenset[kernel.Object]) -> None:
     """Apply the job and show every change of it until it is Complete."""
     kubectl("-n", "demo", "delete", "tracejob", JOB, "--ignore-not-found")
     with watched("-n", "demo", "get", "tracejobs") as phases:
         kubectl("apply", "-f", f"{EXAMPLE}/tracejob.yaml")
         kubectl("-n", "demo", "wait", "--for=condition=Running", "--timeout=60s", f"tracejob/{JOB}")
-        at_work = programs.loaded() - before
+        at_work = kernel.programs() - before
         echo("bpftool prog list")
         print(f"{len(at_work)} tracing programs more than before: {names(at_work)}")
         kubectl(
@@ -158,10 +158,10 @@ def agent_rows() -> Iterator[Row]:
             yield cast("Row", row)
 
 
-def wait_for_none(before: frozenset[programs.Program]) -> frozenset[programs.Program]:
+def wait_for_none(before: frozenset[kernel.Object]) -> frozenset[kernel.Object]:
     """Give what is left in the kernel when the time for it to go is over."""
-    until(lambda: not programs.loaded() - before, GONE_SECONDS)
-    return programs.loaded() - before
+    until(lambda: not kernel.programs() - before, GONE_SECONDS)
+    return kernel.programs() - before
 
 
 def tell_how_to_go_on() -> None:
@@ -251,7 +251,7 @@ def until(holds: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def names(some: frozenset[programs.Program]) -> str:
+def names(some: frozenset[kernel.Object]) -> str:
     """The names of programs, in order."""
     return ", ".join(program.name for program in sorted(some)) or "none"
 
