@@ -22,7 +22,7 @@ class Map(Protocol):
         """Return a value, or None."""
         ...
 
-    def update(self, key: bytes, value: bytes) -> None:
+    def update(self, key: bytes, value: bytes) -> object:
         """Set a value."""
         ...
 

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows as JSON lines in files: one a container, bounded and rotated."""
+
+import os
+import re
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from pathlib import Path
+
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.sinks.folder import Folder
+from eunomia_agent.sinks.sink import Refusal
+
+CLUSTER = "_cluster"
+"""Stands for the namespace of jobs that have none; no namespace can be called so."""
+MAX_OPEN = 64
+_UNSAFE = re.compile(r"[^A-Za-z0-9.-]")
+
+
+@dataclass(slots=True)
+class _Open:
+    fd: int
+    size: int
+    """Bytes of whole rows. After a failed write there may be more, which is cut off first."""
+
+
+class FileSink:
+    """Writes root/NAMESPACE/JOB/NAMESPACE_POD_CONTAINER_ID.jsonl, and .jsonl.1 … when rotated.
+
+    job: "namespace/name", or "name" without a namespace. max_bytes: of one file. backups: rotated
+    files kept for each. total_bytes: of all files of the job; those longest without a row are
+    removed first. Nothing is made before the first row.
+    """
+
+    name = "file"
+    refusal: Refusal = "lost"
+
+    def __init__(
+        self,
+        root: Path,
+        job: str,
+        *,
+        max_bytes: int = 64 << 20,
+        backups: int = 2,
+        total_bytes: int = 1 << 30,
+    ) -> None:
+        namespace, _, name = job.rpartition("/")
+        self._root = root
+        self._parts = (_safe(namespace, 63) if namespace else CLUSTER, _safe(name, 253))
+        self._max_bytes = max_bytes
+        self._backups = backups
+        self._total_bytes = total_bytes
+        self._folder: Folder | None = None
+        self._used = 0
+        self._open = OrderedDict[str, _Open]()
+        self.problem: str | None = None
+
+    def write(self, owner: Owner, rows: Sequence[bytes]) -> int:
+        """Append rows to the file of the owner's container; see Sink."""
+        name = file_name(owner)
+        accepted = 0
+        try:
+            while accepted < len(rows):
+                accepted += self._append(name, rows[accepted:])
+        except OSError as error:
+            self.problem = f"{'/'.join((*self._parts, name))}: {error.strerror or error}"
+        else:
+            self.problem = None
+        return accepted
+
+    def close(self) -> None:
+        """Close all files."""
+        for file in self._open.values():
+            os.close(file.fd)
+        self._open.clear()
+        if self._folder:
+            self._folder.close()
+            self._folder = None
+
+    def _append(self, name: str, rows: Sequence[bytes]) -> int:
+        """Append as many rows as fit, at least one; return their number. Raises OSError."""
+        file = self._file(name)
+        ends = list(accumulate(len(row) + 1 for row in rows))
+        fitting = bisect_right(ends, self._max_bytes - file.size)
+        if not fitting and file.size:
+            self._rotate(name)
+            file = self._file(name)
+            fitting = bisect_right(ends, self._max_bytes)
+        fitting = fitting or 1
+        self._make_room(name, ends[fitting - 1])
+        return self._write(file, b"\n".join([*rows[:fitting], b""]), ends)
+
+    def _write(self, file: _Open, data: bytes, ends: Sequence[int]) -> int:
+        """Write rows whole or not at all; return the number of those that were."""
+        os.truncate(file.fd, file.size)
+        written = 0
+        try:
+            while written < len(data):
+                written += os.write(file.fd, data[written:])
+        except OSError:
+            whole = bisect_right(ends, written)
+            if not whole:
+                raise
+        else:
+            whole = bisect_right(ends, len(data))
+        file.size += ends[whole - 1]
+        self._used += ends[whole - 1]
+        return whole
+
+    def _file(self, name: str) -> _Open:
+        file = self._open.get(name)
+        if file and os.fstat(file.fd).st_nlink:
+            self._open.move_to_end(name)
+            return file
+        self._shut(name)  # it was removed from outside
+        if len(self._open) >= MAX_OPEN:
+            self._shut(next(iter(self._open)))
+        fd = self._living_folder().append(name)
+        file = self._open[name] = _Open(fd, os.fstat(fd).st_size)
+        return file
+
+    def _shut(self, name: str) -> None:
+        file = self._open.pop(name, None)
+        if file:
+            os.close(file.fd)
+
+    def _living_folder(self) -> Folder:
+        if self._folder and self._folder.gone:
+            self.close()
+        if self._folder is None:
+            self._folder = Folder(self._root, *self._parts)
+            self._used = sum(entry.size for entry in self._folder.entries())
+        return self._folder
+
+    def _rotate(self, name: str) -> None:
+        self._shut(name)
+        folder = self._living_folder()
+        names = [name, *(f"{name}.{number}" for number in range(1, self._backups + 1))]
+        sizes = {entry.name: entry.size for entry in folder.entries()}
+        folder.remove(names[-1])
+        self._used -= sizes.get(names[-1], 0)
+        for old, new in reversed(list(pairwise(names))):
+            folder.rename(old, new)
+
+    def _make_room(self, name: str, more: int) -> None:
+        if self._used + more <= self._total_bytes:
+            return
+        folder = self._living_folder()
+        entries = folder.entries()
+        self._used = sum(entry.size for entry in entries)
+        for entry in entries:
+            if self._used + more <= self._total_bytes:
+                return
+            if entry.name != name:
+                self._shut(entry.name)
+                folder.remove(entry.name)
+                self._used -= entry.size
+
+
+def file_name(owner: Owner) -> str:
+    """Return the name of an owner's file. Names are not trusted: each becomes a safe part."""
+    if owner.kind == "container":
+        parts = (
+            _safe(owner.namespace, 63),
+            _safe(owner.pod, 100),
+            _safe(owner.container, 63),
+            _safe(owner.short_id, 12),
+        )
+        return f"{'_'.join(parts)}.jsonl"
+    if owner.kind == "host":
+        return "host.jsonl"
+    return f"{owner.kind}_{_safe(owner.short_id, 12) or owner.cgroup_id}.jsonl"
+
+
+def _safe(name: str, length: int) -> str:
+    safe = _UNSAFE.sub("-", name[:length])
+    return f"-{safe[1:]}" if safe.startswith(".") else safe

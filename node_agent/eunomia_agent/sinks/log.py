@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows as JSON lines on the agent's standard output, at a bounded rate."""
+
+import json
+import os
+import select
+import time
+from collections.abc import Callable, Sequence
+
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.sinks.sink import Refusal
+
+ROWS_PER_SECOND = 1000
+PATIENCE_SECONDS = 0.05
+"""How long one write may wait, in all, for a slow reader."""
+
+
+class LineWriter:
+    """Whole lines to a descriptor that several sinks share, never blocking for long.
+
+    A pipe that poll(2) calls writable takes PIPE_BUF bytes without blocking, see pipe(7). The
+    descriptor is not made non-blocking: its other users, such as standard error, would notice.
+    """
+
+    def __init__(self, fd: int = 1) -> None:
+        self._fd = fd
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+        self._owed = b""
+        self.problem: str | None = None
+
+    def write(self, lines: Sequence[bytes]) -> int:
+        """Write lines; return how many, from the first, were taken.
+
+        A line that was begun counts as taken and is ended by the next write, whoever makes it.
+        """
+        until = time.monotonic() + PATIENCE_SECONDS
+        taken = 0
+        self.problem = None
+        self._push(self._owed, until)
+        while taken < len(lines) and not self._owed:
+            count = _fitting(lines, taken)
+            if not self._push(b"\n".join([*lines[taken : taken + count], b""]), until):
+                break
+            taken += count
+        return taken
+
+    def _push(self, data: bytes, until: float) -> bool:
+        """Write data, or owe the rest of it; False when not a byte could be written."""
+        left = data
+        try:
+            while left and self._writable(until):
+                left = left[os.write(self._fd, left[: select.PIPE_BUF]) :]
+        except BrokenPipeError:  # the reader is gone, and with it the line that was begun
+            self._owed = b""
+            self.problem = "standard output: its reader is gone"
+            return False
+        except OSError as error:
+            self.problem = f"standard output: {error.strerror or error}"
+        begun = len(left) < len(data)
+        if begun or data == self._owed:
+            self._owed = left
+        return begun
+
+    def _writable(self, until: float) -> bool:
+        patience = max(0.0, until - time.monotonic())
+        if self._poll.poll(patience * 1000):
+            return True
+        self.problem = "standard output: its reader is too slow"
+        return False
+
+
+class LogSink:
+    """Hands rows of one job to standard output, with the job's name in each.
+
+    job: "namespace/name", or "name". What comes above the rate, after a burst of one second's
+    worth, is limited.
+    """
+
+    name = "log"
+
+    def __init__(
+        self,
+        writer: LineWriter,
+        job: str,
+        *,
+        rows_per_second: int = ROWS_PER_SECOND,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._writer = writer
+        self._head = b'{"job":%s,' % json.dumps(job).encode()
+        self._rate = rows_per_second
+        self._clock = clock
+        self._allowance = float(rows_per_second)
+        self._at = clock()
+        self.refusal: Refusal = "limited"
+        self.problem: str | None = None
+
+    def write(self, owner: Owner, rows: Sequence[bytes]) -> int:
+        """Write rows; see Sink."""
+        now = self._clock()
+        self._allowance = min(self._rate, self._allowance + (now - self._at) * self._rate)
+        self._at = now
+        allowed = min(len(rows), int(self._allowance))
+        taken = self._writer.write([self._head + row[1:] for row in rows[:allowed]])
+        self._allowance -= taken
+        self.refusal = "limited" if taken == allowed else "lost"
+        self.problem = self._writer.problem
+        return taken
+
+    def close(self) -> None:
+        """Do nothing: standard output stays open for others."""
+
+
+def _fitting(lines: Sequence[bytes], start: int) -> int:
+    """Return how many lines, at least one, fit in what a pipe takes at once."""
+    size = 0
+    for count, line in enumerate(lines[start:]):
+        size += len(line) + 1
+        if size > select.PIPE_BUF:
+            return max(1, count)
+    return len(lines) - start
