@@ -13,17 +13,21 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from eunomia_agent.cgroups import Cgroups
 from eunomia_agent.containers.owner import Owner
+from eunomia_agent.errors import AgentError
+from eunomia_agent.metrics.exporter import Accounts
 from eunomia_agent.session import Heard, Session
+from eunomia_agent.standing import Standing
 from eunomia_agent.state import Desired, JobTotals, Store
-from eunomia_agent.tracing import Tracing
+from eunomia_agent.tracing import Tracing, may_run
 from eunomia_agent.trackers.instance import Instance
 from eunomia_api import agent_pb2
 
 logger = logging.getLogger("eunomia.agent")
 
 TICK_SECONDS = 1.0
-GATHER_SECONDS = 0.02
+STUCK_SECONDS = 60.0
 UNHEARD_SECONDS = 24 * 3600.0
 HEARD_SAVE_SECONDS = 60.0
 
@@ -34,11 +38,15 @@ R = TypeVar("R")
 class Agent:
     """Keeps the node's jobs as the operator wants them, and tells it what comes of them."""
 
-    def __init__(self, tracing: Tracing, store: Store, node: str) -> None:
-        """Prepare; `session` must be set before `run`."""
+    cgroups: Cgroups
+    session: Session
+
+    def __init__(self, tracing: Tracing, store: Store, node: str, accounts: Accounts) -> None:
+        """Prepare; `cgroups` and `session`, which call back, must be set before `run`."""
         self._tracing = tracing
         self._store = store
         self._node = node
+        self._accounts = accounts
         self._thread = ThreadPoolExecutor(1, "data")
         self._watched: dict[Instance, int] = {}
         self._next_deadline: float | None = None
@@ -48,7 +56,9 @@ class Agent:
         self._before: Mapping[str, JobTotals] = {}
         self._last_reports: dict[str, agent_pb2.JobReport] = {}
         self._changed = asyncio.Event()
-        self.session: Session | None = None
+        self._last_look = time.monotonic()
+        self._turn = asyncio.Lock()
+        """Held while the set of jobs that run may change."""
 
     async def _on_data_thread(
         self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
@@ -76,28 +86,34 @@ class Agent:
         """Forget a cgroup."""
         self._thread.submit(self._tracing.gone, cgroup_id).add_done_callback(_log_failure)
 
+    def healthy(self) -> bool:
+        """Whether the jobs have been looked at lately. May be called on any thread."""
+        return time.monotonic() - self._last_look < STUCK_SECONDS
+
     # The agent's life
 
-    async def resume(self) -> None:
-        """Go on with what the disk says was wanted last."""
+    async def run(self) -> None:
+        """Go on with what was wanted last, then follow the operator, until cancelled."""
+        await self._resume()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow())
+            tasks.create_task(self._keep_time())
+            tasks.create_task(self._keep_heard())
+            tasks.create_task(self.session.run())
+
+    async def _resume(self) -> None:
         self._before = await self._on_data_thread(self._store.load_totals)
         self._desired = await self._on_data_thread(self._store.load_desired)
         if self._desired is not None:
             await self._apply(self._desired.state)
 
-    async def run(self) -> None:
-        """Follow the operator until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow())
-            tasks.create_task(self._keep_time())
-            tasks.create_task(self._keep_heard())
-
     async def close(self) -> None:
         """Take everything out of the kernel, and keep the last totals."""
         for instance in list(self._watched):
             self._unwatch(instance)
-        standing = await self._on_data_thread(self._tracing.close)
+        standing = await self._on_data_thread(self._tracing.end)
         await self._on_data_thread(self._store.save_totals, standing.totals)
+        await self.cgroups.close()
         self._thread.shutdown()
 
     async def _follow(self) -> None:
@@ -122,11 +138,13 @@ class Agent:
 
     async def _apply(self, state: agent_pb2.DesiredState) -> None:
         began = time.monotonic()
-        await self._on_data_thread(
-            self._tracing.apply, list(state.jobs), self._before, time.time()
-        )
-        await self._look()
-        self._changed.set()
+        async with self._turn:
+            if any(may_run(job, time.time()) for job in state.jobs):
+                await self._open_cgroups()
+            await self._on_data_thread(
+                self._tracing.apply, list(state.jobs), self._before, time.time()
+            )
+            await self._look()
         logger.info(
             "generation %d: %d jobs, applied in %.0f ms",
             state.generation,
@@ -134,27 +152,46 @@ class Agent:
             (time.monotonic() - began) * 1000,
         )
 
+    async def _open_cgroups(self) -> None:
+        if self.cgroups.is_open:
+            return
+        try:
+            targets = await self.cgroups.load()
+            await self._on_data_thread(self._tracing.open, targets)
+            await self.cgroups.start()
+        except AgentError as error:
+            logger.error("no job can run: %s", error)
+            await self._on_data_thread(self._tracing.shut, str(error))
+            await self.cgroups.close()
+
     async def _keep_time(self) -> None:
         """Settle and report: each second, at once at a change, and on time at a deadline."""
         while True:
             self._changed.clear()
             now = time.time()
-            await self._on_data_thread(self._tracing.expire, now)
             await self._end_unheard(now)
-            await self._look()
+            async with self._turn:
+                await self._on_data_thread(self._tracing.expire, now)
+                standing = await self._look()
+                if self.cgroups.is_open and not standing.running:
+                    await self._on_data_thread(self._tracing.shut)
+                    await self.cgroups.close()
             await self._pause()
 
-    async def _look(self) -> None:
+    async def _look(self) -> Standing:
         """See where the jobs stand; keep the totals, then report them."""
         standing = await self._on_data_thread(self._tracing.tick)
+        self._last_look = time.monotonic()
         self._watch(standing.instances)
         self._next_deadline = standing.next_deadline
+        self._accounts.standing, self._accounts.connected = standing, self.session.connected
         try:
             await self._on_data_thread(self._store.save_totals, standing.totals)
         except OSError as error:
             logger.error("totals cannot be kept, so they are not reported: %s", error)
         else:
             self._report(standing.reports)
+        return standing
 
     async def _pause(self) -> None:
         left = TICK_SECONDS
@@ -170,7 +207,7 @@ class Agent:
         """Keep the time of the operator's last word: a stream that is up counts as one."""
         while True:
             await asyncio.sleep(HEARD_SAVE_SECONDS)
-            if self._desired is not None and self.session is not None and self.session.connected:
+            if self._desired is not None and self.session.connected:
                 self._desired = Desired(
                     self._desired.state, self._desired.node_uid, time.time()
                 )
@@ -179,7 +216,7 @@ class Agent:
     async def _end_unheard(self, now: float) -> None:
         """End jobs without a deadline when the operator has been silent for a day."""
         desired = self._desired
-        connected = self.session is not None and self.session.connected
+        connected = self.session.connected
         if desired is None or connected or now - desired.heard < UNHEARD_SECONDS:
             return
         lasting = [job for job in desired.state.jobs if job.deadline_ms]
@@ -208,7 +245,7 @@ class Agent:
             self._last_reports = dict(reports)
 
     def _send(self, message: agent_pb2.FromAgent) -> bool:
-        return self.session is not None and self.session.send(message)
+        return self.session.send(message)
 
     # Rings
 
@@ -222,7 +259,7 @@ class Agent:
             self._unwatch(instance)
         for instance in instances:
             if instance not in self._watched:
-                descriptor = os.dup(instance.wakeup_fd)
+                descriptor = os.dup(instance.fileno())
                 self._watched[instance] = descriptor
                 asyncio.get_running_loop().add_reader(descriptor, self._wake, instance)
 
@@ -233,13 +270,14 @@ class Agent:
         self._gathering.discard(instance)
 
     def _wake(self, instance: Instance) -> None:
-        """Let records gather a little after the first one; at a second call read them now."""
-        instance.clear_wakeup()
-        if instance in self._gathering:
-            self._drain(instance)
-        else:
+        """Let rows gather a little after the first one; at a second call read them now."""
+        delay = instance.woken() if instance.open else 0.0
+        if delay and instance not in self._gathering:
             self._gathering.add(instance)
-            asyncio.get_running_loop().call_later(GATHER_SECONDS, self._drain, instance)
+            asyncio.get_running_loop().call_later(delay, self._drain, instance)
+        elif not delay:
+            self._gathering.add(instance)
+            self._drain(instance)
 
     def _drain(self, instance: Instance) -> None:
         if instance in self._gathering:

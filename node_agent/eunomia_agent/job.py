@@ -9,8 +9,7 @@ from eunomia_agent.containers.target import Target, matches, matches_pod, may_ma
 from eunomia_agent.sinks.sink import Sink
 from eunomia_agent.state import JobTotals
 from eunomia_agent.trackers.accounting import Ledger, Totals
-from eunomia_agent.trackers.instance import Instance
-from eunomia_agent.trackers.pool import Key
+from eunomia_agent.trackers.instance import Instance, Key
 from eunomia_api import agent_pb2
 from eunomia_api.selector import LabelSelector, LabelSelectorRequirement
 
@@ -53,6 +52,12 @@ class Job:
     """Cgroups that belong to the job's pods, or may: while there are any, programs are attached."""
     pods: dict[int, str] = field(default_factory=dict[int, str])
     """Cgroups of the job's pods, with the pod's uid."""
+
+    @property
+    def name(self) -> str:
+        """"namespace/name", or "name" of a ClusterTraceJob."""
+        wanted = self.wanted
+        return f"{wanted.namespace}/{wanted.name}" if wanted.namespace else wanted.name
 
     @property
     def running(self) -> bool:

@@ -7,7 +7,7 @@ Everything here runs on one thread, the data thread, in the order in which it wa
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,11 +22,12 @@ from eunomia_agent.sinks.clock import boot_offset_ns
 from eunomia_agent.sinks.rows import json_rows
 from eunomia_agent.sinks.sink import Sink
 from eunomia_agent.slots import Slots
+from eunomia_agent.standing import Standing
 from eunomia_agent.state import JobTotals
 from eunomia_agent.trackers.accounting import Account, Ledger
-from eunomia_agent.trackers.instance import PENDING, Instance
+from eunomia_agent.trackers.instance import PENDING, Instance, Key
 from eunomia_agent.trackers.limit import share
-from eunomia_agent.trackers.pool import Key, Pool, ring_bytes
+from eunomia_agent.trackers.pool import Pool, ring_bytes
 from eunomia_api import agent_pb2
 
 logger = logging.getLogger("eunomia.tracing")
@@ -37,24 +38,12 @@ UNHEARD_SECONDS = 15.0
 IN_FLIGHT_SECONDS = 0.005
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where all jobs stand at one moment."""
-
-    totals: dict[str, JobTotals]
-    reports: Mapping[str, agent_pb2.JobReport]
-    instances: Sequence[Instance]
-    next_deadline: float | None
-    """Unix time of the next deadline, in seconds."""
-
-
 class Tracing:
     """The jobs of a node, their running trackers, and the owners of its cgroups."""
 
     def __init__(
         self,
         pool: Pool,
-        targets: Targets,
         *,
         node: str,
         key_of: Callable[[str, Mapping[str, bool | int | str], int], Key],
@@ -66,7 +55,8 @@ class Tracing:
         key_of checks a tracker's name and params and fills in defaults; raises TrackerError.
         """
         self._pool = pool
-        self._targets = targets
+        self._watched: Targets | None = None
+        self._why_shut = ""
         self._node = node
         self._key_of = key_of
         self._open_sinks = open_sinks
@@ -78,6 +68,26 @@ class Tracing:
         self._gone: list[int] = []
         self.jobs: dict[str, Job] = {}
         self.owners: dict[int, Owner] = {}
+
+    # The cgroups' maps, which are there while there is a job to run
+
+    def open(self, targets: Targets) -> None:
+        """Begin, with the agent-wide maps."""
+        self._watched = targets
+
+    def shut(self, why: str = "no job runs") -> None:
+        """Let go of the agent-wide maps, and forget all owners. No job runs."""
+        self._watched, self._why_shut = None, why
+        self.owners.clear()
+        self._gone.clear()
+        for cgroup in self._held:
+            self._held.take(cgroup)
+        self._held_since.clear()
+
+    @property
+    def _targets(self) -> Targets:
+        assert self._watched is not None, "a job runs while the cgroups' maps are not there"
+        return self._watched
 
     # What is wanted
 
@@ -101,7 +111,8 @@ class Tracing:
             elif self.jobs[uid].wanted != job:
                 self._change(self.jobs[uid], job, now)
         self.expire(now)
-        self._balance()
+        if self._watched is not None:
+            self._balance()
 
     def expire(self, now: float) -> None:
         """End the jobs whose deadline has passed. now: Unix time in seconds."""
@@ -120,9 +131,7 @@ class Tracing:
         return min(deadlines, default=None)
 
     def _may_run(self, job: Job, now: float) -> bool:
-        deadline = job.wanted.deadline_ms
-        over = bool(deadline) and deadline <= now * 1000
-        return not (job.finished or job.wanted.suspended or over)
+        return may_run(job.wanted, now) and not job.finished
 
     def _change(self, job: Job, wanted: agent_pb2.Job, now: float) -> None:
         old, job.wanted, job.target = job.wanted, wanted, target_of(wanted.target)
@@ -138,6 +147,9 @@ class Tracing:
 
     def _start(self, job: Job) -> None:
         job.trouble = None
+        if self._watched is None:
+            job.trouble = Trouble("CgroupsUnavailable", self._why_shut)
+            return
         try:
             job.slot = self._slots.take()
             for tracker in job.wanted.trackers:
@@ -148,7 +160,7 @@ class Tracing:
             reason = error.reason if isinstance(error, TrackerError) else "TrackerFailed"
             job.trouble = Trouble(reason, str(error))
         if job.trouble is not None:
-            logger.error("%s cannot run: %s", _name(job), job.trouble.message)
+            logger.error("%s cannot run: %s", job.name, job.trouble.message)
             self._stop(job)
             return
         job.sinks = self._open_sinks(job.wanted)
@@ -190,6 +202,8 @@ class Tracing:
 
     def meet(self, owner: Owner) -> None:
         """Take in a cgroup's owner: first seen, or changed."""
+        if self._watched is None:
+            return
         self.owners[owner.cgroup_id] = owner
         self._classify(owner)
         self._balance()
@@ -225,6 +239,7 @@ class Tracing:
             elif owner.kind != "pending":
                 self._leave(job, cgroup)
         if owner.kind == "pending":
+            self._targets.pend(cgroup)
             return
         self._targets.set(cgroup, mask, inherit=owner.kind == "container")
         if cgroup in self._held:
@@ -290,7 +305,7 @@ class Tracing:
                 if any(run.instance is instance for run in job.runs.values()):
                     reason = getattr(error, "reason", "TrackerFailed")
                     job.trouble = Trouble(reason, str(error))
-                    logger.error("%s cannot run: %s", _name(job), error)
+                    logger.error("%s cannot run: %s", job.name, error)
                     self._stop(job)
 
     def _detach_idle(self) -> None:
@@ -308,9 +323,10 @@ class Tracing:
             self._drain(instance)
 
     def _drain(self, instance: Instance) -> None:
-        rows = instance.drain()
-        if not len(rows):
-            return
+        for rows in instance.drain():
+            self._sort_out(instance, rows)
+
+    def _sort_out(self, instance: Instance, rows: Batch) -> None:
         cgroups, inverse = np.unique(rows.fixed["cgroup_id"], return_inverse=True)
         for number, cgroup in enumerate(cgroups.tolist()):
             part = rows if len(cgroups) == 1 else rows.take(np.flatnonzero(inverse == number))
@@ -330,7 +346,7 @@ class Tracing:
         A row made while its cgroup was pending carries every job that might have matched: mask
         says which of them do.
         """
-        pending = (rows.fixed["flags"] & PENDING) != 0
+        pending = (rows.fixed["subject_flags"] & PENDING) != 0
         bits = rows.fixed["jobs"] & np.where(pending, np.uint64(mask), ~np.uint64(0))
         sharers = [
             (job, run)
@@ -395,8 +411,11 @@ class Tracing:
         return Standing(
             totals=totals,
             reports={uid: job.report(totals[uid]) for uid, job in self.jobs.items()},
+            names={uid: job.name for uid, job in self.jobs.items()},
             instances=tuple(self._pool),
             next_deadline=self._next_deadline(),
+            running=bool(self._running()),
+            starts=dict(self._pool.starts),
         )
 
     def _give_up_unheard(self) -> None:
@@ -415,16 +434,22 @@ class Tracing:
                 if run.instance is instance:
                     job.ledgers[name].unclassified += by_slot.get(_slot(job), 0)
 
-    def close(self) -> Standing:
+    def end(self) -> Standing:
         """Take everything out of the kernel; return where all stood, nothing in flight."""
-        attached = {uid for uid, job in self.jobs.items() if job.totals().attached}
+        attached = [uid for uid, job in self.jobs.items() if job.totals().attached]
         for job in self.jobs.values():
             self._stop(job)
         self._pool.close()
         standing = self._standing()
-        for uid in attached:  # the time until a next start is a gap
+        for uid in attached:  # the time until the next start is a gap
             standing.totals[uid] = replace(standing.totals[uid], attached=True)
         return standing
+
+
+def may_run(wanted: agent_pb2.Job, now: float) -> bool:
+    """Whether a job is to run at a Unix time: not suspended, and before its deadline."""
+    over = bool(wanted.deadline_ms) and wanted.deadline_ms <= now * 1000
+    return not (wanted.suspended or over)
 
 
 def _admit(wanted: agent_pb2.Job, before: JobTotals) -> Job:
@@ -440,8 +465,3 @@ def _admit(wanted: agent_pb2.Job, before: JobTotals) -> Job:
 def _slot(job: Job) -> int:
     assert job.slot is not None
     return job.slot
-
-
-def _name(job: Job) -> str:
-    wanted = job.wanted
-    return f"{wanted.kind} {wanted.namespace + '/' if wanted.namespace else ''}{wanted.name}"

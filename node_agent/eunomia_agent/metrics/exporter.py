@@ -2,7 +2,7 @@
 """/metrics and /healthz of the agent, over plain HTTP."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -12,7 +12,7 @@ from prometheus_client.exposition import ThreadingWSGIServer, make_wsgi_app
 from prometheus_client.metrics_core import Metric as Family
 
 from eunomia_agent.metrics.observed import Observed
-from eunomia_agent.state import JobTotals
+from eunomia_agent.standing import Standing
 
 OUTCOMES = ("delivered", "lost_kernel", "lost_agent", "limited", "sampled_out")
 
@@ -21,11 +21,8 @@ class Accounts:
     """The jobs' own accounts: what was matched, and what became of it."""
 
     def __init__(self) -> None:
-        self.totals: Mapping[str, JobTotals] = {}
-        """By "namespace/name" of the job."""
+        self.standing = Standing()
         self.connected = False
-        self.runs: Mapping[str, int] = {}
-        """Starts of each tracker since the agent began."""
 
     def collect(self) -> Iterable[Family]:
         """Return the counters, for prometheus_client."""
@@ -44,7 +41,9 @@ class Accounts:
             "Events of which it could not be told whether they were the job's.",
             labels=["tracejob", "tracker"],
         )
-        for name, job in self.totals.items():
+        standing = self.standing
+        for uid, job in standing.totals.items():
+            name = standing.names[uid]
             for tracker, totals in job.trackers.items():
                 matched.add_metric([name, tracker], totals.matched)
                 unclassified.add_metric([name, tracker], totals.unclassified)
@@ -53,7 +52,7 @@ class Accounts:
         runs = CounterMetricFamily(
             "eunomia_run_tracker", "Trackers that were started.", labels=["tracker"]
         )
-        for tracker, count in self.runs.items():
+        for tracker, count in standing.starts.items():
             runs.add_metric([tracker], count)
         connected = GaugeMetricFamily(
             "eunomia_agent_connected", "1 while a stream with the operator is up.", self.connected

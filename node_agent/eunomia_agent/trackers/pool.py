@@ -1,24 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The running trackers of a node, each shared by all jobs that ask for the same."""
 
-import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator
 
-from eunomia_agent.trackers.instance import Instance
-
-logger = logging.getLogger("eunomia.trackers")
-
-ParamValues = Mapping[str, bool | int | str]
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """What makes two uses of a tracker the same: name, all params, size of the ring in bytes."""
-
-    tracker: str
-    params: tuple[tuple[str, bool | int | str], ...]
-    ring_bytes: int
+from eunomia_agent.trackers.instance import Instance, Key
 
 
 class Pool:
@@ -28,6 +14,8 @@ class Pool:
         self._open = open_instance
         self._instances: dict[Key, Instance] = {}
         self._slots: dict[Key, set[int]] = {}
+        self.starts: Counter[str] = Counter()
+        """Trackers started, by name."""
 
     def __iter__(self) -> Iterator[Instance]:
         return iter(list(self._instances.values()))
@@ -37,6 +25,7 @@ class Pool:
         if key not in self._instances:
             self._instances[key] = self._open(key)
             self._slots[key] = set()
+            self.starts[key.tracker] += 1
         self._slots[key].add(slot)
         return self._instances[key]
 

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Puts the agent of a node together."""
+
+import logging
+import os
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from eunomia_agent.agent import Agent
+from eunomia_agent.cgroups import Cgroups
+from eunomia_agent.containers.cri import CriClient, find_socket
+from eunomia_agent.errors import ParamInvalid, TrackerUnknown
+from eunomia_agent.kernel import features
+from eunomia_agent.metrics.exporter import Accounts, Exporter
+from eunomia_agent.metrics.observed import Observed
+from eunomia_agent.session import Session
+from eunomia_agent.settings import Settings
+from eunomia_agent.sinks.file import FileSink
+from eunomia_agent.sinks.log import LineWriter, LogSink
+from eunomia_agent.sinks.sink import Sink
+from eunomia_agent.state import Store
+from eunomia_agent.tracing import Tracing
+from eunomia_agent.trackers.instance import Instance, Key
+from eunomia_agent.trackers.pool import Pool
+from eunomia_api import agent_pb2
+from eunomia_api.tracker import Catalogue
+
+logger = logging.getLogger("eunomia.node")
+
+PROTOCOL = 1
+OBJECTS = Path(__file__).parent / "objects"
+
+
+async def serve(settings: Settings) -> None:
+    """Run the agent of a node until cancelled. Raises AgentError when it cannot start."""
+    store = Store(settings.state)
+    catalogue = Catalogue.load()
+    trackers = {tracker.name: tracker for tracker in catalogue.trackers}
+    observed = Observed(trackers, settings.node)
+    accounts = Accounts()
+    socket = settings.cri_socket or find_socket()
+    runtime = CriClient(socket) if socket else None
+    if runtime is None:
+        logger.warning("no container runtime's socket was found: containers stay unknown")
+
+    def load(key: Key) -> Instance:
+        return Instance.load(OBJECTS, trackers[key.tracker], key, cgroups.map)
+
+    tracing = Tracing(
+        Pool(load),
+        node=settings.node,
+        key_of=Keys(catalogue).key_of,
+        open_sinks=Sinks(settings.state / "jobs").open,
+        observed=observed,
+    )
+    agent = Agent(tracing, store, settings.node, accounts)
+    cgroups = Cgroups(
+        OBJECTS, runtime, root=settings.cgroup_root, on_change=agent.meet, on_gone=agent.gone
+    )
+    hello = _hello(catalogue)
+    session = Session(settings, lambda: hello, agent.hear, agent.stream_is_up)
+    agent.cgroups, agent.session = cgroups, session
+    exporter = Exporter(settings.metrics_port, accounts, observed, agent.healthy)
+    try:
+        await agent.run()
+    finally:
+        exporter.close()
+        await agent.close()
+        if runtime is not None:
+            await runtime.close()
+
+
+class Keys:
+    """Says which instance a job's use of a tracker is."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._trackers = {tracker.name: tracker for tracker in catalogue.trackers}
+
+    def key_of(
+        self, name: str, params: Mapping[str, bool | int | str], ring_bytes: int
+    ) -> Key:
+        """Check a tracker's name and params, and fill in defaults. Raises TrackerError."""
+        tracker = self._trackers.get(name)
+        if tracker is None:
+            known = ", ".join(sorted(self._trackers))
+            raise TrackerUnknown(f'there is no tracker "{name}" in this agent; it has {known}')
+        for given in params:
+            if given not in tracker.params:
+                known = ", ".join(tracker.params) or "none"
+                raise ParamInvalid(f'{name} has no param "{given}"; it has {known}')
+        values: list[tuple[str, bool | int | str]] = []
+        for param, description in tracker.params.items():
+            try:
+                values.append((param, description.check(params.get(param, description.default))))
+            except ValueError as error:
+                raise ParamInvalid(f"{name}: {param}: {error}") from error
+        return Key(name, tuple(values), ring_bytes)
+
+
+class Sinks:
+    """Opens the outputs of jobs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writer = LineWriter()
+
+    def open(self, job: agent_pb2.Job) -> list[Sink]:
+        """Return the sinks of a job."""
+        name = f"{job.namespace}/{job.name}" if job.namespace else job.name
+        sinks: list[Sink] = []
+        if "file" in job.outputs:
+            sinks.append(FileSink(self._folder, name))
+        if "log" in job.outputs:
+            sinks.append(LogSink(self._writer, name))
+        return sinks
+
+
+def _hello(catalogue: Catalogue) -> agent_pb2.Hello:
+    offered = features.probe()
+    return agent_pb2.Hello(
+        protocol=PROTOCOL,
+        agent_version=version("eunomia"),
+        kernel_release=os.uname().release,
+        catalogue_hash=catalogue.hash,
+        features=sorted(offered.names),
+        trackers=[
+            agent_pb2.TrackerSupport(
+                name=tracker.name,
+                missing="; ".join(
+                    reason
+                    for hook in tracker.requires.hooks
+                    if (reason := features.hook_missing(hook)) is not None
+                ),
+            )
+            for tracker in catalogue.trackers
+        ],
+    )

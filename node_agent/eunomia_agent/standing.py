@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where all jobs of the node stand at one moment."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from eunomia_agent.state import JobTotals
+from eunomia_agent.trackers.instance import Instance
+from eunomia_api import agent_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where all jobs stand. Jobs go by their uid."""
+
+    totals: dict[str, JobTotals] = field(default_factory=dict[str, JobTotals])
+    reports: Mapping[str, agent_pb2.JobReport] = field(
+        default_factory=dict[str, agent_pb2.JobReport]
+    )
+    names: Mapping[str, str] = field(default_factory=dict[str, str])
+    """"namespace/name", or "name" of a ClusterTraceJob."""
+    instances: Sequence[Instance] = ()
+    next_deadline: float | None = None
+    """Unix time of the next deadline, in seconds."""
+    running: bool = False
+    """Whether any job runs: while none does, the cgroups need not be watched."""
+    starts: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Starts of each tracker so far."""
