@@ -68,6 +68,21 @@ class Targets:
             self._classified += 1
             self._write_limit()
 
+    def pend(self, cgroup_id: int) -> None:
+        """Let a cgroup whose owner is not known yet pass as pending for the candidates of now.
+
+        For one that was made before the newest of them came, or before there were any.
+        """
+        key = _ID.pack(cgroup_id)
+        before = self._targets.lookup(key)
+        if before is None and self._candidates:
+            self._classified -= 1  # it holds a place that the kernel did not count
+            self._write_limit()
+            self._targets.update(key, _TARGET.pack(self._candidates, _PENDING, 0))
+        elif before is not None:
+            jobs, state, inherit = _TARGET.unpack(before)
+            self._targets.update(key, _TARGET.pack(jobs | self._candidates, state, inherit))
+
     def delete(self, cgroup_id: int) -> None:
         """Forget a cgroup that is gone."""
         self.set(cgroup_id, 0, inherit=False)
@@ -102,5 +117,5 @@ class Targets:
         return _COUNT.unpack(self._pending_count.lookup(_FIRST) or bytes(_COUNT.size))
 
     def _write_limit(self) -> None:
-        limit = _LIMIT.pack(self._candidates, self._classified, self._bound)
+        limit = _LIMIT.pack(self._candidates, self._classified % 2**64, self._bound)
         self._pending_limit.update(_FIRST, limit)
