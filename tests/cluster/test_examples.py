@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every example does what its README says."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+WORKLOAD = EXAMPLES / "01-opens-and-execs/workload.yaml"
+
+
+@pytest.fixture(scope="module")
+def workload(cluster):
+    """The two pods of the namespace demo."""
+    kubectl = cluster.kubectl
+    kubectl("apply", "-f", str(WORKLOAD))
+    kubectl("-n", "demo", "wait", "--for=condition=Ready", "--timeout=60s", "pod", "--all")
+    yield
+    kubectl("delete", "-f", str(WORKLOAD), "--wait=false")
+
+
+@pytest.fixture
+def applied(kubectl):
+    """Apply the jobs of an example; they are deleted at the end."""
+    files = []
+
+    def apply(example):
+        (file,) = [path for path in (EXAMPLES / example).glob("*.yaml") if path != WORKLOAD]
+        kubectl("apply", "-f", str(file))
+        files.append(file)
+
+    yield apply
+    for file in files:
+        kubectl("delete", "--ignore-not-found", "-f", str(file))
+
+
+def rows(cluster, job):
+    for line in cluster.agent_log().splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and row.get("job") == job:
+            yield row
+
+
+def events(kubectl, *job):
+    return kubectl.get(*job)["status"]["events"]
+
+
+def test_there_is_no_example_without_a_test():
+    tested = Path(__file__).read_text()
+    assert all(f'applied("{example.name}")' in tested for example in EXAMPLES.iterdir())
+
+
+def test_every_file_of_an_example_is_named_in_its_readme():
+    for example in EXAMPLES.iterdir():
+        readme = (example / "README.md").read_text()
+        for file in example.glob("*.yaml"):
+            assert file.name in readme
+            assert list(yaml.safe_load_all(file.read_text()))
+
+
+def test_opens_and_execs(cluster, kubectl, applied, workload):
+    applied("01-opens-and-execs")
+    kubectl(
+        "-n", "demo", "wait", "--for=condition=Running", "--timeout=20s", "tracejob/opens-and-execs"
+    )
+    kubectl(
+        "-n",
+        "demo",
+        "wait",
+        "--for=condition=Complete",
+        "--timeout=60s",
+        "tracejob/opens-and-execs",
+    )
+    found = list(rows(cluster, "demo/opens-and-execs"))
+    assert {(row["pod"], row["container"], row["tracker"]) for row in found} == {
+        ("reader", "cat", "process"),
+        ("reader", "cat", "opensnoop"),
+        ("worker", "shell", "process"),
+        ("worker", "shell", "opensnoop"),
+    }
+    missing = [row for row in found if row.get("path") == "/etc/secret-of-the-shop"]
+    assert len(missing) >= 20
+    assert {row["error"] for row in missing} == {"ENOENT"}
+    assert len([row for row in found if row.get("path") == "/tmp/last-order"]) >= 20
+
+
+def test_whole_cluster(cluster, kubectl, applied, workload):
+    applied("02-whole-cluster")
+    kubectl("wait", "--for=condition=Complete", "--timeout=60s", "clustertracejob/failed-opens")
+    found = list(rows(cluster, "failed-opens"))
+    secret = [row for row in found if row["path"] == "/etc/secret-of-the-shop"]
+    assert len(secret) >= 10
+    assert {(row["namespace"], row["pod"]) for row in secret} == {("demo", "reader")}
+    assert {row["namespace"] for row in found} <= {"demo", ""}
+    assert not any(row["error"] in ("", None, 0) for row in found)
+
+
+def test_suspend_and_budget(kubectl, applied, workload, until):
+    job = ("-n", "demo", "tracejob/little-by-little")
+    applied("03-suspend-and-budget")
+    running = ("-n", "demo", "wait", "--for=condition=Running", "--timeout=20s", job[2])
+    kubectl(*running)
+    until(lambda: events(kubectl, *job)["matched"] > 20, 30, "events of the reader")
+    patch = ("-n", "demo", "patch", job[2], "--type=merge", "-p")
+    suspended = "--for=jsonpath={.status.phase}=Suspended"
+
+    kubectl(*patch, '{"spec":{"suspend":true}}')
+    kubectl("-n", "demo", "wait", suspended, "--timeout=30s", job[2])
+    kept = events(kubectl, *job)["matched"]
+
+    kubectl(*patch, '{"spec":{"suspend":false}}')
+    kubectl(*running)
+    until(lambda: events(kubectl, *job)["matched"] > kept, 30, "more events of the reader")

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All that a person needs to know is told by kubectl."""
+
+import re
+
+import pytest
+
+
+def test_columns_wait_and_describe_of_a_job_that_completes(cluster, kubectl, namespace):
+    cluster.pod(namespace, "maker")
+    job = cluster.trace(
+        namespace, "short", {"process": {}, "opensnoop": {"prefix": "/tmp/k-"}}, duration="5s"
+    )
+    job.wait("Running")
+    cluster.generate(namespace, "maker", "opens", "20", "/tmp/k")
+
+    wait = ("wait", "--for=condition=Complete", "--timeout=30s", "tracejob/short")
+    assert "condition met" in kubectl("-n", namespace, *wait)
+
+    header, row = kubectl("-n", namespace, "get", "tj").splitlines()
+    columns = ["NAME", "PHASE", "TRACKERS", "PODS", "NODES", "EVENTS", "LOST", "COMPLETE%", "AGE"]
+    assert header.split() == columns
+    told = dict(zip(columns, re.split(r"\s{2,}", row.strip()), strict=True))
+    assert told["PHASE"] == "Complete"
+    assert set(told["TRACKERS"].split(",")) == {"process", "opensnoop"}
+    assert (told["PODS"], told["NODES"], told["LOST"], told["COMPLETE%"]) == ("1", "1", "0", "100")
+    assert int(told["EVENTS"]) >= 20
+    assert "short" in kubectl("-n", namespace, "get", "eunomia")
+
+    text = kubectl("-n", namespace, "describe", "tracejob", "short")
+    events = text[text.index("\nEvents:") :]
+    assert all(reason in events for reason in ("Accepted", "Started", "Complete"))
+    assert "eunomia-operator" in events
+    assert re.search(r"Type:\s+Complete", text)
+
+
+def test_describe_of_a_job_that_is_not_accepted_says_why(cluster, kubectl, namespace):
+    job = cluster.trace(namespace, "wrong", {"opensnop": {}})
+    job.wait("Accepted", holds=False)
+
+    text = kubectl("-n", namespace, "describe", "tracejob", "wrong")
+
+    events = text[text.index("\nEvents:") :]
+    assert "Warning" in events
+    assert "NotAccepted" in events
+    assert "spec.trackers[0].name" in events
+
+
+@pytest.mark.parametrize("kind", ["tracejob", "clustertracejob"])
+def test_explain_has_a_word_for_every_field(cluster, kubectl, kind):
+    text = kubectl("explain", f"{kind}.spec", "--recursive")
+    for field in ("target", "trackers", "duration", "suspend", "output", "budget"):
+        assert re.search(rf"^\s+{field}\t", text, re.MULTILINE), text
+    for path in ("spec", "spec.target", "spec.trackers", "spec.budget", "spec.output", "status"):
+        told = kubectl("explain", f"{kind}.{path}")
+        fields = told[told.index("FIELDS:") :]
+        assert "<no description>" not in fields, fields
+
+
+def test_a_pod_that_nobody_selects_leaves_the_job_pending_and_says_so(cluster, namespace, until):
+    cluster.pod(namespace, "maker")
+    target = {"podSelector": {"matchLabels": {"app": "nobody"}}}
+    job = cluster.trace(namespace, "idle", {"opensnoop": {}}, target=target)
+
+    until(lambda: job.status().get("nodes", {}).get("waiting") == 1, 20, "one node waits")
+    status = job.status()
+    assert (status["phase"], status.get("pods", 0)) == ("Pending", 0)
+
+
+def test_a_job_for_nodes_that_are_not_there_does_not_wait_for_ever(cluster, namespace):
+    target = {"podSelector": {}, "nodeSelector": {"no.such/label": "on-any-node"}}
+    job = cluster.trace(namespace, "nowhere", {"opensnoop": {}}, target=target)
+    assert job.wait("Failed", 90)["reason"] == "NoMatchingNode"
