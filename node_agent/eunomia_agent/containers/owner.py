@@ -12,7 +12,12 @@ sandbox: the pod's pause container. pod: the pod's own cgroup. host: no containe
 pending: the runtime has not said yet. unknown: it never did, and nothing is guessed.
 """
 
-NO_LABELS: Mapping[str, str] = MappingProxyType({})
+_NO_LABELS: Mapping[str, str] = MappingProxyType({})
+
+
+def no_labels() -> Mapping[str, str]:
+    """Return the empty set of labels, which nobody can add to."""
+    return _NO_LABELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ class Owner:
     container: str = ""
     container_id: str = ""
     image: str = ""
-    labels: Mapping[str, str] = field(default=NO_LABELS, hash=False, repr=False)
+    labels: Mapping[str, str] = field(default_factory=no_labels, hash=False, repr=False)
     reason: str = ""
 
     @property

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from eunomia_agent.containers.owner import NO_LABELS, Owner
+from eunomia_agent.containers.owner import Owner, no_labels
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
@@ -19,7 +19,7 @@ class Sandbox:
     namespace: str = ""
     pod: str = ""
     pod_uid: str = ""
-    labels: Mapping[str, str] = field(default=NO_LABELS, repr=False)
+    labels: Mapping[str, str] = field(default_factory=no_labels, repr=False)
     problem: str = ""
 
     @property

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What user space writes into the kernel's maps of targets."""
+
+import struct
+
+import pytest
+
+from eunomia_agent.containers.targets import Targets
+
+FIRST = struct.pack("=I", 0)
+CLASSIFIED, PENDING, REFUSED = 0, 1, 2
+
+
+class MapInMemory(dict[bytes, bytes]):
+    """A map of the kernel's."""
+
+    lookup = dict.get
+
+    def update(self, key: bytes, value: bytes) -> None:  # type: ignore[override]
+        self[key] = value
+
+    def delete(self, key: bytes) -> None:
+        del self[key]
+
+
+class Kernel:
+    """The maps of cgroups.bpf.c, and what its programs would do."""
+
+    def __init__(self) -> None:
+        self.targets, self.limit, self.count = MapInMemory(), MapInMemory(), MapInMemory()
+        self.count[FIRST] = struct.pack("=QQQ", 5, 2, 1)
+
+    def made(self, cgroup_id: int, jobs: int, state: int) -> None:
+        self.targets[struct.pack("=Q", cgroup_id)] = struct.pack("=QII", jobs, state, 0)
+
+    def entry(self, cgroup_id: int) -> tuple[int, ...] | None:
+        value = self.targets.get(struct.pack("=Q", cgroup_id))
+        return struct.unpack("=QII", value) if value else None
+
+    @property
+    def pending_limit(self) -> tuple[int, ...]:
+        return struct.unpack("=QQQ", self.limit[FIRST])
+
+
+@pytest.fixture
+def kernel() -> Kernel:
+    return Kernel()
+
+
+@pytest.fixture
+def targets(kernel: Kernel) -> Targets:
+    return Targets(kernel.targets, kernel.limit, kernel.count, bound=16)
+
+
+def test_cgroup_becomes_a_target_and_ceases_to_be_one(kernel: Kernel, targets: Targets) -> None:
+    targets.set(7, 0b101, inherit=True)
+    assert kernel.entry(7) == (0b101, CLASSIFIED, 1)
+    targets.set(7, 0b100, inherit=True)
+    assert kernel.entry(7) == (0b100, CLASSIFIED, 1)
+    targets.set(7, 0, inherit=True)
+    assert kernel.entry(7) is None
+    targets.delete(7)  # of what is not there
+    targets.set(1, 1 << 63, inherit=False)
+    assert kernel.entry(1) == (1 << 63, CLASSIFIED, 0)
+
+
+def test_each_pending_cgroup_gives_its_place_back_once(kernel: Kernel, targets: Targets) -> None:
+    targets.set_candidates(0b11)
+    assert kernel.pending_limit == (0b11, 0, 16)
+    for cgroup_id in (7, 8, 9):
+        kernel.made(cgroup_id, 0b11, PENDING)
+    kernel.made(10, 0b11, REFUSED)
+    targets.set(7, 0b01, inherit=True)
+    targets.set(7, 0b01, inherit=True)
+    targets.set(8, 0, inherit=True)
+    targets.delete(9)
+    targets.set(10, 0b10, inherit=True)
+    assert (kernel.entry(7), kernel.entry(10)) == ((0b01, CLASSIFIED, 1), (0b10, CLASSIFIED, 1))
+    assert kernel.entry(8) is kernel.entry(9) is None
+    assert kernel.pending_limit == (0b11, 3, 16)
+    assert targets.classified == 3
+    assert (targets.created, targets.refused, targets.lost) == (5, 2, 1)
