@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The description of a tracker, as its YAML file gives it, and the catalogue of all of them.
+
+The description says in words and bounds what the tracker's C file says in types; the catalogue is
+both together, written by the build, so that the operator can check a job without any agent.
+"""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from eunomia_api.model import Written
+
+ParamValue = bool | int | str
+CamelName = Annotated[str, Field(pattern=r"^[a-z][a-zA-Z0-9]{0,62}$")]
+MemberName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+TrackerName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+MetricName = Annotated[str, Field(pattern=r"^eunomia_observed_[a-z0-9_]+$", max_length=128)]
+Sentence = Annotated[str, Field(min_length=1, max_length=1024)]
+Names = Annotated[list[str], Field(max_length=16)]
+TYPES = {"bool": bool, "int": int, "string": str}
+
+
+class Param(Written):
+    """An option of a tracker: a `const volatile` variable of its C file."""
+
+    type: Literal["bool", "int", "string"]
+    """What values it takes."""
+    help: Sentence
+    """What it does, in one sentence."""
+    default: ParamValue
+    """The value when a job gives none."""
+    variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    """The variable in C. Absent: the param's name in snake_case."""
+    min: int | None = None
+    """The least integer."""
+    max: int | None = None
+    """The greatest integer."""
+    max_length: Annotated[int, Field(ge=1, le=4095)] | None = None
+    """The most bytes of a string in UTF-8."""
+
+    @model_validator(mode="after")
+    def _bounds_fit(self) -> Self:
+        bounds = self.min is not None, self.max is not None
+        if self.type == "int" and not all(bounds):
+            raise ValueError("an int needs min and max")
+        if self.type != "int" and any(bounds):
+            raise ValueError(f"min and max are for an int, not for a {self.type}")
+        if (self.type == "string") != (self.max_length is not None):
+            raise ValueError("maxLength belongs to a string, and every string needs it")
+        self.check(self.default)
+        return self
+
+    def check(self, value: object) -> ParamValue:
+        """Return a value that the param takes. Raises ValueError that says what is allowed."""
+        if type(value) is not TYPES[self.type] or not isinstance(value, bool | int | str):
+            raise ValueError(f"must be {self.allowed}, not {_shown(value)}")
+        if self.type == "int" and not self._least <= int(value) <= self._most:
+            raise ValueError(f"must be {self.allowed}, not {value}")
+        if isinstance(value, str):
+            _check_text(value, self.max_length or 0)
+        return value
+
+    @property
+    def allowed(self) -> str:
+        """What values it takes, in words."""
+        match self.type:
+            case "bool":
+                return "true or false"
+            case "int":
+                return f"a whole number from {self._least} to {self._most}"
+            case "string":
+                return f"a string of at most {self.max_length} bytes"
+
+    @property
+    def _least(self) -> int:
+        return self.min or 0
+
+    @property
+    def _most(self) -> int:
+        return self.max or 0
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
+
+
+def _check_text(value: str, max_length: int) -> None:
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise ValueError("must be text that UTF-8 can hold") from None
+    if "\0" in value:
+        raise ValueError("must not hold a NUL character")
+    if size > max_length:
+        raise ValueError(f"must be a string of at most {max_length} bytes, not {size}")
+
+
+class Column(Written):
+    """What a column of a tracker's rows tells."""
+
+    help: Sentence
+    """What it tells, in one sentence."""
+    unit: Annotated[str, Field(max_length=16)] = ""
+    """The unit of a number, such as ns or bytes."""
+    width: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Characters in a table; absent: as many as its type commonly takes."""
+
+
+class Metric(Written):
+    """A Prometheus metric made of a tracker's rows."""
+
+    kind: Literal["counter"]
+    """What Prometheus calls its type."""
+    source: Literal["events"] = "events"
+    """The map that it is made of."""
+    where: dict[MemberName, ParamValue] = {}
+    """Only rows whose columns have these values."""
+    labels: Names = []
+    """Columns that are labels beside those of the container."""
+    max_series: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Series a job; what comes on top is one series whose labels say `other`."""
+    help: Sentence
+    """What it counts."""
+
+
+class Requires(Written):
+    """What the kernel must offer."""
+
+    hooks: Annotated[list[str], Field(max_length=64)] = []
+    """Sections of the object without whose hooks the tracker makes no sense."""
+
+
+class TrackerDescription(Written):
+    """One tracker, as its YAML file describes it."""
+
+    name: TrackerName
+    help: Sentence
+    params: Annotated[dict[CamelName, Param], Field(max_length=32)] = {}
+    columns: Annotated[dict[MemberName, Column], Field(max_length=64)] = {}
+    metrics: Annotated[dict[MetricName, Metric], Field(max_length=16)] = {}
+    requires: Requires = Requires()
+
+    def check_params(self, values: Mapping[str, object]) -> dict[str, ParamValue]:
+        """Return the values of all params, defaults included.
+
+        Raises ValueError that names the param and says what is allowed.
+        """
+        for name in values:
+            if name not in self.params:
+                known = ", ".join(self.params) or "none"
+                raise ValueError(f"{_shown(name)} is no param of {self.name}; there are: {known}")
+        return {
+            name: _checked(name, param, values[name]) if name in values else param.default
+            for name, param in self.params.items()
+        }
+
+
+def _checked(name: str, param: Param, value: object) -> ParamValue:
+    try:
+        return param.check(value)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
+
+
+class CatalogueColumn(Written):
+    """A column with its type from the object's BTF."""
+
+    name: str
+    type: str
+    """The typedef that carries its meaning, or the C type."""
+    json_type: Literal["string", "integer", "number", "boolean", "array"]
+    """What a row holds."""
+    values: list[str] = []
+    """All values of an enumeration."""
+    unit: str = ""
+    help: str = ""
+    width: int | None = None
+
+
+class CatalogueTracker(TrackerDescription):
+    """A tracker's description with the types of its columns; `columns` gives way to `rows`."""
+
+    rows: list[CatalogueColumn] = []
+    """The columns of a row, in order."""
+
+
+class Catalogue(Written):
+    """All trackers of one release."""
+
+    hash: str
+    """SHA-256 of the trackers: two sides with the same hash have the same trackers."""
+    trackers: list[CatalogueTracker]
+
+    @classmethod
+    def load(cls) -> Self:
+        """Return the catalogue that the build wrote. Raises FileNotFoundError before a build."""
+        return cls.model_validate_json(_packaged())
+
+    def tracker(self, name: str) -> CatalogueTracker:
+        """Return a tracker. Raises KeyError naming what there is."""
+        for tracker in self.trackers:
+            if tracker.name == name:
+                return tracker
+        known = ", ".join(tracker.name for tracker in self.trackers)
+        raise KeyError(f"no tracker {_shown(name)}; there are: {known}")
+
+
+@cache
+def _packaged() -> bytes:
+    return resources.files("eunomia_api").joinpath("catalogue.json").read_bytes()
+
+
+def canonical(trackers: list[CatalogueTracker]) -> bytes:
+    """Return trackers as JSON that is the same for the same trackers: what the hash is made of."""
+    plain = [tracker.model_dump(mode="json", by_alias=True) for tracker in trackers]
+    return json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The columns of a struct, out of an object's BTF.
+
+Free of numpy until a dtype is asked for: the build reads layouts too.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+from eunomia_agent.kernel.btf import Array, Btf, Enum, Float, Int, Pointer, Struct
+from eunomia_agent.kernel.errors import ObjectInvalid
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Kind = Literal["int", "uint", "bool", "float", "enum", "chars", "bytes", "list"]
+
+REFERENCES = frozenset({"string_t", "path_t", "args_t"})
+"""Typedefs of u32 whose low half is an offset from the record's start, and high half a length."""
+INTERNAL = frozenset({"cgroup_id", "jobs", "start_time", "subject_flags"})
+"""Members of `struct subject` that are the agent's own and stand in no row."""
+SUBJECT = "who"
+MAX_COLUMNS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One member of a struct, nested ones included.
+
+    meaning: its typedef's name, or else the C type's; offset and size in bytes; count: elements
+    of a list; values: an enum's names without the prefix that all share.
+    """
+
+    name: str
+    meaning: str
+    kind: Kind
+    offset: int
+    size: int
+    count: int = 1
+    values: Mapping[int, str] = field(default_factory=dict[int, str], hash=False)
+    element: Kind = "uint"
+
+    @property
+    def internal(self) -> bool:
+        """Whether it is the agent's own and stands in no row."""
+        return self.name in INTERNAL
+
+    @property
+    def format(self) -> Any:
+        """Return the numpy format of the column."""
+        order = "<" if sys.byteorder == "little" else ">"
+        if self.kind == "chars":
+            return f"S{self.size}"
+        if self.kind == "bytes":
+            return f"V{self.size}"
+        if self.kind == "list":
+            return (f"{order}{_LETTERS[self.element]}{self.size // self.count}", (self.count,))
+        return f"{order}{_LETTERS[self.kind]}{self.size}"
+
+
+_LETTERS: Mapping[str, str] = {"int": "i", "uint": "u", "bool": "u", "float": "f", "enum": "i"}
+
+
+class Layout:
+    """The fixed part of a record: name of its struct, size in bytes, columns in order."""
+
+    def __init__(self, name: str, size: int, columns: Sequence[Column]) -> None:
+        self.name = name
+        self.size = size
+        self.columns = tuple(columns)
+        self._by_name = {column.name: column for column in columns}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name
+
+    def column(self, name: str) -> Column:
+        """Return a column. Raises KeyError naming what there is."""
+        if name not in self._by_name:
+            raise KeyError(f"no column {name!r}; there are {', '.join(self._by_name)}")
+        return self._by_name[name]
+
+    @cached_property
+    def dtype(self) -> "np.dtype[Any]":
+        """The numpy dtype of the fixed part: fields as in the struct, padding left out."""
+        import numpy as np  # noqa: PLC0415
+
+        return np.dtype(
+            {
+                "names": [column.name for column in self.columns],
+                "formats": [column.format for column in self.columns],
+                "offsets": [column.offset for column in self.columns],
+                "itemsize": self.size,
+            }
+        )
+
+
+def event_layout(btf: Btf, ring: str = "events") -> Layout:
+    """Return the layout of a ring buffer's records: `__type(value, struct …)` stands on the map."""
+    return map_layout(btf, ring, "value")
+
+
+def map_layout(btf: Btf, name: str, role: Literal["key", "value"]) -> Layout:
+    """Return the layout of a map's keys or values. Raises ObjectInvalid naming what there is."""
+    maps = btf.maps()
+    if name not in maps:
+        raise ObjectInvalid(f"has no map {name}; there are {', '.join(maps) or 'none'}")
+    if role not in maps[name]:
+        raise ObjectInvalid(f"map {name} does not tell the type of its {role}: use __type()")
+    return layout_of(btf, maps[name][role])
+
+
+def layout_of(btf: Btf, type_id: int) -> Layout:
+    """Return the layout of a struct. Raises ObjectInvalid for what cannot be a column."""
+    found = btf.resolve(type_id)[1]
+    if not isinstance(found, Struct) or found.is_union:
+        raise ObjectInvalid(f"{getattr(found, 'name', '') or 'a record'} is not a struct")
+    columns: list[Column] = []
+    for column in _columns(btf, found, prefix="", base=0, depth=0):
+        columns.append(column)
+        if len(columns) > MAX_COLUMNS:
+            raise ObjectInvalid(f"struct {found.name} has more than {MAX_COLUMNS} members")
+    twice = {c.name for c in columns if sum(c.name == other.name for other in columns) > 1}
+    if twice:
+        raise ObjectInvalid(f"struct {found.name} has two members {', '.join(sorted(twice))}")
+    if any(column.offset + column.size > found.size for column in columns):
+        raise ObjectInvalid(f"struct {found.name} is smaller than its members")
+    return Layout(found.name, found.size, columns)
+
+
+def _columns(btf: Btf, struct: Struct, prefix: str, base: int, depth: int) -> Iterator[Column]:
+    if depth > 8:
+        raise ObjectInvalid(f"struct {struct.name} is nested too deeply")
+    for member in struct.members:
+        name = f"{prefix}{member.name}"
+        if member.bits or member.bit_offset % 8:
+            raise ObjectInvalid(f"struct {struct.name}: {name} is a bit field; use a whole integer")
+        offset = base + member.bit_offset // 8
+        inner = btf.resolve(member.type_id)[1]
+        if isinstance(inner, Struct) and not inner.is_union:
+            flat = depth == 0 and member.name == SUBJECT or not member.name
+            yield from _columns(btf, inner, "" if flat else f"{name}_", offset, depth + 1)
+        elif member.name != "pad":
+            yield _column(btf, struct, name, member.type_id, offset)
+
+
+def _column(btf: Btf, struct: Struct, name: str, type_id: int, offset: int) -> Column:
+    meaning, found = btf.resolve(type_id)
+    size = btf.size(type_id)
+    match found:
+        case Int():
+            kind: Kind = "bool" if found.is_bool else "int" if found.signed else "uint"
+            return Column(name, meaning or found.name, kind, offset, size)
+        case Enum():
+            values = MappingProxyType(_short_names(found))
+            return Column(name, meaning or f"enum {found.name}", "enum", offset, size, values=values)
+        case Float():
+            return Column(name, meaning or found.name, "float", offset, size)
+        case Pointer():
+            return Column(name, meaning or "pointer", "uint", offset, size)
+        case Array():
+            return _array(btf, struct, Column(name, meaning, "list", offset, size), found)
+        case _:
+            raise ObjectInvalid(f"struct {struct.name}: {name} is neither number, text nor list")
+
+
+def _array(btf: Btf, struct: Struct, column: Column, array: Array) -> Column:
+    meaning, element = btf.resolve(array.element_id)
+    whole = column.meaning or f"{meaning or element.name}[{array.count}]"
+    place = (column.name, whole)
+    if isinstance(element, Int) and element.name == "char":
+        return Column(*place, "chars", column.offset, column.size)
+    if isinstance(element, Int) and element.size == 1:
+        return Column(*place, "bytes", column.offset, column.size)
+    if isinstance(element, Int | Float) and array.count:
+        kind: Kind = "float" if isinstance(element, Float) else "int" if element.signed else "uint"
+        return Column(*place, "list", column.offset, column.size, array.count, element=kind)
+    raise ObjectInvalid(f"struct {struct.name}: {column.name} is a list of what is not a number")
+
+
+def _short_names(enum: Enum) -> dict[int, str]:
+    """Take the enum's own name off its values' names, as in `enum kind {kind_exec, kind_exit}`."""
+    prefix = f"{enum.name}_"
+    if enum.name and all(name.startswith(prefix) for name in enum.values.values()):
+        return {value: name.removeprefix(prefix) for value, name in enum.values.items()}
+    return dict(enum.values)

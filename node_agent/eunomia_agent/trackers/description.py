@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tracker's YAML file, and the check of it against its object, both ways."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from eunomia_agent.errors import AgentError
+from eunomia_agent.events.layout import INTERNAL, REFERENCES, Column, Layout, event_layout
+from eunomia_agent.kernel.btf import Array, Btf, Int, Type
+from eunomia_agent.kernel.errors import ObjectInvalid
+from eunomia_api.tracker import (
+    CatalogueColumn,
+    CatalogueTracker,
+    Param,
+    TrackerDescription,
+)
+from eunomia_api.tracker import Column as Described
+
+Place = tuple[str | int, ...]
+MAX_BYTES = 256 * 1024
+
+SUBJECT_HELP: Mapping[str, Described] = {
+    "time": Described(help="When it happened.", width=30),
+    "pid": Described(help="The process, as the host numbers it.", width=7),
+    "tid": Described(help="The thread, as the host numbers it.", width=7),
+    "uid": Described(help="The user, as the host numbers it.", width=6),
+    "comm": Described(help="The thread's name.", width=16),
+}
+"""Help for the columns that every tracker has, from `struct subject`."""
+
+
+class DescriptionError(AgentError):
+    """A description is wrong; a line for each reason, beginning with FILE:LINE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A description with the line of each part of its file, counted from 1."""
+
+    tracker: TrackerDescription
+    path: Path
+    lines: Mapping[Place, int]
+
+    def line(self, place: Place) -> int:
+        """Return the line of a part, or of the nearest part around it."""
+        while place and place not in self.lines:
+            place = place[:-1]
+        return self.lines.get(place, 1)
+
+    def problem(self, place: Place, reason: str) -> str:
+        """Return a reason with the file and line that it is about."""
+        return f"{self.path.name}:{self.line(place)}: {reason}"
+
+
+def load(path: Path) -> Description:
+    """Read a description. Raises DescriptionError with file and line, OSError."""
+    text = path.read_bytes()
+    if len(text) > MAX_BYTES:
+        raise DescriptionError(f"{path.name}:1: is larger than {MAX_BYTES} bytes")
+    try:
+        root = yaml.compose(text.decode(), Loader=yaml.SafeLoader)
+    except UnicodeDecodeError as error:
+        raise DescriptionError(f"{path.name}:1: is not UTF-8: {error.reason}") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise DescriptionError(f"{path.name}:{line}: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise DescriptionError(f"{path.name}:1: is not YAML: {error}") from error
+    lines: dict[Place, int] = {}
+    value = _plain(root, (), lines, path) if root is not None else None
+    return _validated(value, path, lines)
+
+
+def _plain(node: yaml.Node, place: Place, lines: dict[Place, int], path: Path) -> object:
+    """Return plain values, noting the line of each; anchors and doubled keys are refused."""
+    if place in lines or len(place) > 16:
+        raise DescriptionError(f"{path.name}:{node.start_mark.line + 1}: is nested too deeply")
+    lines[place] = node.start_mark.line + 1
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item, (*place, i), lines, path) for i, item in enumerate(node.value)]
+    if isinstance(node, yaml.MappingNode):
+        found: dict[object, object] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            name = key.value if isinstance(key, yaml.ScalarNode) else None
+            if name is None or name in found:
+                raise DescriptionError(f"{path.name}:{line}: {name!r} is no key, or is there twice")
+            found[name] = _plain(value, (*place, str(name)), lines, path)
+            lines[(*place, str(name))] = line
+        return found
+    return yaml.SafeLoader("").construct_object(node)
+
+
+def _validated(value: object, path: Path, lines: Mapping[Place, int]) -> Description:
+    try:
+        tracker = TrackerDescription.model_validate(value, strict=True)
+    except ValidationError as error:
+        empty = Description(TrackerDescription.model_construct(), path, lines)
+        reasons = [
+            empty.problem(part["loc"], f"{'.'.join(map(str, part['loc']))}: {part['msg']}")
+            for part in error.errors()
+        ]
+        raise DescriptionError("\n".join(reasons)) from None
+    return Description(tracker, path, lines)
+
+
+def check(description: Description, btf: Btf, sections: frozenset[str] | None = None) -> None:
+    """Check a description against its object both ways. Raises DescriptionError, with all reasons.
+
+    sections: the ELF sections of the object's programs; None where they are not known.
+    """
+    try:
+        layout = event_layout(btf)
+    except ObjectInvalid as error:
+        raise DescriptionError(description.problem((), f"its object {error}")) from error
+    reasons = [
+        *_params(description, btf),
+        *_columns(description, layout),
+        *_metrics(description, layout),
+        *_hooks(description, sections),
+    ]
+    if reasons:
+        raise DescriptionError("\n".join(reasons))
+
+
+def variable_name(name: str, param: Param) -> str:
+    """Return the C variable of a param: its own, or the param's name in snake_case."""
+    return param.variable or "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
+
+
+def _params(description: Description, btf: Btf) -> Iterator[str]:
+    variables = btf.section(".rodata")
+    used: dict[str, str] = {}
+    for name, param in description.tracker.params.items():
+        say = partial(description.problem, ("params", name))
+        variable = variable_name(name, param)
+        if variable not in variables:
+            known = ", ".join(variables) or "none"
+            yield say(f"param {name}: no variable {variable} in C; there are: {known}")
+        elif variable in used:
+            yield say(f"param {name}: variable {variable} is param {used[variable]}'s already")
+        else:
+            yield from _variable(name, param, btf.resolve(variables[variable][0])[1], btf, say)
+        used[variable] = name
+    for variable in variables.keys() - used.keys():
+        yield description.problem(("params",), f"variable {variable} in C has no param")
+
+
+def _variable(
+    name: str, param: Param, found: Type, btf: Btf, say: Callable[[str], str]
+) -> Iterator[str]:
+    match param.type, found:
+        case "bool", Int(is_bool=True):
+            pass
+        case "int", Int(is_bool=False) as integer:
+            bits = integer.size * 8 - integer.signed
+            least = -(1 << bits) if integer.signed else 0
+            if (param.min or 0) < least or (param.max or 0) >= 1 << bits:
+                yield say(f"param {name}: min and max do not fit into {integer.name} in C")
+        case "string", Array(element_id=element, count=count) if _is_char(btf, element):
+            if (param.max_length or 0) >= count:
+                yield say(f"param {name}: maxLength must be at most {count - 1}, as in C")
+        case _:
+            yield say(f"param {name}: is {param.type} here and something else in C")
+
+
+def _is_char(btf: Btf, type_id: int) -> bool:
+    found = btf.resolve(type_id)[1]
+    return isinstance(found, Int) and found.name == "char"
+
+
+def _columns(description: Description, layout: Layout) -> Iterator[str]:
+    own = {c.name for c in layout.columns} - SUBJECT_HELP.keys() - INTERNAL
+    for name in description.tracker.columns.keys() - own:
+        known = ", ".join(sorted(own))
+        yield description.problem(
+            ("columns", name), f"no column {name} in struct event; there are: {known}"
+        )
+    for name in own - description.tracker.columns.keys():
+        yield description.problem(("columns",), f"column {name} of struct event has no help")
+
+
+def _metrics(description: Description, layout: Layout) -> Iterator[str]:
+    visible = {column.name: column for column in layout.columns if not column.internal}
+    for metric_name, metric in description.tracker.metrics.items():
+        place = ("metrics", metric_name)
+        for label in metric.labels:
+            if label not in visible:
+                yield description.problem((*place, "labels"), f"label {label}: no such column")
+        for name, value in metric.where.items():
+            say = partial(description.problem, (*place, "where", name))
+            if name not in visible:
+                yield say(f"where {name}: no such column")
+            elif visible[name].values and value not in visible[name].values.values():
+                known = ", ".join(visible[name].values.values())
+                yield say(f"where {name}: must be one of {known}")
+
+
+def _hooks(description: Description, sections: frozenset[str] | None) -> Iterator[str]:
+    for number, hook in enumerate(description.tracker.requires.hooks):
+        if sections is not None and hook not in sections:
+            known = ", ".join(sorted(sections))
+            yield description.problem(
+                ("requires", "hooks", number), f"no program for {hook}; there are: {known}"
+            )
+
+
+def catalogued(description: Description, btf: Btf) -> CatalogueTracker:
+    """Return a checked description with the types of its columns."""
+    tracker = description.tracker
+    return CatalogueTracker.model_validate(
+        {
+            **tracker.model_dump(),
+            "rows": [
+                _row_column(column, tracker.columns.get(column.name) or SUBJECT_HELP[column.name])
+                for column in event_layout(btf).columns
+                if not column.internal
+            ],
+        }
+    )
+
+
+def _row_column(column: Column, described: Described) -> CatalogueColumn:
+    return CatalogueColumn(
+        name=column.name,
+        type=column.meaning,
+        json_type=json_type(column),
+        values=list(column.values.values()),
+        **described.model_dump(),
+    )
+
+
+TEXTS = REFERENCES | {"boot_ns_t", "errno_t", "signal_t", "open_flags_t", "file_mode_t"}
+"""Typedefs of numbers that a row holds as text."""
+
+
+def json_type(column: Column) -> str:
+    """Return what a row holds for a column, as JSON names it."""
+    if column.meaning == "args_t" or column.kind == "list":
+        return "array"
+    if column.meaning in TEXTS or column.kind in ("enum", "chars", "bytes"):
+        return "string"
+    return {"bool": "boolean", "float": "number"}.get(column.kind, "integer")
