@@ -270,7 +270,8 @@ class Tools:
     def __call__(self, module: str, *arguments: str) -> None:
         """Run one; it must succeed."""
         with self._capture.global_and_fixture_disabled():
-            ended = subprocess.run([sys.executable, "-m", module, *arguments], cwd=PROJECT)
+            command = [sys.executable, "-m", module, *arguments]
+            ended = subprocess.run(command, cwd=PROJECT, check=False)
         assert ended.returncode == 0, f"python -m {module} {' '.join(arguments)} failed: see above"
 
 
