@@ -208,9 +208,7 @@ class Agent:
         while True:
             await asyncio.sleep(HEARD_SAVE_SECONDS)
             if self._desired is not None and self.session.connected:
-                self._desired = Desired(
-                    self._desired.state, self._desired.node_uid, time.time()
-                )
+                self._desired = Desired(self._desired.state, self._desired.node_uid, time.time())
                 await self._save_desired()
 
     async def _end_unheard(self, now: float) -> None:

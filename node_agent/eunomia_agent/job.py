@@ -55,7 +55,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """"namespace/name", or "name" of a ClusterTraceJob."""
+        """ "namespace/name", or "name" of a ClusterTraceJob."""
         wanted = self.wanted
         return f"{wanted.namespace}/{wanted.name}" if wanted.namespace else wanted.name
 

@@ -77,25 +77,17 @@ class Keys:
     def __init__(self, catalogue: Catalogue) -> None:
         self._trackers = {tracker.name: tracker for tracker in catalogue.trackers}
 
-    def key_of(
-        self, name: str, params: Mapping[str, bool | int | str], ring_bytes: int
-    ) -> Key:
+    def key_of(self, name: str, params: Mapping[str, bool | int | str], ring_bytes: int) -> Key:
         """Check a tracker's name and params, and fill in defaults. Raises TrackerError."""
         tracker = self._trackers.get(name)
         if tracker is None:
             known = ", ".join(sorted(self._trackers))
             raise TrackerUnknown(f'there is no tracker "{name}" in this agent; it has {known}')
-        for given in params:
-            if given not in tracker.params:
-                known = ", ".join(tracker.params) or "none"
-                raise ParamInvalid(f'{name} has no param "{given}"; it has {known}')
-        values: list[tuple[str, bool | int | str]] = []
-        for param, description in tracker.params.items():
-            try:
-                values.append((param, description.check(params.get(param, description.default))))
-            except ValueError as error:
-                raise ParamInvalid(f"{name}: {param}: {error}") from error
-        return Key(name, tuple(values), ring_bytes)
+        try:
+            values = tracker.check_params(params)
+        except ValueError as error:
+            raise ParamInvalid(f"{name}: {error}") from error
+        return Key(name, tuple(sorted(values.items())), ring_bytes)
 
 
 class Sinks:

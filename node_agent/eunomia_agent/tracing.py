@@ -285,9 +285,7 @@ class Tracing:
     # Attached while somebody may match
 
     def _balance(self) -> None:
-        wanted = {
-            run.instance for job in self._running() if job.near for run in job.runs.values()
-        }
+        wanted = {run.instance for job in self._running() if job.near for run in job.runs.values()}
         for instance in self._pool:
             if instance in wanted:
                 self._idle_since.pop(instance, None)
@@ -368,8 +366,8 @@ class Tracing:
             mine = lines if whole else [lines[i] for i in index.tolist()]
             if mine:
                 accepted = job.deliver(instance.tracker, owner, mine)
-                part = rows if whole else rows.take(index)
-                self._observed.count(job.wanted, instance.tracker, part.take(slice(accepted)), owner)
+                delivered = rows.take(index[:accepted])
+                self._observed.count(job.wanted, instance.tracker, delivered, owner)
 
     def _release(self, owner: Owner, mask: int) -> None:
         waiting = self._held.take(owner.cgroup_id)

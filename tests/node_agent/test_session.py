@@ -86,9 +86,7 @@ async def listen(
 ) -> tuple[grpc.aio.Server, int]:
     server = grpc.aio.server()
     agent_pb2_grpc.add_AgentsServicer_to_server(operator, server)
-    bound = server.add_secure_port(
-        f"127.0.0.1:{port}", grpc.ssl_server_credentials([certificate])
-    )
+    bound = server.add_secure_port(f"127.0.0.1:{port}", grpc.ssl_server_credentials([certificate]))
     await server.start()
     return server, bound
 

@@ -30,7 +30,9 @@ class Observed:
         self._counts: dict[tuple[str, str], Counter[Labels]] = {}
         """By (uid of the job, name of the metric)."""
         self._metrics = {
-            name: metric for tracker in trackers.values() for name, metric in tracker.metrics.items()
+            name: metric
+            for tracker in trackers.values()
+            for name, metric in tracker.metrics.items()
         }
 
     def count(self, job: agent_pb2.Job, tracker: str, rows: Batch, owner: Owner) -> None:

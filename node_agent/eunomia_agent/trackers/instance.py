@@ -19,6 +19,7 @@ from eunomia_agent.kernel.map import Map
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.slots import SLOTS
 from eunomia_agent.trackers.accounting import Account
+from eunomia_agent.trackers.description import variable_name
 from eunomia_agent.trackers.limit import Limit
 from eunomia_api.tracker import CatalogueTracker
 
@@ -67,7 +68,7 @@ class Instance:
         loaded = Object.open(folder / f"{key.tracker}.bpf.o")
         try:
             for name, value in key.params:
-                loaded.set(tracker.params[name].variable, value)
+                loaded.set(variable_name(name, tracker.params[name]), value)
             loaded.map("targets").reuse(targets)
             loaded.map("events").resize(key.ring_bytes)
             loaded.skip_missing(tracker.requires.hooks)
