@@ -15,6 +15,7 @@ from pathlib import Path
 from dev.cluster import iptables, layout
 from dev.command import environment, found, output
 from dev.errors import MachineUnfit
+from dev.folders import STATE
 
 SYSCTL = Path("/proc/sys")
 WANTED = {"net/ipv4/ip_forward": "1", "net/bridge/bridge-nf-call-iptables": "1"}
@@ -50,8 +51,14 @@ def down() -> None:
         iptables.restore(before["chains"])
         for name, value in before["sysctls"].items():
             (SYSCTL / name).write_text(value)
-    for result in CNI_RESULTS.glob(f"{layout.NAME}-*"):
-        result.unlink(missing_ok=True)
+    _forget_pods()
+
+
+def _forget_pods() -> None:
+    """Remove what libcni and the kubelet note outside of our folder, killed or not."""
+    for result in CNI_RESULTS.glob("*"):
+        if f"{STATE}/".encode() in result.read_bytes():
+            result.unlink(missing_ok=True)
     for link in CONTAINER_LOGS.glob("*.log"):
         if link.is_symlink() and link.readlink().is_relative_to(layout.POD_LOGS):
             link.unlink(missing_ok=True)

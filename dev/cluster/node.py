@@ -51,6 +51,12 @@ def containerd() -> Component:
     return Component("containerd", argv, socket_probe(layout.CONTAINERD_SOCKET))
 
 
+def remove_shim_sockets() -> None:
+    """Remove the sockets of shims that were killed: containerd keeps them outside of its root."""
+    for note in (STATE / "containerd/state").glob("io.containerd.runtime.v2.task/*/*/address"):
+        Path(note.read_text().removeprefix("unix://")).unlink(missing_ok=True)
+
+
 def pod_network() -> dict[str, object]:
     """The CNI network: one bridge, addresses from one subnet, hostPorts by portmap."""
     bridge = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 
-from dev.cluster import cgroups, mounts, network
+from dev.cluster import cgroups, mounts, network, node
 from dev.cluster.component import process
 from dev.cluster.components import ORDER
 from dev.errors import DevError, NotReady
@@ -26,6 +26,7 @@ def clear() -> None:
     steps: list[tuple[str, Callable[[], None]]] = [
         ("stopping components", _stop_components),
         ("ending pods", cgroups.kill),
+        ("removing the shims' sockets", node.remove_shim_sockets),
         ("unmounting", lambda: mounts.clear(STATE)),
         ("undoing the network", network.down),
         ("removing cgroups", cgroups.remove),
