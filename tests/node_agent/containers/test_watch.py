@@ -4,9 +4,6 @@
 import os
 from pathlib import Path
 
-import pytest
-
-from eunomia_agent.containers.hierarchy import find_root
 from eunomia_agent.containers.watch import CgroupGone, CgroupMade, decode, scan
 
 
@@ -50,10 +47,7 @@ def test_scan_finds_parents_first_and_stops_at_the_limit(tmp_path: Path) -> None
     assert len(scan(tmp_path, 2)) == 2
 
 
-def test_scan_of_the_machine_itself() -> None:
-    root = find_root(Path("/proc/self/mountinfo").read_text())
-    if root is None:
-        pytest.skip("no cgroup v2 tree is mounted here")
-    found = scan(root, 65536)
-    assert found[0] == CgroupMade(root.stat().st_ino, "/")
+def test_scan_of_the_machine_itself(cgroup_root: Path) -> None:
+    found = scan(cgroup_root, 65536)
+    assert found[0] == CgroupMade(cgroup_root.stat().st_ino, "/")
     assert len({made.cgroup_id for made in found}) == len(found)
