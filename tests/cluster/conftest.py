@@ -193,6 +193,7 @@ class Cluster:
         name: str,
         *command: str,
         labels: dict[str, str] | None = None,
+        account: str = "default",
         ready: bool = True,
     ) -> None:
         """Create a pod of the workload image that runs a command (none: it sleeps)."""
@@ -204,6 +205,7 @@ class Cluster:
                 "spec": {
                     "terminationGracePeriodSeconds": 0,
                     "restartPolicy": "Never",
+                    "serviceAccountName": account,
                     "containers": [
                         {
                             "name": "main",
