@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Renderers: a column of values becomes text for people, or fragments of JSON.
+
+A typedef of eunomia.h has one renderer of its name; what has none is rendered by its C type.
+Nothing here lets a control character, or a byte that is not UTF-8, through unescaped:
+
+- text: backslash notation for what is not printable, as in `\\n`, `\\x1b`, `\\xff`; a backslash
+  itself is doubled, so that no two names look the same.
+- JSON: ASCII alone, by JSON's own escapes; a byte that is not UTF-8 is the four characters `\\xff`.
+"""
+
+import json as standard_json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii as quoted
+from typing import Any
+
+from numpy.typing import NDArray
+
+from eunomia_agent.events import names
+from eunomia_agent.events.layout import Column
+
+Values = Sequence[bytes] | NDArray[Any]
+Render = Callable[[Column, Values], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Renderer:
+    """Two ways to show a column."""
+
+    text: Render
+    json: Render
+
+
+def text(column: Column, values: Values) -> list[str]:
+    """Return values as people read them, one string each."""
+    return _renderer(column).text(column, values)
+
+
+def json(column: Column, values: Values) -> list[str]:
+    """Return values as fragments of JSON, one each."""
+    return _renderer(column).json(column, values)
+
+
+def escaped(value: str) -> str:
+    """Return a string with printable characters only."""
+    if value.isprintable() and "\\" not in value:
+        return value
+    return "".join(c if c.isprintable() and c != "\\" else _escape(c) for c in value)
+
+
+def decoded(value: bytes) -> str:
+    """Return bytes as a string; those that are not UTF-8 as `\\xff`."""
+    return value.decode("utf-8", "backslashreplace")
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _readable(value: bytes) -> str:
+    """Return bytes as printable characters; a bad byte and a written `\\xff` stay apart."""
+    try:
+        return escaped(value.decode())
+    except UnicodeDecodeError:
+        whole = value.decode("utf-8", "surrogateescape")
+        return "".join(
+            f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else escaped(c) for c in whole
+        )
+
+
+def _strings_text(_: Column, values: Values) -> list[str]:
+    return [_readable(value) for value in values]
+
+
+def _strings_json(_: Column, values: Values) -> list[str]:
+    whole = b"".join(values)
+    if whole.isascii():
+        return [quoted(value.decode("ascii")) for value in values]
+    return [quoted(value.decode("utf-8", "backslashreplace")) for value in values]
+
+
+def _arguments(value: bytes) -> list[bytes]:
+    """Split arguments: each ends with a NUL, but for a last one that was cut off."""
+    return value.removesuffix(b"\0").split(b"\0") if value else []
+
+
+def _args_text(_: Column, values: Values) -> list[str]:
+    return [" ".join(_word(part) for part in _arguments(value)) for value in values]
+
+
+def _word(argument: bytes) -> str:
+    word = _readable(argument)
+    return f"'{word}'" if not word or " " in word or "'" in word else word
+
+
+def _args_json(_: Column, values: Values) -> list[str]:
+    return [f"[{','.join(quoted(decoded(a)) for a in _arguments(value))}]" for value in values]
+
+
+def _plain(values: Values) -> list[Any]:
+    return values if isinstance(values, list) else values.tolist()  # type: ignore[union-attr]
+
+
+def _numbers(_: Column, values: Values) -> list[str]:
+    return [str(value) for value in _plain(values)]
+
+
+def _floats_json(_: Column, values: Values) -> list[str]:
+    return [repr(value) if math.isfinite(value) else "null" for value in _plain(values)]
+
+
+def _bools(_: Column, values: Values) -> list[str]:
+    return ["true" if value else "false" for value in _plain(values)]
+
+
+def _enum_text(column: Column, values: Values) -> list[str]:
+    known = column.values
+    return [known.get(value) or str(value) for value in _plain(values)]
+
+
+def _enum_json(column: Column, values: Values) -> list[str]:
+    known = {value: quoted(name) for value, name in column.values.items()}
+    return [known.get(value) or f'"{value}"' for value in _plain(values)]
+
+
+def _lists(_: Column, values: Values) -> list[str]:
+    return [standard_json.dumps(value, separators=(",", ":")) for value in _plain(values)]
+
+
+def _hex_text(_: Column, values: Values) -> list[str]:
+    return [value.hex() for value in _plain(values)]
+
+
+def _hex_json(_: Column, values: Values) -> list[str]:
+    return [f'"{value.hex()}"' for value in _plain(values)]
+
+
+def _named(name: Callable[[int], str]) -> Renderer:
+    """Render numbers by name; each number that occurs is looked up once a column."""
+
+    def as_text(_: Column, values: Values) -> list[str]:
+        numbers = _plain(values)
+        known = {number: name(number) for number in set(numbers)}
+        return [known[number] for number in numbers]
+
+    def as_json(_: Column, values: Values) -> list[str]:
+        numbers = _plain(values)
+        known = {number: quoted(name(number)) for number in set(numbers)}
+        return [known[number] for number in numbers]
+
+    return Renderer(as_text, as_json)
+
+
+def _octal(mode: int) -> str:
+    return f"{mode:04o}"
+
+
+def _durations(_: Column, values: Values) -> list[str]:
+    return [duration(value) for value in _plain(values)]
+
+
+def duration(nanoseconds: int) -> str:
+    """Return a length of time in the unit that gives it one to three digits before the point."""
+    for unit, size in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
+        if nanoseconds >= size:
+            return f"{nanoseconds / size:.3f}{unit}"
+    return f"{nanoseconds}ns"
+
+
+def _boot_times(_: Column, values: Values) -> list[str]:
+    return [f"{value // 10**9}.{value % 10**9:09}" for value in _plain(values)]
+
+
+_STRINGS = Renderer(_strings_text, _strings_json)
+_NUMBERS = Renderer(_numbers, _numbers)
+_BY_MEANING: Mapping[str, Renderer] = {
+    "string_t": _STRINGS,
+    "path_t": _STRINGS,
+    "args_t": Renderer(_args_text, _args_json),
+    "errno_t": _named(names.error),
+    "signal_t": _named(names.signal_name),
+    "open_flags_t": _named(names.open_flags),
+    "file_mode_t": _named(_octal),
+    "duration_t": Renderer(_durations, _numbers),
+    "boot_ns_t": Renderer(_boot_times, _numbers),
+}
+_BY_KIND: Mapping[str, Renderer] = {
+    "int": _NUMBERS,
+    "uint": _NUMBERS,
+    "bool": Renderer(_bools, _bools),
+    "float": Renderer(_numbers, _floats_json),
+    "enum": Renderer(_enum_text, _enum_json),
+    "chars": _STRINGS,
+    "bytes": Renderer(_hex_text, _hex_json),
+    "list": Renderer(_lists, _lists),
+}
+
+
+def _renderer(column: Column) -> Renderer:
+    return _BY_MEANING.get(column.meaning) or _BY_KIND[column.kind]

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this kernel offers to programs: each feature is tried, no version is ever looked at."""
+
+import ctypes
+import os
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from eunomia_agent.kernel.libbpf import LoadOptions, library
+
+# include/uapi/linux/bpf.h: program types, attach types, map types
+TRACEPOINT, RAW_TRACEPOINT, TRACING, LSM, PERF_EVENT = 5, 17, 26, 29, 7
+TRACE_RAW_TP, TRACE_FENTRY, LSM_MAC, TRACE_ITER = 23, 24, 27, 28
+MAP_RINGBUF = 27
+RETURN_ZERO = struct.pack("=BBhi", 0xB7, 0, 0, 0) + struct.pack("=BBhi", 0x95, 0, 0, 0)
+"""r0 = 0; exit"""
+EVENT_SOURCES = Path("/sys/bus/event_source/devices")
+TRACEFS = Path("/sys/kernel/tracing/events")
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """names: what there is. missing: what there is not → why, in words."""
+
+    names: frozenset[str]
+    missing: Mapping[str, str]
+
+
+@cache
+def probe() -> Features:
+    """Try every feature, once a process."""
+    reasons = {name: trial() for name, trial in _TRIALS.items()}
+    return Features(
+        names=frozenset(name for name, reason in reasons.items() if reason is None),
+        missing={name: reason for name, reason in reasons.items() if reason is not None},
+    )
+
+
+def _why(result: int, what: str) -> str | None:
+    if result >= 0:
+        os.close(result)
+        return None
+    return f"the kernel refuses {what}: {os.strerror(-result)}"
+
+
+def _load(kind: int, attach_type: int = 0, target: str = "") -> int:
+    """Load a program that does nothing; return its file descriptor or -errno."""
+    options = LoadOptions(size=ctypes.sizeof(LoadOptions))
+    options.expected_attach_type = attach_type
+    if target:
+        found = library().libbpf_find_vmlinux_btf_id(target.encode(), attach_type)
+        if found < 0:
+            return int(found)
+        options.attach_btf_id = found
+    code = ctypes.create_string_buffer(RETURN_ZERO, len(RETURN_ZERO))
+    return int(
+        library().bpf_prog_load(
+            kind, b"eunomia_probe", b"GPL", code, len(RETURN_ZERO) // 8, ctypes.byref(options)
+        )
+    )
+
+
+def _attach(kind: int, attach_type: int, target: str) -> int:
+    """Load and attach such a program; return the file descriptor of its link or -errno."""
+    program = _load(kind, attach_type, target)
+    if program < 0:
+        return program
+    try:
+        return int(library().bpf_raw_tracepoint_open(None, program))
+    finally:
+        os.close(program)
+
+
+def _btf() -> str | None:
+    readable = os.access("/sys/kernel/btf/vmlinux", os.R_OK)
+    return None if readable else "the kernel's types are not at /sys/kernel/btf/vmlinux"
+
+
+def _ringbuf() -> str | None:
+    has = library().libbpf_probe_bpf_map_type(MAP_RINGBUF, None) == 1
+    return None if has else "the kernel has no BPF ring buffers"
+
+
+def _tracepoint() -> str | None:
+    if not TRACEFS.is_dir():
+        return "tracefs cannot be read at /sys/kernel/tracing; mount it there"
+    return _why(_load(TRACEPOINT), "programs on tracepoints")
+
+
+def _raw_tracepoint() -> str | None:
+    return _why(_load(RAW_TRACEPOINT), "programs on raw tracepoints")
+
+
+def _tp_btf() -> str | None:
+    return _why(_attach(TRACING, TRACE_RAW_TP, "sched_process_exec"), "programs of the kind tp_btf")
+
+
+def _fentry() -> str | None:
+    return _why(_attach(TRACING, TRACE_FENTRY, "do_exit"), "programs of the kind fentry")
+
+
+def _lsm() -> str | None:
+    active = Path("/sys/kernel/security/lsm")
+    if active.exists() and "bpf" not in active.read_text().split(","):
+        return "bpf is not among the active security modules"
+    return _why(_attach(LSM, LSM_MAC, "bpf_lsm_file_open"), "programs of the kind lsm")
+
+
+def _iterator() -> str | None:
+    return _why(_load(TRACING, TRACE_ITER, "task"), "iterators")
+
+
+def _source(name: str) -> Callable[[], str | None]:
+    def trial() -> str | None:
+        has = (EVENT_SOURCES / name / "type").exists()
+        return None if has else f"the kernel is built without {name}s"
+
+    return trial
+
+
+def _perf_event() -> str | None:
+    return _why(_load(PERF_EVENT), "programs on perf events")
+
+
+_TRIALS: Mapping[str, Callable[[], str | None]] = {
+    "btf": _btf,
+    "ringbuf": _ringbuf,
+    "tracepoint": _tracepoint,
+    "raw_tracepoint": _raw_tracepoint,
+    "tp_btf": _tp_btf,
+    "kprobe": _source("kprobe"),
+    "uprobe": _source("uprobe"),
+    "fentry": _fentry,
+    "lsm": _lsm,
+    "iterator": _iterator,
+    "perf_event": _perf_event,
+}
