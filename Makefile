@@ -3,12 +3,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint bench image deploy clean
+.PHONY: help setup build demo test lint generate bench image deploy clean
 
 # The distribution's Python: its BCC and libbpf belong to it.
 SYSTEM_PYTHON ?= /usr/bin/python3
 PYTHON := .venv/bin/python
 TAG ?= dev
+OUT ?= .
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +39,19 @@ lint: setup ## Check style, types, imports and generated files
 	@echo "mypy" && .venv/bin/mypy --no-error-summary
 	@echo "pyright" && .venv/bin/pyright | { grep -v -E '^0 errors' || true; }
 	@echo "import-linter" && .venv/bin/lint-imports --no-logo >/dev/null || .venv/bin/lint-imports
-	@echo "generated files" && $(PYTHON) -m dev.generated --check
+	@echo "generated files" && $(MAKE) --no-print-directory generate OUT=build/generated \
+		&& diff -r --brief --exclude=kustomization.yaml build/generated/crds crds \
+		&& for file in $$(cd build/generated && find . -name '*_pb2*'); do \
+			diff --brief "build/generated/$$file" "$$file"; \
+		done
+
+generate: .venv/ready ## Write crds/ and the stubs of .proto files again
+	@rm -rf build/generated && mkdir -p $(OUT)/api $(OUT)/node_agent
+	@$(PYTHON) -m eunomia_api.crd $(OUT)/crds
+	@$(PYTHON) -m grpc_tools.protoc -I api --python_out=$(OUT)/api --pyi_out=$(OUT)/api \
+		--grpc_python_out=$(OUT)/api eunomia_api/agent.proto
+	@$(PYTHON) -m grpc_tools.protoc -I node_agent --python_out=$(OUT)/node_agent \
+		--pyi_out=$(OUT)/node_agent eunomia_agent/containers/cri.proto
 
 bench: setup ## Print the figures as one table
 	@$(PYTHON) -m bench

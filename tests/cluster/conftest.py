@@ -22,6 +22,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[2]
 STATE = Path("/var/lib/eunomia")
 SYSTEM = "eunomia-system"
+NODE = "eunomia-dev"
 Resource = dict[str, Any]
 
 
@@ -194,6 +195,7 @@ class Cluster:
         *command: str,
         labels: dict[str, str] | None = None,
         account: str = "default",
+        node: str = "",
         ready: bool = True,
     ) -> None:
         """Create a pod of the workload image that runs a command (none: it sleeps)."""
@@ -206,6 +208,7 @@ class Cluster:
                     "terminationGracePeriodSeconds": 0,
                     "restartPolicy": "Never",
                     "serviceAccountName": account,
+                    **({"nodeName": node} if node else {}),
                     "containers": [
                         {
                             "name": "main",
@@ -239,7 +242,7 @@ class Cluster:
         (name,) = [
             pod["metadata"]["name"]
             for pod in pods["items"]
-            if "deletionTimestamp" not in pod["metadata"]
+            if "deletionTimestamp" not in pod["metadata"] and pod["spec"].get("nodeName") == NODE
         ]
         assert isinstance(name, str)
         return name
