@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a job can be run as it is written. Pure."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from eunomia_api.tracejob import ClusterTraceJobSpec, TraceJobSpec
+from eunomia_api.tracker import Catalogue, CatalogueTracker
+from eunomia_operator.errors import NotAccepted
+
+MOST_ERRORS = 3
+MOST_CHARACTERS = 1024
+
+Spec = TraceJobSpec | ClusterTraceJobSpec
+KINDS: dict[str, type[TraceJobSpec] | type[ClusterTraceJobSpec]] = {
+    "TraceJob": TraceJobSpec,
+    "ClusterTraceJob": ClusterTraceJobSpec,
+}
+_SELECTORS = {"podSelector", "namespaceSelector", "nodeSelector"}
+
+
+def accept(kind: str, spec: object, catalogue: Catalogue) -> Spec:
+    """Return the parsed `spec` of a job.
+
+    Raises NotAccepted naming the field (spec.trackers[0].params.maxArgs), what is wrong with it
+    and what is allowed.
+    """
+    try:
+        accepted = KINDS[kind].model_validate(spec)
+    except ValidationError as invalid:
+        raise _not_accepted(invalid.errors(include_url=False, include_context=False)) from None
+    for index, use in enumerate(accepted.trackers):
+        path = f"spec.trackers[{index}]"
+        tracker = next((each for each in catalogue.trackers if each.name == use.name), None)
+        if tracker is None:
+            known = ", ".join(sorted(each.name for each in catalogue.trackers))
+            wrong = f'there is no tracker "{use.name}"; there are: {known}'
+            raise NotAccepted("InvalidTracker", _bounded(f"{path}.name: {wrong}"))
+        _check_params(f"{path}.params", use.params, tracker)
+    return accepted
+
+
+def _check_params(path: str, params: dict[str, Any], tracker: CatalogueTracker) -> None:
+    for name, value in params.items():
+        param = tracker.params.get(name)
+        if param is None:
+            known = ", ".join(sorted(tracker.params)) or "none"
+            wrong = f'tracker "{tracker.name}" has no such param; it has: {known}'
+            raise NotAccepted("InvalidParam", _bounded(f"{path}.{name[:80]}: {wrong}"))
+        try:
+            param.check(value)
+        except ValueError as invalid:
+            raise NotAccepted("InvalidParam", _bounded(f"{path}.{name}: {invalid}")) from None
+
+
+def _not_accepted(errors: Sequence[ErrorDetails]) -> NotAccepted:
+    told: dict[str, str] = {}
+    for error in errors:
+        told.setdefault(_path(error["loc"]), _meaning(error))
+    lines = [f"{path}: {meaning}" for path, meaning in list(told.items())[:MOST_ERRORS]]
+    if len(told) > MOST_ERRORS:
+        lines.append(f"and {len(told) - MOST_ERRORS} more")
+    return NotAccepted(_reason(errors[0]["loc"]), _bounded("; ".join(lines)))
+
+
+def _reason(location: tuple[int | str, ...]) -> str:
+    if _SELECTORS & set(location):
+        return "InvalidSelector"
+    if "params" in location:
+        return "InvalidParam"
+    if location[:1] == ("trackers",):
+        return "InvalidTracker"
+    return "InvalidSpec"
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    path = "spec"
+    for part in _without_types(location):
+        path += f"[{part}]" if isinstance(part, int) else f".{part[:80]}"
+    return path
+
+
+def _without_types(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Cut what pydantic adds behind the name of a param: the types that it tried."""
+    if "params" in location:
+        return location[: location.index("params") + 2]
+    return location
+
+
+def _meaning(error: ErrorDetails) -> str:
+    if "params" in error["loc"] and error["type"] != "too_long":
+        return "must be a boolean, a whole number or a string"
+    if error["type"] == "extra_forbidden":
+        return "there is no such field"
+    if error["type"] == "missing":
+        return "is required"
+    return error["msg"].removeprefix("Value error, ")
+
+
+def _bounded(message: str) -> str:
+    return message if len(message) <= MOST_CHARACTERS else f"{message[: MOST_CHARACTERS - 1]}…"

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the nodes said of one job, added up as it comes in. Pure.
+
+The figure of a job is `retired` + the latest totals of each node that exists. It never goes down
+and counts nothing twice, over deletions of nodes and changes of leader:
+
+- Nothing but `events` and `retired` outlives a leader; both are written in one piece. A new leader
+  knows of no node until it reports, so what it publishes is the larger one, field by field, of what
+  was published before and of its own sum. Each of the two is at most the truth, so that is too.
+- When every node that the job is meant for has reported, what was published above the new sum can
+  only come from nodes that are gone: it is added to `retired`, once.
+"""
+
+import heapq
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from struct import Struct
+
+from eunomia_api import agent_pb2
+from eunomia_api.tracejob import MAX_FAILURES, Failure
+from eunomia_operator.tally import NOTHING, Tally
+
+# state, pods, gaps, then a Tally: thousands of nodes times dozens of jobs are kept.
+_RECORD = Struct("<BII5Q")
+_STATES = len(agent_pb2.JobState.values())
+_TROUBLED = {
+    agent_pb2.JOB_STATE_FAILED: 0,
+    agent_pb2.JOB_STATE_UNSUPPORTED: 1,
+}
+_UNREACHABLE = 2
+_DEGRADED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """The latest that a node said of a job."""
+
+    generation: int
+    state: agent_pb2.JobState
+    pods: int = 0
+    gaps: int = 0
+    tally: Tally = NOTHING
+    reason: str = ""
+    message: str = ""
+    degraded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How many of the nodes that a job is meant for are in which state."""
+
+    desired: int = 0
+    answered: int = 0
+    """Reported on the present generation of the job, and reachable."""
+    running: int = 0
+    waiting: int = 0
+    suspended: int = 0
+    finished: int = 0
+    failed: int = 0
+    unsupported: int = 0
+    unreachable: int = 0
+    degraded: int = 0
+    """Run, but something is wrong."""
+
+
+class Ledger:
+    """The reports of one job."""
+
+    def __init__(self, published: Tally = NOTHING, retired: Tally = NOTHING) -> None:
+        """Begin from a status: its `events` and `retired`."""
+        self.retired = retired
+        """What came from nodes that are gone."""
+        self.generation = 0
+        """The job's generation; what nodes say of an older one tells only of totals."""
+        self._published = published
+        self._settled = published == retired
+        self._records: dict[str, bytes] = {}
+        self._ended: set[str] = set()
+        self._troubles: dict[str, tuple[int, str, str]] = {}
+        self._states = [0] * _STATES
+        self._sum = NOTHING
+        self._pods = 0
+        self._gaps = 0
+
+    @property
+    def events(self) -> Tally:
+        """The job's figure, which never goes down."""
+        self._published = self._published.at_least(self.retired + self._sum)
+        return self._published
+
+    @property
+    def pods(self) -> int:
+        """Pods that the job covers, on all nodes."""
+        return self._pods
+
+    @property
+    def gaps(self) -> int:
+        """Gaps on the nodes that exist."""
+        return self._gaps
+
+    def report(self, node: str, report: NodeReport) -> None:
+        """Take in what a node says. Its totals are absolute, and final for what came before."""
+        _, _, _, before = self._take(node)
+        tally = report.tally
+        if node in self._ended:
+            self._ended.discard(node)
+            if before.beyond(tally) != NOTHING:
+                # The node was told to forget the job, and began anew.
+                self.retired += before
+                before = NOTHING
+        current = report.generation >= self.generation
+        state = report.state if current else agent_pb2.JOB_STATE_UNSPECIFIED
+        self._put(node, state, report.pods, report.gaps, tally.at_least(before))
+        self._note_trouble(node, report if current else None)
+
+    def withdraw(self, node: str) -> None:
+        """The job is no longer meant for a node that still exists."""
+        if node in self._records:
+            _, _, _, tally = self._take(node)
+            self._put(node, agent_pb2.JOB_STATE_UNSPECIFIED, 0, 0, tally)
+            self._note_trouble(node, None)
+            self._ended.add(node)
+
+    def retire(self, node: str) -> None:
+        """A node is gone: what it counted stays."""
+        if node in self._records:
+            *_, tally = self._take(node)
+            self.retired += tally
+            self._note_trouble(node, None)
+            self._ended.discard(node)
+
+    def settle(self, desired: Collection[str]) -> None:
+        """Once every desired node has reported, book what is missing as that of gone nodes."""
+        if self._settled or not all(node in self._records for node in desired):
+            return
+        self.retired += self._published.beyond(self.retired + self._sum)
+        self._settled = True
+
+    def begin_generation(self, generation: int) -> None:
+        """The job was changed: nodes have yet to say what they make of it."""
+        if generation == self.generation:
+            return
+        self.generation = generation
+        for node in list(self._records):
+            _, pods, gaps, tally = self._take(node)
+            self._put(node, agent_pb2.JOB_STATE_UNSPECIFIED, pods, gaps, tally)
+        self._troubles.clear()
+
+    def census(self, desired: Collection[str], unreachable: Iterable[str]) -> Census:
+        """Count nodes by state. unreachable: those of `desired` that no agent speaks for."""
+        states = list(self._states)
+        gone = 0
+        degraded = sum(1 for rank, *_ in self._troubles.values() if rank == _DEGRADED)
+        for node in unreachable:
+            gone += 1
+            if node in self._records:
+                states[self._records[node][0]] -= 1
+                trouble = self._troubles.get(node)
+                degraded -= trouble is not None and trouble[0] == _DEGRADED
+        return Census(
+            desired=len(desired),
+            answered=sum(states) - states[agent_pb2.JOB_STATE_UNSPECIFIED],
+            running=states[agent_pb2.JOB_STATE_RUNNING],
+            waiting=states[agent_pb2.JOB_STATE_WAITING],
+            suspended=states[agent_pb2.JOB_STATE_SUSPENDED],
+            finished=states[agent_pb2.JOB_STATE_FINISHED],
+            failed=states[agent_pb2.JOB_STATE_FAILED],
+            unsupported=states[agent_pb2.JOB_STATE_UNSUPPORTED],
+            unreachable=gone,
+            degraded=degraded,
+        )
+
+    def failures(self, unreachable: Iterable[str]) -> tuple[Failure, ...]:
+        """Return the few worst troubles, the worst first."""
+        troubles = dict(self._troubles)
+        for node in unreachable:
+            troubles[node] = (_UNREACHABLE, "Unreachable", "no agent of the node is connected")
+        ranked = ((rank, node) for node, (rank, *_) in troubles.items())
+        worst = heapq.nsmallest(MAX_FAILURES, ranked)
+        return tuple(
+            Failure(node=node, reason=troubles[node][1], message=troubles[node][2])
+            for _, node in worst
+        )
+
+    def _note_trouble(self, node: str, report: NodeReport | None) -> None:
+        self._troubles.pop(node, None)
+        if report is None:
+            return
+        if report.state in _TROUBLED:
+            rank = _TROUBLED[report.state]
+            self._troubles[node] = (rank, report.reason or "Failed", report.message)
+        elif report.degraded:
+            self._troubles[node] = (_DEGRADED, "Degraded", report.degraded)
+
+    def _take(self, node: str) -> tuple[int, int, int, Tally]:
+        """Remove a node's record from the sums and return it."""
+        record = self._records.pop(node, None)
+        if record is None:
+            return agent_pb2.JOB_STATE_UNSPECIFIED, 0, 0, NOTHING
+        state, pods, gaps, *fields = _RECORD.unpack(record)
+        tally = Tally(*fields)
+        self._states[state] -= 1
+        self._pods -= pods
+        self._gaps -= gaps
+        self._sum = self._sum.beyond(tally)
+        return state, pods, gaps, tally
+
+    def _put(self, node: str, state: int, pods: int, gaps: int, tally: Tally) -> None:
+        self._records[node] = _RECORD.pack(
+            state,
+            pods,
+            gaps,
+            tally.delivered,
+            tally.lost,
+            tally.limited,
+            tally.sampled_out,
+            tally.unclassified,
+        )
+        self._states[state] += 1
+        self._pods += pods
+        self._gaps += gaps
+        self._sum += tally

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is worth a Kubernetes Event between two statuses of a job. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from eunomia_api.tracejob import Phase, TraceJobStatus
+from eunomia_operator import conditions
+from eunomia_operator.conditions import ACCEPTED, COMPLETE, FAILED, NOT_ACCEPTED
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """One thing that happened to a job."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+def news(before: TraceJobStatus, after: TraceJobStatus) -> list[News]:
+    """Return what happened to a job between two of its statuses."""
+    return [*_acceptance(before, after), *_progress(before, after), *_troubles(before, after)]
+
+
+def _acceptance(before: TraceJobStatus, after: TraceJobStatus) -> Iterator[News]:
+    was = conditions.find(before.conditions, ACCEPTED)
+    now = conditions.find(after.conditions, ACCEPTED)
+    if now is None or (was is not None and (was.status, was.message) == (now.status, now.message)):
+        return
+    if now.status == "True":
+        yield News("Normal", "Accepted", f"trackers: {after.trackers}")
+    else:
+        yield News("Warning", "NotAccepted", f"{now.reason}: {now.message}")
+
+
+def _progress(before: TraceJobStatus, after: TraceJobStatus) -> Iterator[News]:
+    if before.phase == after.phase:
+        return
+    if before.phase == Phase.SUSPENDED and after.phase in (Phase.PENDING, Phase.RUNNING):
+        yield News("Normal", "Resumed", "the clock of duration starts anew")
+    match after.phase:
+        case Phase.RUNNING:
+            until = f" until {after.deadline}" if after.deadline else ""
+            yield News("Normal", "Started", f"tracing began{until}")
+        case Phase.SUSPENDED:
+            yield News("Normal", "Suspended", "spec.suspend is true")
+        case Phase.COMPLETE:
+            complete = conditions.find(after.conditions, COMPLETE)
+            events = after.events
+            why = complete.message if complete else ""
+            told = f"{events.matched} events, {events.delivered} delivered, {events.lost} lost"
+            yield News("Normal", "Complete", f"{why}: {told}, {events.limited} limited")
+        case Phase.FAILED:
+            failed = conditions.find(after.conditions, FAILED)
+            if failed is not None and failed.reason != NOT_ACCEPTED:
+                yield News("Warning", "Failed", f"{failed.reason}: {failed.message}")
+        case _:
+            pass
+
+
+def _troubles(before: TraceJobStatus, after: TraceJobStatus) -> Iterator[News]:
+    known = {(failure.node, failure.reason) for failure in before.failures}
+    for failure in after.failures:
+        if (failure.node, failure.reason) in known:
+            continue
+        if failure.reason == "Unreachable":
+            yield News("Warning", "NodeUnreachable", f"node {failure.node}: {failure.message}")
+        else:
+            what = "NodeDegraded" if failure.reason == "Degraded" else "NodeFailed"
+            yield News("Warning", what, f"node {failure.node}: {failure.reason}: {failure.message}")
+    if after.gaps > before.gaps:
+        more = after.gaps - before.gaps
+        yield News("Warning", "Gap", f"nodes saw nothing for a while, {more} times more")

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each node shall do: jobs, nodes and namespaces in, desired states out. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from eunomia_api import agent_pb2
+from eunomia_api.selector import LabelSelector
+from eunomia_api.tracejob import ClusterTraceJobSpec
+from eunomia_operator.accept import Spec
+
+Labels = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A Node object, as far as it matters."""
+
+    name: str
+    uid: str
+    labels: Labels
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A Namespace object, as far as it matters."""
+
+    name: str
+    labels: Labels
+    terminating: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedJob:
+    """A job that was accepted and is not over."""
+
+    uid: str
+    kind: str
+    namespace: str
+    """Empty for a ClusterTraceJob."""
+    name: str
+    generation: int
+    spec: Spec
+    deadline: float | None
+    """Unix time in seconds."""
+
+
+def nodes_of(spec: Spec, nodes: Iterable[Node]) -> frozenset[str]:
+    """Return the names of the nodes that a job is meant for."""
+    wanted = spec.target.node_selector.items()
+    return frozenset(
+        node.name for node in nodes if all(node.labels.get(key) == value for key, value in wanted)
+    )
+
+
+def desired_jobs(
+    jobs: Iterable[PlannedJob],
+    assigned: Mapping[str, frozenset[str]],
+    namespaces: Iterable[Namespace],
+) -> dict[str, tuple[bytes, ...]]:
+    """Return, for each node that has any, its jobs as serialised `Job` messages.
+
+    assigned: names of nodes by the uid of a job. Nodes with the same jobs share one tuple.
+    """
+    known = list(namespaces)
+    lists: dict[str, list[bytes]] = {}
+    for job in sorted(jobs, key=lambda job: job.uid):
+        body = job_message(job, known).SerializeToString(deterministic=True)
+        for node in assigned.get(job.uid, ()):
+            lists.setdefault(node, []).append(body)
+    shared: dict[tuple[bytes, ...], tuple[bytes, ...]] = {}
+    desired: dict[str, tuple[bytes, ...]] = {}
+    for node, bodies in lists.items():
+        whole = tuple(bodies)
+        desired[node] = shared.setdefault(whole, whole)
+    return desired
+
+
+def desired_state(generation: int, jobs: Iterable[bytes]) -> bytes:
+    """Return the serialised message that tells a node all that it shall do."""
+    state = agent_pb2.DesiredState(
+        generation=generation, jobs=[agent_pb2.Job.FromString(job) for job in jobs]
+    )
+    return agent_pb2.ToAgent(desired_state=state).SerializeToString(deterministic=True)
+
+
+def job_message(job: PlannedJob, namespaces: Iterable[Namespace]) -> agent_pb2.Job:
+    """Return a job as the agents are told of it."""
+    spec = job.spec
+    return agent_pb2.Job(
+        uid=job.uid,
+        kind=job.kind,
+        namespace=job.namespace,
+        name=job.name,
+        generation=job.generation,
+        target=_target(job, namespaces),
+        trackers=[
+            agent_pb2.Tracker(
+                name=use.name,
+                params={name: _param(value) for name, value in use.params.items()},
+            )
+            for use in spec.trackers
+        ],
+        outputs=[output.type.value for output in spec.output],
+        budget=agent_pb2.Budget(
+            events_per_second=spec.budget.events_per_second_per_node,
+            memory_bytes=spec.budget.memory_bytes_per_node,
+        ),
+        deadline_ms=0 if job.deadline is None else int(job.deadline * 1000),
+        suspended=spec.suspend,
+    )
+
+
+def _target(job: PlannedJob, namespaces: Iterable[Namespace]) -> agent_pb2.Target:
+    spec = job.spec
+    message = agent_pb2.Target(containers=spec.target.containers)
+    if spec.target.pod_selector is not None:
+        message.pods = True
+        message.pod_selector.CopyFrom(_selector(spec.target.pod_selector))
+    if not isinstance(spec, ClusterTraceJobSpec):
+        message.namespaces.append(job.namespace)
+        return message
+    message.host = spec.target.host
+    selector = spec.target.namespace_selector
+    if selector is None or selector == LabelSelector():
+        message.all_namespaces = True
+    else:
+        message.namespaces.extend(
+            sorted(each.name for each in namespaces if selector.matches(each.labels))
+        )
+    return message
+
+
+def _selector(selector: LabelSelector) -> agent_pb2.LabelSelector:
+    return agent_pb2.LabelSelector(
+        match_labels=selector.match_labels,
+        match_expressions=[
+            agent_pb2.Requirement(key=each.key, operator=each.operator.value, values=each.values)
+            for each in selector.match_expressions
+        ],
+    )
+
+
+def _param(value: bool | int | str) -> agent_pb2.Param:
+    if isinstance(value, bool):
+        return agent_pb2.Param(boolean=value)
+    if isinstance(value, int):
+        return agent_pb2.Param(integer=value)
+    return agent_pb2.Param(text=value)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A user whose job cannot run reads which field is wrong and what is allowed there."""
+
+from typing import Any
+
+import pytest
+
+from eunomia_api.tracker import Catalogue
+from eunomia_operator.accept import MOST_CHARACTERS, accept
+from eunomia_operator.errors import NotAccepted
+
+EVERY_POD: dict[str, Any] = {"podSelector": {}}
+
+
+def spec(**changes: Any) -> dict[str, Any]:
+    return {"target": EVERY_POD, "trackers": [{"name": "process"}], **changes}
+
+
+def refusal(catalogue: Catalogue, written: object, kind: str = "TraceJob") -> tuple[str, str]:
+    with pytest.raises(NotAccepted) as refused:
+        accept(kind, written, catalogue)
+    return refused.value.reason, refused.value.message
+
+
+def test_accepts_a_job_with_params_in_bounds(catalogue: Catalogue) -> None:
+    params = {"args": True, "maxArgs": 4096}
+    accepted = accept("TraceJob", spec(trackers=[{"name": "process", "params": params}]), catalogue)
+    assert accepted.trackers[0].params == params
+    assert accepted.budget.events_per_second_per_node == 10_000
+    assert [output.type for output in accepted.output] == ["log"]
+
+
+@pytest.mark.parametrize(
+    ("trackers", "reason", "message"),
+    [
+        (
+            [{"name": "process"}, {"name": "nosuch"}],
+            "InvalidTracker",
+            'spec.trackers[1].name: there is no tracker "nosuch"; there are: opensnoop, process',
+        ),
+        (
+            [{"name": "process", "params": {"maxArgs": 5000}}],
+            "InvalidParam",
+            "spec.trackers[0].params.maxArgs: must be a whole number from 0 to 4096, not 5000",
+        ),
+        (
+            [{"name": "process", "params": {"maxArgs": True}}],
+            "InvalidParam",
+            "spec.trackers[0].params.maxArgs: must be a whole number from 0 to 4096, not True",
+        ),
+        (
+            [{"name": "process", "params": {"args": {"nested": [1]}}}],
+            "InvalidParam",
+            "spec.trackers[0].params.args: must be a boolean, a whole number or a string",
+        ),
+        (
+            [{"name": "process", "params": {"color": "red"}}],
+            "InvalidParam",
+            'spec.trackers[0].params.color: tracker "process" has no such param; '
+            "it has: args, maxArgs",
+        ),
+        (
+            [],
+            "InvalidTracker",
+            "spec.trackers: List should have at least 1 item after validation, not 0",
+        ),
+        (
+            [{"name": "process"}, {"name": "process"}],
+            "InvalidTracker",
+            "spec.trackers: each tracker may stand once; twice: process",
+        ),
+    ],
+)
+def test_names_the_tracker_or_param(
+    catalogue: Catalogue, trackers: list[dict[str, Any]], reason: str, message: str
+) -> None:
+    assert refusal(catalogue, spec(trackers=trackers)) == (reason, message)
+
+
+def test_names_the_part_of_a_selector_that_cannot_be_parsed(catalogue: Catalogue) -> None:
+    target = {"podSelector": {"matchExpressions": [{"key": "app", "operator": "Maybe"}]}}
+    assert refusal(catalogue, spec(target=target)) == (
+        "InvalidSelector",
+        "spec.target.podSelector.matchExpressions[0].operator: "
+        "Input should be 'In', 'NotIn', 'Exists' or 'DoesNotExist'",
+    )
+
+
+def test_a_job_must_say_which_pods(catalogue: Catalogue) -> None:
+    assert refusal(catalogue, spec(target={})) == (
+        "InvalidSelector",
+        "spec.target.podSelector: is required",
+    )
+    reason, message = refusal(catalogue, spec(target={}), "ClusterTraceJob")
+    assert reason == "InvalidSpec"
+    assert message.startswith("spec.target: selects nothing: give podSelector")
+
+
+def test_duration_has_bounds(catalogue: Catalogue) -> None:
+    assert refusal(catalogue, spec(duration="169h")) == (
+        "InvalidSpec",
+        "spec.duration: 169h is out of bounds: more than 0s, at most 168h",
+    )
+
+
+def test_what_is_no_field_is_named(catalogue: Catalogue) -> None:
+    assert refusal(catalogue, spec(durations="1h")) == (
+        "InvalidSpec",
+        "spec.durations: there is no such field",
+    )
+
+
+@pytest.mark.parametrize("written", [None, [], "spec", 5, {"trackers": {"a": 1}, "target": 7}])
+def test_whatever_stands_there_is_refused_and_nothing_else_happens(
+    catalogue: Catalogue, written: object
+) -> None:
+    reason, message = refusal(catalogue, written)
+    assert reason.startswith("Invalid")
+    assert message.startswith("spec")
+
+
+def test_a_hostile_job_gets_a_short_answer(catalogue: Catalogue) -> None:
+    params = {f"p{number}" + "x" * 50: {"deep": "x" * 1000} for number in range(32)}
+    reason, message = refusal(catalogue, spec(trackers=[{"name": "process", "params": params}]))
+    assert reason == "InvalidParam"
+    assert message.endswith("and 29 more")
+    assert len(message) <= MOST_CHARACTERS

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each node is told just the jobs that are meant for it."""
+
+from typing import Any
+
+from eunomia_api import agent_pb2
+from eunomia_api.tracejob import ClusterTraceJobSpec, TraceJobSpec
+from eunomia_operator.plan import (
+    Namespace,
+    Node,
+    PlannedJob,
+    desired_jobs,
+    desired_state,
+    job_message,
+    nodes_of,
+)
+
+NODES = [
+    Node("node-a", "1", {"pool": "web"}),
+    Node("node-b", "2", {"pool": "web", "disk": "ssd"}),
+    Node("node-c", "3", {"pool": "db"}),
+]
+NAMESPACES = [
+    Namespace("shop", {"team": "a"}),
+    Namespace("bank", {"team": "b"}),
+    Namespace("blog", {"team": "a"}),
+]
+TRACKERS = [{"name": "process", "params": {"args": True, "maxArgs": 64, "prefix": "/x"}}]
+
+
+def trace_job(uid: str, **target: Any) -> PlannedJob:
+    spec = TraceJobSpec.model_validate(
+        {"target": {"podSelector": {}, **target}, "trackers": TRACKERS}
+    )
+    return PlannedJob(uid, "TraceJob", "shop", f"job-{uid}", 3, spec, 1700000000.5)
+
+
+def cluster_job(**target: Any) -> PlannedJob:
+    spec = ClusterTraceJobSpec.model_validate({"target": target, "trackers": TRACKERS})
+    return PlannedJob("c", "ClusterTraceJob", "", "cluster", 1, spec, None)
+
+
+def test_a_node_needs_all_the_labels() -> None:
+    assert nodes_of(trace_job("1").spec, NODES) == {"node-a", "node-b", "node-c"}
+    ssd = trace_job("1", nodeSelector={"pool": "web", "disk": "ssd"})
+    assert nodes_of(ssd.spec, NODES) == {"node-b"}
+    assert nodes_of(trace_job("1", nodeSelector={"pool": "none"}).spec, NODES) == frozenset()
+
+
+def test_a_trace_job_is_told_whole_and_reaches_its_own_namespace_only() -> None:
+    message = job_message(trace_job("1", containers=["app"]), NAMESPACES)
+    assert message == agent_pb2.Job(
+        uid="1",
+        kind="TraceJob",
+        namespace="shop",
+        name="job-1",
+        generation=3,
+        target=agent_pb2.Target(
+            pods=True,
+            pod_selector=agent_pb2.LabelSelector(),
+            namespaces=["shop"],
+            containers=["app"],
+        ),
+        trackers=[
+            agent_pb2.Tracker(
+                name="process",
+                params={
+                    "args": agent_pb2.Param(boolean=True),
+                    "maxArgs": agent_pb2.Param(integer=64),
+                    "prefix": agent_pb2.Param(text="/x"),
+                },
+            )
+        ],
+        outputs=["log"],
+        budget=agent_pb2.Budget(events_per_second=10_000, memory_bytes=8 << 20),
+        deadline_ms=1700000000500,
+    )
+
+
+def test_a_cluster_trace_job_selects_namespaces_by_their_labels() -> None:
+    by_label = cluster_job(
+        podSelector={"matchLabels": {"app": "web"}},
+        namespaceSelector={
+            "matchExpressions": [{"key": "team", "operator": "In", "values": ["a"]}]
+        },
+    )
+    target = job_message(by_label, NAMESPACES).target
+    assert (target.all_namespaces, list(target.namespaces)) == (False, ["blog", "shop"])
+    assert dict(target.pod_selector.match_labels) == {"app": "web"}
+    everywhere = job_message(cluster_job(podSelector={}, namespaceSelector={}), NAMESPACES).target
+    assert (everywhere.all_namespaces, list(everywhere.namespaces)) == (True, [])
+
+
+def test_a_job_for_the_host_alone_selects_no_pods() -> None:
+    target = job_message(cluster_job(host=True), NAMESPACES).target
+    assert (target.host, target.pods) == (True, False)
+
+
+def test_nodes_with_the_same_jobs_share_one_desired_state() -> None:
+    jobs = [trace_job("1"), trace_job("2", nodeSelector={"pool": "web"})]
+    assigned = {job.uid: nodes_of(job.spec, NODES) for job in jobs}
+    desired = desired_jobs(jobs, assigned, NAMESPACES)
+    assert desired["node-a"] is desired["node-b"]
+    told = agent_pb2.ToAgent.FromString(desired_state(7, desired["node-a"])).desired_state
+    assert (told.generation, [job.uid for job in told.jobs]) == (7, ["1", "2"])
+    told = agent_pb2.ToAgent.FromString(desired_state(7, desired["node-c"])).desired_state
+    assert [job.uid for job in told.jobs] == ["1"]
+    assert desired_jobs(reversed(jobs), assigned, NAMESPACES) == desired
