@@ -80,7 +80,7 @@ def _command(*names: str, package: str) -> str:
 
 
 def _run(*command: str | Path) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise BuildError(f"{' '.join(map(str, command))}\n{done.stderr.strip()}")
 
@@ -106,6 +106,7 @@ def _compile_gather(target: Path) -> None:
 
 def _write_catalogue(target: Path) -> None:
     sys.path[:0] = [str(ROOT / "api"), str(ROOT / "node_agent")]
+    # ruff: noqa: PLC0415  (the packages are not installed yet when they are built)
     from eunomia_agent.errors import AgentError
     from eunomia_agent.kernel import elf
     from eunomia_agent.kernel.btf import Btf

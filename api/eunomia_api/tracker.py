@@ -22,6 +22,7 @@ TrackerName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", m
 MetricName = Annotated[str, Field(pattern=r"^eunomia_observed_[a-z0-9_]+$", max_length=128)]
 Sentence = Annotated[str, Field(min_length=1, max_length=1024)]
 Names = Annotated[list[str], Field(max_length=16)]
+JsonType = Literal["string", "integer", "number", "boolean", "array"]
 TYPES = {"bool": bool, "int": int, "string": str}
 
 
@@ -57,12 +58,12 @@ class Param(Written):
 
     def check(self, value: object) -> ParamValue:
         """Return a value that the param takes. Raises ValueError that says what is allowed."""
-        if type(value) is not TYPES[self.type] or not isinstance(value, bool | int | str):
+        if not isinstance(value, bool | int | str) or type(value) is not TYPES[self.type]:
             raise ValueError(f"must be {self.allowed}, not {_shown(value)}")
-        if self.type == "int" and not self._least <= int(value) <= self._most:
-            raise ValueError(f"must be {self.allowed}, not {value}")
         if isinstance(value, str):
             _check_text(value, self.max_length or 0)
+        elif self.type == "int" and not self._least <= value <= self._most:
+            raise ValueError(f"must be {self.allowed}, not {value}")
         return value
 
     @property
@@ -174,7 +175,7 @@ class CatalogueColumn(Written):
     name: str
     type: str
     """The typedef that carries its meaning, or the C type."""
-    json_type: Literal["string", "integer", "number", "boolean", "array"]
+    json_type: JsonType
     """What a row holds."""
     values: list[str] = []
     """All values of an enumeration."""

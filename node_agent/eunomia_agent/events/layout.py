@@ -11,8 +11,9 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from eunomia_agent.kernel.btf import Array, Btf, Enum, Float, Int, Pointer, Struct
+from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.kernel.errors import ObjectInvalid
+from eunomia_agent.kernel.types import Array, Enum, Float, Int, Pointer, Struct
 
 if TYPE_CHECKING:
     import numpy as np
@@ -141,7 +142,7 @@ def _columns(btf: Btf, struct: Struct, prefix: str, base: int, depth: int) -> It
         offset = base + member.bit_offset // 8
         inner = btf.resolve(member.type_id)[1]
         if isinstance(inner, Struct) and not inner.is_union:
-            flat = depth == 0 and member.name == SUBJECT or not member.name
+            flat = not member.name or (depth == 0 and member.name == SUBJECT)
             yield from _columns(btf, inner, "" if flat else f"{name}_", offset, depth + 1)
         elif member.name != "pad":
             yield _column(btf, struct, name, member.type_id, offset)
@@ -156,7 +157,9 @@ def _column(btf: Btf, struct: Struct, name: str, type_id: int, offset: int) -> C
             return Column(name, meaning or found.name, kind, offset, size)
         case Enum():
             values = MappingProxyType(_short_names(found))
-            return Column(name, meaning or f"enum {found.name}", "enum", offset, size, values=values)
+            return Column(
+                name, meaning or f"enum {found.name}", "enum", offset, size, values=values
+            )
         case Float():
             return Column(name, meaning or found.name, "float", offset, size)
         case Pointer():

@@ -1,131 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads BTF, the description of types that an object carries.
 
-Source: Documentation/bpf/btf.rst and include/uapi/linux/btf.h of the kernel.
+Source: Documentation/bpf/btf.rst of the kernel.
 """
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 
 from eunomia_agent.kernel import elf
 from eunomia_agent.kernel.errors import ObjectInvalid
+from eunomia_agent.kernel.types import (
+    Array,
+    Enum,
+    Float,
+    Int,
+    Member,
+    Other,
+    Pointer,
+    Reference,
+    Section,
+    Struct,
+    Type,
+    Variable,
+    Void,
+)
 
 HEADER = struct.Struct("=HBBIIIII")
 TYPE = struct.Struct("=III")
 MAGIC = 0xEB9F
 MAX_DEPTH = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Void:
-    """No type: what `void *` points to."""
-
-    name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Int:
-    """An integer of `size` bytes."""
-
-    name: str
-    size: int
-    signed: bool
-    is_bool: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Float:
-    """A floating-point number of `size` bytes."""
-
-    name: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Enum:
-    """An enumeration of `size` bytes."""
-
-    name: str
-    size: int
-    values: Mapping[int, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A member of a struct or union; bits: 0 unless it is a bit field."""
-
-    name: str
-    type_id: int
-    bit_offset: int
-    bits: int
-
-
-@dataclass(frozen=True, slots=True)
-class Struct:
-    """A struct or union of `size` bytes."""
-
-    name: str
-    size: int
-    members: Sequence[Member]
-    is_union: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Array:
-    """`count` elements of one type, one after the other."""
-
-    element_id: int
-    count: int
-    name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A name or a qualifier for another type: typedef, const, volatile, restrict, type tag."""
-
-    name: str
-    type_id: int
-    is_typedef: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Pointer:
-    """A pointer."""
-
-    type_id: int
-    name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """A global variable."""
-
-    name: str
-    type_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A section of data: for each variable (type id of the Variable, offset, size)."""
-
-    name: str
-    variables: Sequence[tuple[int, int, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Other:
-    """What layouts never meet: functions, forward declarations, tags."""
-
-    name: str
-
-
-Type = (
-    Void | Int | Float | Enum | Struct | Array | Reference | Pointer | Variable | Section | Other
-)
-
-_REFERENCES = {8: True, 9: False, 10: False, 11: False, 18: False}  # kind → is a typedef
 
 
 class Btf:
@@ -139,7 +43,7 @@ class Btf:
         """Read the content of a .BTF section. Raises ObjectInvalid."""
         try:
             return cls([Void(), *_types(data)])
-        except (struct.error, UnicodeDecodeError, IndexError) as error:
+        except (struct.error, ValueError) as error:
             raise ObjectInvalid(f"its BTF cannot be read: {error}") from error
 
     @classmethod
@@ -223,28 +127,60 @@ def _types(data: bytes) -> Iterator[Type]:
         name_offset, info, size_or_type = TYPE.unpack_from(records, offset)
         offset += TYPE.size
         reader = _Reader(records, offset, text)
-        yield reader.read(
-            kind=info >> 24 & 0x1F,
-            name=reader.text(name_offset),
-            count=info & 0xFFFF,
-            flag=info >> 31,
-            size=size_or_type,
-        )
+        yield reader.read(info >> 24 & 0x1F, name_offset, info & 0xFFFF, info >> 31, size_or_type)
         offset = reader.offset
 
 
 class _Reader:
-    """Reads what follows the head of one type."""
+    """Reads what follows the head of one type: from `offset` on, which it moves."""
 
     def __init__(self, records: bytes, offset: int, text: bytes) -> None:
         self._records = records
         self.offset = offset
         self._text = text
 
-    def text(self, start: int) -> str:
-        end = self._text.index(b"\0", start) if start < len(self._text) else -1
-        if end < 0:
-            raise ObjectInvalid("its BTF has a name that is cut off")
+    def read(self, kind: int, name_offset: int, count: int, flag: int, size: int) -> Type:
+        """Return one type. size: its size in bytes, or the id of the type that it refers to."""
+        name = self._name(name_offset)
+        match kind:
+            case 4 | 5:
+                return Struct(name, size, self._members(count, flag), kind == 5)
+            case 6 | 19:
+                values = self._values(count, flag) if kind == 6 else self._long_values(count)
+                return Enum(name, size, MappingProxyType(values))
+            case 8 | 9 | 10 | 11 | 18:
+                return Reference(name, size, kind == 8)
+            case 2:
+                return Pointer(size)
+            case 16:
+                return Float(name, size)
+            case _:
+                return self._rarer(kind, name, count, size)
+
+    def _rarer(self, kind: int, name: str, count: int, size: int) -> Type:
+        match kind:
+            case 1:
+                (bits,) = self._words("I")
+                return Int(name, size, bool(bits >> 24 & 1), bool(bits >> 24 & 4))
+            case 3:
+                element, _, length = self._words("III")
+                return Array(element, length)
+            case 14:
+                self._words("I")  # linkage
+                return Variable(name, size)
+            case 15:
+                entries = [self._words("III") for _ in range(count)]
+                return Section(name, [(entry[0], entry[1], entry[2]) for entry in entries])
+            case 7 | 12:  # forward declaration, function
+                return Other(name)
+            case 13 | 17:  # prototype: name and type of each argument; tag of a declaration
+                self._words("II" * count if kind == 13 else "I")
+                return Other(name)
+            case _:
+                raise ObjectInvalid(f"its BTF has a type of kind {kind}, which is not known here")
+
+    def _name(self, start: int) -> str:
+        end = self._text.index(b"\0", start)
         return self._text[start:end].decode()
 
     def _words(self, pattern: str) -> tuple[int, ...]:
@@ -252,55 +188,18 @@ class _Reader:
         self.offset += struct.calcsize(f"={pattern}")
         return values
 
-    def read(self, *, kind: int, name: str, count: int, flag: int, size: int) -> Type:  # noqa: PLR0911
-        match kind:
-            case 1:
-                (bits,) = self._words("I")
-                encoding = bits >> 24 & 0xF
-                return Int(name, size, bool(encoding & 1), bool(encoding & 4))
-            case 2:
-                return Pointer(size)
-            case 3:
-                element, _, length = self._words("III")
-                return Array(element, length)
-            case 4 | 5:
-                return Struct(name, size, self._members(count, flag), kind == 5)
-            case 6:
-                pairs = [self._words("Ii" if flag else "II") for _ in range(count)]
-                values = {value: self.text(start) for start, value in pairs}
-                return Enum(name, size, MappingProxyType(values))
-            case 19:
-                triples = [self._words("III") for _ in range(count)]
-                return Enum(
-                    name,
-                    size,
-                    MappingProxyType({high << 32 | low: self.text(s) for s, low, high in triples}),
-                )
-            case 14:
-                self._words("I")
-                return Variable(name, size)
-            case 15:
-                entries = [self._words("III") for _ in range(count)]
-                return Section(name, [(entry[0], entry[1], entry[2]) for entry in entries])
-            case 16:
-                return Float(name, size)
-            case _ if kind in _REFERENCES:
-                return Reference(name, size, _REFERENCES[kind])
-            case 13:  # function prototype: name and type of each argument
-                self._words("II" * count)
-                return Other(name)
-            case 17:  # tag of a declaration
-                self._words("I")
-                return Other(name)
-            case 7 | 12:  # forward declaration, function
-                return Other(name)
-            case _:
-                raise ObjectInvalid(f"its BTF has a type of kind {kind}, which is not known here")
+    def _values(self, count: int, signed: int) -> dict[int, str]:
+        pairs = [self._words("Ii" if signed else "II") for _ in range(count)]
+        return {value: self._name(start) for start, value in pairs}
+
+    def _long_values(self, count: int) -> dict[int, str]:
+        triples = [self._words("III") for _ in range(count)]
+        return {high << 32 | low: self._name(start) for start, low, high in triples}
 
     def _members(self, count: int, flag: int) -> list[Member]:
         members: list[Member] = []
         for _ in range(count):
             start, type_id, place = self._words("III")
             offset, bits = (place & 0xFFFFFF, place >> 24) if flag else (place, 0)
-            members.append(Member(self.text(start), type_id, offset, bits))
+            members.append(Member(self._name(start), type_id, offset, bits))
         return members

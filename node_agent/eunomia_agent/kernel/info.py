@@ -2,7 +2,7 @@
 """What the kernel tells of a loaded program or map: `struct bpf_prog_info`, `bpf_map_info`."""
 
 import ctypes
-from ctypes import c_char, c_uint32, c_uint64, c_uint8
+from ctypes import c_char, c_uint8, c_uint32, c_uint64
 
 from eunomia_agent.kernel.libbpf import check, library
 

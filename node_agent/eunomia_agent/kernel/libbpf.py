@@ -9,7 +9,7 @@ knows which ones this file knows.
 import ctypes
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from ctypes import (
     CFUNCTYPE,
@@ -149,8 +149,7 @@ def library() -> Any:
     return found
 
 
-@_PrintCallback
-def _print(level: int, pattern: bytes, arguments: int) -> int:
+def _hear(level: int, pattern: bytes, arguments: int) -> int:
     heard: list[str] | None = getattr(_said, "lines", None)
     if heard is None and not logger.isEnabledFor(logging.DEBUG):
         return 0
@@ -163,8 +162,12 @@ def _print(level: int, pattern: bytes, arguments: int) -> int:
     return 0
 
 
+_print = _PrintCallback(_hear)
+"""Kept for as long as libbpf may call it."""
+
+
 @contextmanager
-def listening() -> Iterator[list[str]]:
+def listening() -> Generator[list[str]]:
     """Collect what libbpf warns of on this thread: the verifier's log is among it."""
     lines: list[str] = []
     _said.lines = lines

@@ -97,7 +97,7 @@ class Map:
         return check_pointer(address, f"{self._title} holds no data"), size.value
 
     def lookup(self, key: bytes) -> bytes | None:
-        """Return the value, or None. Per CPU: those of all possible CPUs, each padded to 8 bytes."""
+        """Return the value, or None. Per CPU: one a possible CPU, each padded to 8 bytes."""
         value = ctypes.create_string_buffer(self._stride)
         result = self._bpf.bpf_map_lookup_elem(self.fd, self._key(key), value)
         if result == -errno.ENOENT:

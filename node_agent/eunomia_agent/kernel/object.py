@@ -131,9 +131,7 @@ class Object:
         """Attach all programs that were loaded, or none. Raises KernelError."""
         links: list[Link] = []
         try:
-            links.extend(
-                program.attach() for program in self.programs.values() if program.autoload
-            )
+            links.extend(program.attach() for program in self.programs.values() if program.autoload)
         except BaseException:
             for link in links:
                 link.close()

@@ -5,8 +5,9 @@ import ctypes
 import sys
 from collections.abc import Iterator, Mapping
 
-from eunomia_agent.kernel.btf import Array, Btf, Enum, Int
+from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.kernel.errors import KernelError
+from eunomia_agent.kernel.types import Array, Enum, Int
 
 
 class Variables(Mapping[str, bytes]):

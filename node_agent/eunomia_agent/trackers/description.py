@@ -11,11 +11,13 @@ from pydantic import ValidationError
 
 from eunomia_agent.errors import AgentError
 from eunomia_agent.events.layout import INTERNAL, REFERENCES, Column, Layout, event_layout
-from eunomia_agent.kernel.btf import Array, Btf, Int, Type
+from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.kernel.errors import ObjectInvalid
+from eunomia_agent.kernel.types import Array, Int, Type
 from eunomia_api.tracker import (
     CatalogueColumn,
     CatalogueTracker,
+    JsonType,
     Param,
     TrackerDescription,
 )
@@ -239,10 +241,12 @@ TEXTS = REFERENCES | {"boot_ns_t", "errno_t", "signal_t", "open_flags_t", "file_
 """Typedefs of numbers that a row holds as text."""
 
 
-def json_type(column: Column) -> str:
+def json_type(column: Column) -> JsonType:
     """Return what a row holds for a column, as JSON names it."""
     if column.meaning == "args_t" or column.kind == "list":
         return "array"
     if column.meaning in TEXTS or column.kind in ("enum", "chars", "bytes"):
         return "string"
-    return {"bool": "boolean", "float": "number"}.get(column.kind, "integer")
+    if column.kind == "bool":
+        return "boolean"
+    return "number" if column.kind == "float" else "integer"
