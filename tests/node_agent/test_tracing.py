@@ -1,0 +1,428 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs, owners and rows together, with real programs in the real kernel.
+
+The cgroups are the test's own; who owns them is what the test says.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from eunomia_agent.containers.hierarchy import find_root
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.containers.targets import Targets
+from eunomia_agent.kernel.object import Object
+from eunomia_agent.metrics.observed import Observed
+from eunomia_agent.node import OBJECTS, Keys
+from eunomia_agent.sinks.sink import Refusal
+from eunomia_agent.standing import Standing
+from eunomia_agent.state import JobTotals
+from eunomia_agent.tracing import Tracing
+from eunomia_agent.trackers.accounting import Totals
+from eunomia_agent.trackers.instance import Instance, Key
+from eunomia_agent.trackers.pool import Pool
+from eunomia_api import agent_pb2
+from eunomia_api.tracker import Catalogue
+
+pytestmark = [
+    pytest.mark.bpf,
+    pytest.mark.skipif(os.geteuid() != 0, reason="loading BPF programs needs root"),
+]
+
+OPEN_MANY = """
+import os, sys
+prefix, count = sys.argv[1], int(sys.argv[2])
+for i in range(count):
+    try:
+        os.open(f"{prefix}{i}", os.O_RDONLY)
+    except FileNotFoundError:
+        pass
+"""
+
+
+class ListSink:
+    """Keeps rows; refuses what is above a number of them."""
+
+    def __init__(self, room: int, refusal: Refusal) -> None:
+        self.name = "list"
+        self.refusal: Refusal = refusal
+        self.problem: str | None = None
+        self.rows: list[dict[str, object]] = []
+        self._room = room
+
+    def write(self, owner: Owner, rows: Sequence[bytes]) -> int:
+        taken = rows[: max(0, self._room - len(self.rows))]
+        self.rows += [json.loads(row) for row in taken]
+        return len(taken)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class World:
+    """A Tracing over real maps, cgroups of its own, and what the jobs' sinks got."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.room = 10**9
+        self.refusal: Refusal = "lost"
+        self.sinks: dict[str, list[ListSink]] = {}
+        self._cgroups: list[Path] = []
+        catalogue = Catalogue.load()
+        trackers = {tracker.name: tracker for tracker in catalogue.trackers}
+        self.programs = Object.open(OBJECTS / "cgroups.bpf.o")
+        self.programs.load()
+
+        def load(key: Key) -> Instance:
+            return Instance.load(OBJECTS, trackers[key.tracker], key, self.programs.map("targets"))
+
+        self.observed = Observed(trackers, "n1")
+        self.tracing = Tracing(
+            Pool(load),
+            node="n1",
+            key_of=Keys(catalogue).key_of,
+            open_sinks=self._open_sinks,
+            observed=self.observed,
+        )
+        self.tracing.open(
+            Targets(
+                *(self.programs.map(name) for name in ("targets", "pending_limit", "pending_count"))
+            )
+        )
+
+    def _open_sinks(self, job: agent_pb2.Job) -> list[ListSink]:
+        sink = ListSink(self.room, self.refusal)
+        self.sinks.setdefault(job.uid, []).append(sink)
+        return [sink]
+
+    def cgroup(self, name: str) -> Path:
+        path = self.root / f"eunomia-test-{os.getpid()}-{name}"
+        path.mkdir()
+        self._cgroups.append(path)
+        return path
+
+    def owner(self, cgroup: Path, kind: str = "container", **labels: str) -> Owner:
+        if kind in ("pending", "unknown"):
+            return Owner(cgroup_id=cgroup.stat().st_ino, kind=kind)  # type: ignore[arg-type]
+        return Owner(
+            cgroup_id=cgroup.stat().st_ino,
+            kind=kind,  # type: ignore[arg-type]
+            namespace="shop",
+            pod=f"pod-{cgroup.name}",
+            pod_uid=f"uid-{cgroup.name}",
+            container="main",
+            container_id=f"{cgroup.stat().st_ino:064x}",
+            labels=labels,
+        )
+
+    def opens(self, cgroup: Path, prefix: str, count: int) -> None:
+        def enter() -> None:
+            (cgroup / "cgroup.procs").write_text(str(os.getpid()))
+
+        subprocess.run(  # noqa: PLW1509
+            [sys.executable, "-S", "-E", "-c", OPEN_MANY, prefix, str(count)],
+            check=True,
+            preexec_fn=enter,
+        )
+
+    def apply(self, *jobs: agent_pb2.Job, before: dict[str, JobTotals] | None = None) -> None:
+        self.tracing.apply(jobs, before or {}, time.time())
+
+    def total(self, uid: str) -> Totals:
+        standing = self.tracing.tick()
+        return sum(standing.totals[uid].trackers.values(), Totals())
+
+    def rows(self, uid: str) -> list[dict[str, object]]:
+        return [row for sink in self.sinks[uid] for row in sink.rows]
+
+    def end(self) -> Standing:
+        return self.tracing.end()
+
+    def close(self) -> None:
+        self.tracing.end()
+        self.tracing.shut()
+        self.programs.close()
+        for cgroup in self._cgroups:
+            cgroup.rmdir()
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    root = find_root(Path("/proc/self/mountinfo").read_text())
+    if root is None:
+        pytest.skip("there is no cgroup v2 tree")
+    world = World(root)
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def job() -> Callable[..., agent_pb2.Job]:
+    def job(
+        uid: str = "a",
+        prefix: str = "",
+        *,
+        memory: int = 8 << 20,
+        rate: int = 1_000_000,
+        **fields: object,
+    ) -> agent_pb2.Job:
+        return agent_pb2.Job(
+            uid=uid,
+            kind="TraceJob",
+            namespace="shop",
+            name=f"job-{uid}",
+            generation=1,
+            target=agent_pb2.Target(pods=True, namespaces=["shop"]),
+            trackers=[
+                agent_pb2.Tracker(
+                    name="opensnoop",
+                    params={"prefix": agent_pb2.Param(text=prefix or f"/none/{uid}-")},
+                )
+            ],
+            budget=agent_pb2.Budget(events_per_second=rate, memory_bytes=memory),
+            **fields,  # type: ignore[arg-type]
+        )
+
+    return job
+
+
+def test_every_open_of_a_container_is_delivered_with_its_owner(
+    world: World, job: Callable[..., agent_pb2.Job]
+) -> None:
+    cgroup = world.cgroup("one")
+    other = world.cgroup("two")
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(job())
+    world.opens(cgroup, "/none/a-", 500)
+    world.opens(other, "/none/a-", 500)
+
+    assert world.total("a") == Totals(matched=500, delivered=500)
+    rows = world.rows("a")
+    assert [row["path"] for row in rows] == [f"/none/a-{i}" for i in range(500)]
+    assert {(row["namespace"], row["pod"], row["container"], row["error"]) for row in rows} == {
+        ("shop", f"pod-{cgroup.name}", "main", "ENOENT")
+    }
+
+
+def test_a_job_waits_until_a_pod_matches(world: World, job: Callable[..., agent_pb2.Job]) -> None:
+    world.apply(job())
+    assert world.tracing.tick().reports["a"].state == agent_pb2.JOB_STATE_WAITING
+    assert not any(instance.attached for instance in world.tracing.tick().instances)
+
+    cgroup = world.cgroup("late")
+    world.tracing.meet(world.owner(cgroup, "pending"))
+    assert all(instance.attached for instance in world.tracing.tick().instances)
+    assert world.tracing.tick().reports["a"].state == agent_pb2.JOB_STATE_WAITING
+
+    world.tracing.meet(world.owner(cgroup))
+    report = world.tracing.tick().reports["a"]
+    assert (report.state, report.pods) == (agent_pb2.JOB_STATE_RUNNING, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("container", Totals(matched=300, delivered=300)),
+        ("sandbox", Totals()),
+        ("unknown", Totals(unclassified=300)),
+    ],
+)
+def test_rows_of_a_pending_cgroup_wait_until_it_is_known_whose_they_are(
+    world: World, job: Callable[..., agent_pb2.Job], kind: str, expected: Totals
+) -> None:
+    cgroup = world.cgroup("pending")
+    world.apply(job())
+    world.tracing.meet(world.owner(cgroup, "pending"))
+    world.opens(cgroup, "/none/a-", 300)
+    assert world.total("a") == Totals()
+    assert world.rows("a") == []
+
+    world.tracing.meet(world.owner(cgroup, kind))
+    world.tracing.gone(cgroup.stat().st_ino)
+    assert world.total("a") == world.total("a") == expected
+    assert len(world.rows("a")) == expected.delivered
+
+
+def test_under_pressure_every_event_is_accounted_for(
+    world: World, job: Callable[..., agent_pb2.Job]
+) -> None:
+    cgroup = world.cgroup("flood")
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(job(memory=65536, rate=20_000))
+    world.opens(cgroup, "/none/a-", 60_000)
+    totals = world.total("a")
+    assert totals.matched == totals.settled == 60_000
+    assert totals.limited > 0
+    assert totals.lost_kernel > 0
+    assert totals.delivered == len(world.rows("a")) > 0
+
+
+@pytest.mark.parametrize("refusal", ["lost", "limited"])
+def test_what_a_sink_refuses_is_not_delivered(
+    world: World, job: Callable[..., agent_pb2.Job], refusal: Refusal
+) -> None:
+    world.room, world.refusal = 120, refusal
+    cgroup = world.cgroup("full")
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(job())
+    world.opens(cgroup, "/none/a-", 200)
+    expected = (
+        Totals(matched=200, delivered=120, lost_agent=80)
+        if refusal == "lost"
+        else Totals(matched=200, delivered=120, limited=80)
+    )
+    assert world.total("a") == expected
+
+
+def test_two_jobs_that_ask_for_the_same_share_one_instance_and_have_their_own_accounts(
+    world: World, job: Callable[..., agent_pb2.Job]
+) -> None:
+    cgroup = world.cgroup("shared")
+    world.tracing.meet(world.owner(cgroup))
+    first, second = job("a", "/none/s-"), job("b", "/none/s-", rate=10)
+    world.apply(first, second)
+    assert len(world.tracing.tick().instances) == 1
+    world.opens(cgroup, "/none/s-", 100)
+    assert world.total("a") == Totals(matched=100, delivered=100)
+    slow = world.total("b")
+    assert slow.matched == slow.settled == 100
+    assert slow.limited >= 80
+
+    world.apply(second)
+    world.opens(cgroup, "/none/s-", 100)
+    assert len(world.rows("a")) == 100
+    assert world.total("b").matched == 200
+
+
+def test_a_changed_param_restarts_the_tracker_with_a_gap_and_keeps_the_count(
+    world: World, job: Callable[..., agent_pb2.Job]
+) -> None:
+    cgroup = world.cgroup("param")
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(job(prefix="/none/x-"))
+    world.opens(cgroup, "/none/x-", 10)
+    world.apply(job(prefix="/none/y-"))
+    world.opens(cgroup, "/none/x-", 10)
+    world.opens(cgroup, "/none/y-", 5)
+    assert world.total("a") == Totals(matched=15, delivered=15)
+    assert world.tracing.tick().reports["a"].gaps == 1
+
+
+def test_suspended_and_ended_jobs_leave_nothing_in_the_kernel(
+    world: World, job: Callable[..., agent_pb2.Job]
+) -> None:
+    cgroup = world.cgroup("end")
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(job())
+    world.opens(cgroup, "/none/a-", 10)
+    world.apply(job(suspended=True))
+    standing = world.tracing.tick()
+    assert standing.instances == ()
+    assert standing.reports["a"].state == agent_pb2.JOB_STATE_SUSPENDED
+    world.opens(cgroup, "/none/a-", 10)
+
+    deadline = int((time.time() + 60) * 1000)
+    world.apply(job(deadline_ms=deadline))
+    world.opens(cgroup, "/none/a-", 10)
+    assert world.tracing.tick().next_deadline == deadline / 1000
+    world.tracing.expire(deadline / 1000)
+    standing = world.tracing.tick()
+    assert standing.instances == ()
+    assert not standing.running
+    report = standing.reports["a"]
+    assert (report.state, report.totals.delivered) == (agent_pb2.JOB_STATE_FINISHED, 20)
+
+
+def test_a_restarted_agent_counts_on_and_shows_the_gap(
+    world: World, job: Callable[..., agent_pb2.Job]
+) -> None:
+    cgroup = world.cgroup("again")
+    world.tracing.meet(world.owner(cgroup))
+    before = JobTotals({"opensnoop": Totals(matched=7, delivered=6, limited=1)}, attached=True)
+    world.apply(job(), before={"a": before})
+    world.opens(cgroup, "/none/a-", 3)
+    assert world.total("a") == Totals(matched=10, delivered=9, limited=1)
+    assert world.tracing.tick().reports["a"].gaps == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "reason"),
+    [
+        ("nosuch", {}, 'there is no tracker "nosuch"'),
+        ("opensnoop", {"nosuch": agent_pb2.Param(text="x")}, "is no param of opensnoop"),
+        ("opensnoop", {"prefix": agent_pb2.Param(integer=1)}, "a string of at most 63 bytes"),
+    ],
+)
+def test_a_job_that_cannot_run_says_why_and_others_do_not_notice(
+    world: World,
+    job: Callable[..., agent_pb2.Job],
+    name: str,
+    params: dict[str, agent_pb2.Param],
+    reason: str,
+) -> None:
+    cgroup = world.cgroup("bad")
+    world.tracing.meet(world.owner(cgroup))
+    bad = job("bad")
+    bad.trackers[0].CopyFrom(agent_pb2.Tracker(name=name, params=params))
+    world.apply(bad, job())
+    report = world.tracing.tick().reports["bad"]
+    assert report.state == agent_pb2.JOB_STATE_FAILED
+    assert reason in report.message
+    world.opens(cgroup, "/none/a-", 10)
+    assert world.total("a") == Totals(matched=10, delivered=10)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_identity_holds_whatever_happens(
+    world: World, job: Callable[..., agent_pb2.Job], seed: int
+) -> None:
+    chance = random.Random(seed)
+    cgroups = [world.cgroup(f"r{i}") for i in range(4)]
+    kinds = ["container", "container", "sandbox", "unknown"]
+    for cgroup in cgroups:
+        world.tracing.meet(world.owner(cgroup, "pending"))
+    jobs: dict[str, agent_pb2.Job] = {}
+    last: dict[str, Totals] = {}
+    for step in range(25):
+        uid = chance.choice("abc")
+        match chance.randrange(5):
+            case 0:
+                jobs[uid] = job(
+                    uid,
+                    "/none/p-",
+                    memory=chance.choice([65536, 8 << 20]),
+                    rate=chance.choice([500, 10**6]),
+                    suspended=chance.random() < 0.3,
+                )
+                world.apply(*jobs.values())
+            case 1:
+                number = chance.randrange(4)
+                world.tracing.meet(world.owner(cgroups[number], kinds[number]))
+            case 2:
+                standing = world.tracing.tick()
+                for each in jobs:
+                    now = sum(standing.totals[each].trackers.values(), Totals())
+                    before = last.get(each, Totals())
+                    assert now.matched >= before.matched
+                    assert now.delivered >= before.delivered
+                    last[each] = now
+            case _:
+                world.opens(chance.choice(cgroups), "/none/p-", chance.choice([10, 3000]))
+    standing = world.end()
+    for uid in jobs:
+        totals = sum(standing.totals[uid].trackers.values(), Totals())
+        assert totals.matched == totals.settled, uid
+        assert totals.delivered == len(world.rows(uid)) if uid in world.sinks else True
+        assert (
+            not {row["pod"] for row in world.rows(uid)}
+            & {f"pod-{cgroup.name}" for cgroup in cgroups[2:]}
+            if uid in world.sinks
+            else True
+        )
