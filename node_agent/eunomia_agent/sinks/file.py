@@ -6,6 +6,7 @@ import re
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -24,7 +25,9 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9.-]")
 class _Open:
     fd: int
     size: int
-    """Bytes of whole rows. After a failed write there may be more, which is cut off first."""
+    """Bytes of whole rows."""
+    torn: bool = False
+    """A write failed in the middle of a row, and the file could not be cut back either."""
 
 
 class FileSink:
@@ -94,21 +97,30 @@ class FileSink:
         return self._write(file, b"\n".join([*rows[:fitting], b""]), ends)
 
     def _write(self, file: _Open, data: bytes, ends: Sequence[int]) -> int:
-        """Write rows whole or not at all; return the number of those that were."""
-        os.truncate(file.fd, file.size)
+        """Write whole rows; return how many. Raises OSError when it is none."""
+        if file.torn:
+            self._cut(file)
         written = 0
+        failure: OSError | None = None
         try:
             while written < len(data):
                 written += os.write(file.fd, data[written:])
-        except OSError:
-            whole = bisect_right(ends, written)
-            if not whole:
-                raise
-        else:
-            whole = bisect_right(ends, len(data))
-        file.size += ends[whole - 1]
-        self._used += ends[whole - 1]
+        except OSError as error:
+            failure, file.torn = error, True
+        whole = bisect_right(ends, written)
+        added = ends[whole - 1] if whole else 0
+        file.size += added
+        self._used += added
+        if file.torn:
+            with suppress(OSError):
+                self._cut(file)
+        if failure and not whole:
+            raise failure
         return whole
+
+    def _cut(self, file: _Open) -> None:
+        os.ftruncate(file.fd, file.size)
+        file.torn = False
 
     def _file(self, name: str) -> _Open:
         file = self._open.get(name)

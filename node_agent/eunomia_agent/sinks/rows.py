@@ -21,8 +21,8 @@ def json_rows(
     uid, and the tracker's columns in their order. offset_ns: see clock.boot_offset_ns.
     """
     names = [column.name for column in batch.layout.columns if not column.internal]
-    own = [name for name in names if name not in SUBJECT]
-    shown = [name for name in SUBJECT if name in names] + own
+    own = [name for name in names if name not in SUBJECT and name != "time"]
+    shown = [*SUBJECT, *own]
     columns = [rfc3339(batch.fixed["time"], offset_ns), *map(batch.json, shown)]
     row = _template(owner, node, tracker, shown)
     return [(row % values).encode("ascii") for values in zip(*columns, strict=True)]

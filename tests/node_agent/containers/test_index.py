@@ -59,7 +59,7 @@ class World:
 
     async def until(self, met: Callable[[], object], seconds: float = 3.0) -> None:
         async with asyncio.timeout(seconds):
-            while not met():  # noqa: ASYNC110 - whatever it is, it shall be seen soon
+            while not met():
                 await asyncio.sleep(0.005)
 
 

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of rows: whole lines, bounded, and in no place but their own."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.sinks.file import FileSink, file_name
+
+WEB_FILE = "shop_web-0_nginx_1b1b1b1b1b1b.jsonl"
+
+
+def rows(first: int, count: int, width: int = 0) -> list[bytes]:
+    return [
+        json.dumps({"n": number, "pad": "x" * width}).encode()
+        for number in range(first, first + count)
+    ]
+
+
+def numbers(path: Path) -> list[int]:
+    return [json.loads(line)["n"] for line in path.read_text().splitlines()]
+
+
+def test_each_container_has_a_file_of_its_own_that_only_we_can_read(
+    tmp_path: Path, web: Owner
+) -> None:
+    root = tmp_path / "rows"
+    sink = FileSink(root, "shop/opens")
+    side = replace(web, container="sidecar", container_id="2c" * 32)
+    assert sink.write(web, rows(0, 3)) == 3
+    assert sink.write(side, rows(3, 1)) == 1
+    assert sink.write(web, rows(4, 1)) == 1
+    assert sink.write(Owner(1, "host"), rows(5, 1)) == 1
+    sink.close()
+    sink.close()
+    folder = root / "shop/opens"
+    assert {path.name: numbers(path) for path in folder.iterdir()} == {
+        WEB_FILE: [0, 1, 2, 4],
+        "shop_web-0_sidecar_2c2c2c2c2c2c.jsonl": [3],
+        "host.jsonl": [5],
+    }
+    assert [oct(each.stat().st_mode & 0o777) for each in (root, folder, folder / WEB_FILE)] == [
+        "0o700",
+        "0o700",
+        "0o600",
+    ]
+    assert sink.problem is None
+
+
+def test_job_without_a_namespace_cannot_be_mistaken_for_one_with(
+    tmp_path: Path, web: Owner
+) -> None:
+    FileSink(tmp_path, "opens").write(web, rows(0, 1))
+    assert numbers(tmp_path / "_cluster/opens" / WEB_FILE) == [0]
+
+
+def test_nothing_is_made_before_the_first_row(tmp_path: Path, web: Owner) -> None:
+    sink = FileSink(tmp_path, "shop/opens")
+    assert sink.write(web, []) == 0
+    sink.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_agent_that_starts_again_goes_on_in_the_same_file(tmp_path: Path, web: Owner) -> None:
+    for number in range(3):
+        sink = FileSink(tmp_path, "shop/opens")
+        sink.write(web, rows(number, 1))
+        sink.close()
+    assert numbers(tmp_path / "shop/opens" / WEB_FILE) == [0, 1, 2]
+
+
+def test_full_file_is_rotated_and_the_oldest_dropped(tmp_path: Path, web: Owner) -> None:
+    sink = FileSink(tmp_path, "shop/opens", max_bytes=1000, backups=2)
+    for number in range(0, 400, 40):
+        assert sink.write(web, rows(number, 40)) == 40
+    sink.close()
+    folder = tmp_path / "shop/opens"
+    names = [f"{WEB_FILE}.2", f"{WEB_FILE}.1", WEB_FILE]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+    kept = [number for name in names for number in numbers(folder / name)]
+    assert kept == list(range(kept[0], 400)), "the last rows, without a gap"
+    assert all((folder / name).stat().st_size <= 1000 for name in names)
+
+
+def test_batch_larger_than_a_file_is_spread_over_several(tmp_path: Path, web: Owner) -> None:
+    sink = FileSink(tmp_path, "shop/opens", max_bytes=1000, backups=9)
+    assert sink.write(web, rows(0, 200)) == 200
+    folder = tmp_path / "shop/opens"
+    kept = sorted(number for path in folder.iterdir() for number in numbers(path))
+    assert kept == list(range(200))
+    assert sink.write(web, rows(200, 1, width=5000)) == 1, "a row longer than a file has its own"
+    assert numbers(folder / WEB_FILE) == [200]
+    sink.close()
+
+
+def test_all_files_of_a_job_together_are_bounded(tmp_path: Path, web: Owner) -> None:
+    sink = FileSink(tmp_path, "shop/opens", max_bytes=1000, backups=1, total_bytes=5000)
+    for number in range(100):
+        owner = replace(web, container_id=f"{number:012x}" + "0" * 52)
+        assert sink.write(owner, rows(number * 10, 10)) == 10
+        os.utime(tmp_path / "shop/opens" / file_name(owner), (number, number))
+    paths = list((tmp_path / "shop/opens").iterdir())
+    assert sum(path.stat().st_size for path in paths) <= 5000
+    kept = sorted(number for path in paths for number in numbers(path))
+    assert kept == list(range(kept[0], 1000)), "those longest without a row went first"
+    sink.close()
+
+
+def test_more_containers_than_open_files(tmp_path: Path, web: Owner) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    sink = FileSink(tmp_path, "shop/opens")
+    for turn in range(2):
+        for number in range(200):
+            owner = replace(web, container_id=f"{number:012x}" + "0" * 52)
+            assert sink.write(owner, rows(turn, 1)) == 1
+    assert len(os.listdir("/proc/self/fd")) < before + 80
+    sink.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+    paths = list((tmp_path / "shop/opens").iterdir())
+    assert [numbers(path) for path in paths] == [[0, 1]] * 200
+
+
+def test_full_disk_refuses_rows_tears_none_and_is_got_over(small_disk: Path, web: Owner) -> None:
+    sink = FileSink(small_disk, "shop/opens")
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"x" * (32 << 10))
+    wanted = rows(0, 100, width=1000)
+    accepted = sink.write(web, wanted)
+    assert 0 < accepted < 100
+    assert "No space left on device" in str(sink.problem)
+    assert sink.refusal == "lost"
+    file = small_disk / "shop/opens" / WEB_FILE
+    assert numbers(file) == list(range(accepted)), "whole lines alone"
+    assert sink.write(web, rows(500, 2, width=5000)) == 0
+
+    ballast.unlink()
+    assert sink.write(web, rows(1000, 1)) == 1
+    assert sink.problem is None
+    assert numbers(file) == [*range(accepted), 1000]
+    sink.close()
+
+
+def test_file_and_folder_that_are_removed_are_made_again(tmp_path: Path, web: Owner) -> None:
+    sink = FileSink(tmp_path, "shop/opens")
+    folder = tmp_path / "shop/opens"
+    sink.write(web, rows(0, 1))
+    (folder / WEB_FILE).unlink()
+    assert sink.write(web, rows(1, 1)) == 1
+    assert numbers(folder / WEB_FILE) == [1]
+    (folder / WEB_FILE).unlink()
+    folder.rmdir()
+    assert sink.write(web, rows(2, 1)) == 1
+    assert numbers(folder / WEB_FILE) == [2]
+    sink.close()
+
+
+@pytest.mark.parametrize("trap", ["file link", "folder link", "hard link", "pipe"])
+def test_no_trap_leads_rows_astray(tmp_path: Path, web: Owner, trap: str) -> None:
+    precious = tmp_path / "precious"
+    root = tmp_path / "rows"
+    (root / "shop").mkdir(parents=True)
+    file = root / "shop/opens" / WEB_FILE
+    if trap == "folder link":
+        precious.mkdir()
+        (root / "shop/opens").symlink_to(precious)
+    else:
+        file.parent.mkdir()
+        precious.write_text("secret")
+        if trap == "file link":
+            file.symlink_to(precious)
+        elif trap == "hard link":
+            file.hardlink_to(precious)
+        else:
+            os.mkfifo(file)
+    sink = FileSink(root, "shop/opens")
+    assert sink.write(web, rows(0, 2)) == 0
+    assert sink.problem
+    assert not precious.is_dir() or list(precious.iterdir()) == []
+    assert precious.is_dir() or precious.read_text() == "secret"
+
+    (root / "shop/opens" if trap == "folder link" else file).unlink()
+    assert sink.write(web, rows(2, 1)) == 1, "as soon as the trap is gone"
+    assert (sink.problem, numbers(file)) == (None, [2])
+    sink.close()
+
+
+@pytest.mark.parametrize(
+    ("hostile", "name"),
+    [
+        ({"pod": "../../etc/passwd"}, "shop_-.-..-etc-passwd_nginx_1b1b1b1b1b1b.jsonl"),
+        ({"namespace": ".."}, "-._web-0_nginx_1b1b1b1b1b1b.jsonl"),
+        ({"container": "a\n\x1b[2J\udcff"}, "shop_web-0_a---2J-_1b1b1b1b1b1b.jsonl"),
+        ({"pod": "p" * 253}, f"shop_{'p' * 100}_nginx_1b1b1b1b1b1b.jsonl"),
+        ({"pod": "a_b"}, "shop_a-b_nginx_1b1b1b1b1b1b.jsonl"),
+        ({"kind": "unknown"}, "unknown_1b1b1b1b1b1b.jsonl"),
+        ({"kind": "unknown", "container_id": ""}, "unknown_7.jsonl"),
+    ],
+)
+def test_names_that_are_not_trusted_become_safe(
+    tmp_path: Path, web: Owner, hostile: dict[str, str], name: str
+) -> None:
+    owner = replace(web, **hostile)
+    assert file_name(owner) == name
+    sink = FileSink(tmp_path, "../../..")
+    assert sink.write(owner, rows(0, 1)) == 1
+    sink.close()
+    assert [path.name for path in tmp_path.glob("-.-../-./*")] == [name]
+    assert [path.name for path in tmp_path.iterdir()] == ["-.-.."]

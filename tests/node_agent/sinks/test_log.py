@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows on standard output: at a bounded rate, in whole lines, never holding up the agent."""
+
+import fcntl
+import json
+import os
+import select
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.sinks.log import LineWriter, LogSink
+
+
+@dataclass
+class Pipe:
+    """A pipe of two pages."""
+
+    reader: int
+    writer: int
+
+    def read(self) -> bytes:
+        os.set_blocking(self.reader, False)
+        parts: list[bytes] = []
+        while select.select([self.reader], [], [], 0)[0] and (part := os.read(self.reader, 65536)):
+            parts.append(part)
+        return b"".join(parts)
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 8192)
+    yield Pipe(reader, writer)
+    os.close(reader)
+    os.close(writer)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_row_says_its_job_first(pipe: Pipe, web: Owner) -> None:
+    sink = LogSink(LineWriter(pipe.writer), 'shop/op"ens')
+    assert sink.write(web, [b'{"time":"now","comm":"sh"}', b'{"time":"now","comm":"ls"}']) == 2
+    lines = pipe.read().splitlines()
+    assert [next(iter(json.loads(line).items())) for line in lines] == [("job", 'shop/op"ens')] * 2
+    assert json.loads(lines[1])["comm"] == "ls"
+
+
+def test_more_than_the_rate_is_limited_and_comes_again_with_time(web: Owner) -> None:
+    clock = Clock()
+    with open(os.devnull, "wb") as sinkhole:
+        sink = LogSink(LineWriter(sinkhole.fileno()), "shop/opens", clock=clock)
+        assert sink.write(web, [b"{}"] * 1500) == 1000
+        assert (sink.refusal, sink.problem) == ("limited", None)
+        assert sink.write(web, [b"{}"]) == 0
+        clock.now += 0.25
+        assert sink.write(web, [b"{}"] * 1500) == 250
+        clock.now += 3600
+        assert sink.write(web, [b"{}"] * 1500) == 1000, "no more than a second's worth at once"
+        sink.close()
+
+
+def test_slow_reader_costs_rows_but_neither_time_nor_half_a_line(pipe: Pipe, web: Owner) -> None:
+    sink = LogSink(LineWriter(pipe.writer), "shop/opens", rows_per_second=100_000)
+    wanted = [json.dumps({"n": number, "pad": "x" * 150}).encode() for number in range(1000)]
+    began = time.monotonic()
+    accepted = sink.write(web, wanted)
+    assert time.monotonic() - began < 0.5
+    assert 0 < accepted < 1000
+    assert sink.refusal == "lost"
+    assert sink.problem == "standard output: its reader is too slow"
+    text = pipe.read()
+    assert text.endswith(b"\n")
+    assert [json.loads(line)["n"] for line in text.splitlines()] == list(range(accepted))
+
+    assert sink.write(web, wanted[:10]) == 10
+    assert sink.problem is None
+
+
+def test_line_longer_than_the_pipe_is_ended_by_whoever_writes_next(pipe: Pipe, web: Owner) -> None:
+    writer = LineWriter(pipe.writer)
+    first, second = LogSink(writer, "shop/first"), LogSink(writer, "shop/second")
+    assert first.write(web, [b'{"pad":"%s"}' % (b"x" * 10_000)]) == 1, "begun, so it will be ended"
+    text = pipe.read()
+    assert second.write(web, [b'{"n":1}']) == 1
+    text += pipe.read()
+    told = [json.loads(line) for line in text.splitlines()]
+    assert [each["job"] for each in told] == ["shop/first", "shop/second"]
+    assert len(told[0]["pad"]) == 10_000
+
+
+def test_reader_that_is_gone_costs_rows_and_nothing_else(web: Owner) -> None:
+    reader, writer = os.pipe()
+    sink = LogSink(LineWriter(writer), "shop/opens")
+    os.close(reader)
+    assert sink.write(web, [b"{}"] * 3) == 0
+    assert (sink.refusal, sink.problem) == ("lost", "standard output: its reader is gone")
+    os.close(writer)
+
+
+def test_descriptor_is_left_as_it_is_for_its_other_users(pipe: Pipe, web: Owner) -> None:
+    LogSink(LineWriter(pipe.writer), "shop/opens").write(web, [b"{}"])
+    assert os.get_blocking(pipe.writer)
+
+
+def test_full_disk_behind_standard_output_tears_no_line(small_disk, web: Owner) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"x" * (40 << 10))
+    out = os.open(small_disk / "out", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    sink = LogSink(LineWriter(out), "shop/opens")
+    wanted = [json.dumps({"n": number, "pad": "x" * 150}).encode() for number in range(500)]
+    accepted = sink.write(web, wanted)
+    assert 0 < accepted < 500
+    assert (sink.refusal, sink.problem) == ("lost", "standard output: No space left on device")
+    ballast.unlink()
+    assert sink.write(web, [b'{"n":1000}']) == 1
+    os.close(out)
+    lines = (small_disk / "out").read_text().splitlines()
+    assert [json.loads(line)["n"] for line in lines] == [*range(accepted), 1000]

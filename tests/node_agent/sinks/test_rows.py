@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of a batch, as they stand in files and logs."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.events.batch import Batch
+from eunomia_agent.events.layout import Column, Layout
+from eunomia_agent.sinks.rows import json_rows
+
+LAYOUT = Layout(
+    "event",
+    72,
+    [
+        Column("time", "boot_ns_t", "uint", 0, 8),
+        Column("cgroup_id", "cgroup_id_t", "uint", 8, 8),
+        Column("jobs", "job_set_t", "uint", 16, 8),
+        Column("start_time", "boot_ns_t", "uint", 24, 8),
+        Column("pid", "tgid_t", "uint", 32, 4),
+        Column("tid", "tid_t", "uint", 36, 4),
+        Column("uid", "uid_t", "uint", 40, 4),
+        Column("subject_flags", "u32", "uint", 44, 4),
+        Column("comm", "comm_t", "chars", 48, 16),
+        Column("fd", "fd_t", "int", 64, 4),
+        Column("path", "path_t", "uint", 68, 4),
+    ],
+)
+NOON = 1_738_324_800 * 10**9
+
+
+def opens(*rows: tuple[int, bytes, int, bytes]) -> Batch:
+    """Make a batch of (time, comm, fd, path)."""
+    fixed = np.zeros(len(rows), LAYOUT.dtype)
+    starts = np.zeros(len(rows), np.uint64)
+    tail = b""
+    for number, (time, comm, fd, path) in enumerate(rows):
+        starts[number] = len(tail)
+        fixed[number] = (time, 7, 1, 3, 41, 42, 1000, 0, comm, fd, len(path) << 16 | LAYOUT.size)
+        tail += path
+    return Batch(LAYOUT, fixed, tail, starts)
+
+
+def test_row_tells_when_where_who_and_what_in_this_order(web: Owner) -> None:
+    batch = opens((1, b"nginx", 5, b"/etc/hosts"), (10**9, b"nginx", -2, b""))
+    rows = json_rows(batch, web, node="n1", tracker="opensnoop", offset_ns=NOON)
+    assert rows == [
+        b'{"time":"2025-01-31T12:00:00.000000001Z","node":"n1","namespace":"shop","pod":"web-0",'
+        b'"container":"nginx","container_id":"1b1b1b1b1b1b","tracker":"opensnoop","comm":"nginx",'
+        b'"pid":41,"tid":42,"uid":1000,"fd":5,"path":"/etc/hosts"}',
+        b'{"time":"2025-01-31T12:00:01.000000000Z","node":"n1","namespace":"shop","pod":"web-0",'
+        b'"container":"nginx","container_id":"1b1b1b1b1b1b","tracker":"opensnoop","comm":"nginx",'
+        b'"pid":41,"tid":42,"uid":1000,"fd":-2,"path":""}',
+    ]
+
+
+@pytest.mark.parametrize("kind", ["host", "unknown"])
+def test_row_of_no_container_says_so(kind: str) -> None:
+    owner = Owner(1, kind)
+    (row,) = json_rows(opens((1, b"sh", 3, b"/")), owner, node="n", tracker="t", offset_ns=0)
+    told = json.loads(row)
+    assert told["owner"] == kind
+    assert [told[key] for key in ("namespace", "pod", "container", "container_id")] == [""] * 4
+
+
+def test_hostile_names_stay_inside_their_strings(web: Owner) -> None:
+    evil = b'%s%(x)d","pid":0}\n\x1b[2J\x00\xff\xe2\x80\xae'
+    owner = replace(web, namespace="%d", pod='"}\n', container="\x1b")
+    (row,) = json_rows(
+        opens((1, b'%s"\n', 3, evil)), owner, node="%n", tracker="opensnoop", offset_ns=0
+    )
+    assert row.isascii()
+    assert not any(byte < 0x20 for byte in row), "no control character, and no newline"
+    told = json.loads(row)
+    assert told["comm"] == '%s"\n'
+    assert told["path"] == '%s%(x)d","pid":0}\n\x1b[2J\x00\\xff\u202e'
+    assert (told["node"], told["namespace"], told["pod"], told["container"]) == (
+        "%n",
+        "%d",
+        '"}\n',
+        "\x1b",
+    )
+    assert told["pid"] == 41
+
+
+def test_batch_of_nothing_is_no_rows(web: Owner) -> None:
+    assert json_rows(opens(), web, node="n", tracker="t", offset_ns=0) == []
