@@ -11,7 +11,7 @@ from eunomia_agent.agent import Agent
 from eunomia_agent.cgroups import Cgroups
 from eunomia_agent.containers.cri import CriClient, find_socket
 from eunomia_agent.errors import ParamInvalid, TrackerUnknown
-from eunomia_agent.kernel import features
+from eunomia_agent.kernel import features, hooks
 from eunomia_agent.metrics.exporter import Accounts, Exporter
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.session import Session
@@ -122,7 +122,7 @@ def _hello(catalogue: Catalogue) -> agent_pb2.Hello:
                 missing="; ".join(
                     reason
                     for hook in tracker.requires.hooks
-                    if (reason := features.hook_missing(hook)) is not None
+                    if (reason := hooks.missing(hook)) is not None
                 ),
             )
             for tracker in catalogue.trackers

@@ -126,7 +126,7 @@ class World:
         def enter() -> None:
             (cgroup / "cgroup.procs").write_text(str(os.getpid()))
 
-        subprocess.run(  # noqa: PLW1509
+        subprocess.run(
             [sys.executable, "-S", "-E", "-c", OPEN_MANY, prefix, str(count)],
             check=True,
             preexec_fn=enter,
@@ -390,7 +390,7 @@ def test_the_identity_holds_whatever_happens(
         world.tracing.meet(world.owner(cgroup, "pending"))
     jobs: dict[str, agent_pb2.Job] = {}
     last: dict[str, Totals] = {}
-    for step in range(25):
+    for _ in range(25):
         uid = chance.choice("abc")
         match chance.randrange(5):
             case 0:
