@@ -68,6 +68,8 @@ class Index:
         """Containers that the whole runtime runs in, as a node of kind does: its host."""
         self._scan_due = asyncio.Event()
         self._scanner: asyncio.Task[None] | None = None
+        self._scan_problem: str | None = None
+        self._closed = False
 
     async def start(self) -> None:
         """Learn what there is. Begin after the kernel's programs are attached, so that nothing
@@ -83,12 +85,16 @@ class Index:
         if self._resolver:
             self._resolver.start()
         listed = await self._listed()
-        await self._scan(self._root)
+        try:
+            await self._scan(self._root)
+        except OSError as error:
+            raise SettingsError(f"the cgroup v2 tree cannot be read: {error}") from error
         del listed
         self._scanner = asyncio.create_task(self._scan_again_and_again(self._root))
 
     async def close(self) -> None:
-        """Stop. Owners can still be asked for."""
+        """Stop: nobody is called back any more. Owners can still be asked for."""
+        self._closed = True
         if self._scanner:
             self._scanner.cancel()
             with suppress(asyncio.CancelledError):
@@ -136,7 +142,7 @@ class Index:
             return self._resolver.problem
         if self._turned_away and len(self._cgroups) >= self._max_cgroups:
             return f"more than {self._max_cgroups} cgroups: the owners of others are not known"
-        return None
+        return self._scan_problem
 
     async def _listed(self) -> list[Identity]:
         """Ask for all at once rather than for each. Who holds the answer keeps it known."""
@@ -156,8 +162,13 @@ class Index:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._scan_due.wait(), RESCAN)
             self._scan_due.clear()
-            await self._scan(root)
-            self._ask_about_unknown()
+            try:
+                await self._scan(root)
+            except OSError as error:
+                self._scan_problem = f"the cgroup v2 tree cannot be read: {error}"
+            else:
+                self._scan_problem = None
+                self._ask_about_unknown()
 
     async def _scan(self, root: Path) -> None:
         before = {cgroup_id for cgroup_id, cgroup in self._cgroups.items() if not cgroup.gone}
@@ -219,7 +230,7 @@ class Index:
         asyncio.get_running_loop().call_later(self._linger, self._forget, cgroup_id)
 
     def _forget(self, cgroup_id: int) -> None:
-        if self._cgroups.pop(cgroup_id, None):
+        if not self._closed and self._cgroups.pop(cgroup_id, None):
             self._on_gone(cgroup_id)
 
     def _answered(self, cgroup_id: int, identity: Identity | None, reason: str) -> None:

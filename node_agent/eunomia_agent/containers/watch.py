@@ -29,7 +29,8 @@ class CgroupGone:
 def decode(record: bytes) -> CgroupMade | CgroupGone | None:
     """Read one `struct cgroup_event`, or return None for one that is malformed.
 
-    Its path is offset (low 16 bits) and length (high 16 bits) of bytes in the record.
+    Its path is offset (low 16 bits) and length (high 16 bits) of bytes in the record; a new cgroup
+    is never the root, so without a path it could be anyone's.
     """
     if len(record) < _EVENT.size:
         return None
@@ -37,7 +38,7 @@ def decode(record: bytes) -> CgroupMade | CgroupGone | None:
     if kind == _GONE:
         return CgroupGone(cgroup_id)
     start, length = path & 0xFFFF, path >> 16
-    if kind != _MADE or start + length > len(record):
+    if kind != _MADE or not length or start + length > len(record):
         return None
     return CgroupMade(cgroup_id, os.fsdecode(record[start : start + length]))
 

@@ -247,6 +247,33 @@ async def test_lost_records_are_made_good_by_a_scan(world: World) -> None:
     assert world.index.owner(old).kind == "unknown"
 
 
+async def test_closed_index_calls_nobody_back(world: World) -> None:
+    await world.index.start()
+    old = world.mkdir("old.service")
+    world.mkdir(f"{FOLDER}/{WEB}")
+    world.rmdir("old.service")
+    await world.index.close()
+    said = len(world.said)
+    world.runtime.add(POD, CONTAINER)
+    await asyncio.sleep(0.15)
+    assert (len(world.said), world.gone) == (said, [])
+    assert world.index.owner(old).kind == "host"
+
+
+async def test_tree_that_is_gone_for_a_while_is_told_and_got_over(world: World) -> None:
+    await world.index.start()
+    away = world.root.with_name("away")
+    world.root.rename(away)
+    world.index.rescan_soon()
+    await world.until(world.index.problem)
+    assert "cannot be read" in str(world.index.problem())
+    away.rename(world.root)
+    web = world.mkdir("web.service", heard=False)
+    world.index.rescan_soon()
+    await world.until(lambda: world.index.owner(web).kind == "host")
+    assert world.index.problem() is None
+
+
 async def test_table_that_is_full_says_so_and_goes_on(world: World) -> None:
     world.index = world.make_index(world.runtime, max_cgroups=3)
     await world.index.start()  # the root is one

@@ -80,3 +80,20 @@ def test_each_pending_cgroup_gives_its_place_back_once(kernel: Kernel, targets: 
     assert kernel.pending_limit == (0b11, 3, 16)
     assert targets.classified == 3
     assert (targets.created, targets.refused, targets.lost) == (5, 2, 1)
+
+
+def test_cgroup_that_is_older_than_the_job_takes_a_place_too(
+    kernel: Kernel, targets: Targets
+) -> None:
+    targets.pend(7)
+    assert kernel.entry(7) is None, "there is no job that it could belong to"
+    targets.set_candidates(0b10)
+    targets.pend(7)
+    assert kernel.entry(7) == (0b10, PENDING, 0)
+    assert kernel.pending_limit == (0b10, 2**64 - 1, 16), "the kernel's count wraps likewise"
+    targets.set_candidates(0b110)
+    targets.pend(7)
+    assert kernel.entry(7) == (0b110, PENDING, 0)
+    targets.set(7, 0b100, inherit=True)
+    assert kernel.entry(7) == (0b100, CLASSIFIED, 1)
+    assert kernel.pending_limit == (0b110, 0, 16)

@@ -23,6 +23,7 @@ def test_malformed_records_are_told_from_others(cgroup_record) -> None:
     assert decode(whole[:40]) is None
     assert decode(whole[:-1]) is None, "the path goes beyond the record"
     assert decode(cgroup_record(7, "/kubepods", kind=9)) is None
+    assert decode(cgroup_record(7, "")) is None, "not the host's: its path could not be read"
 
 
 def test_scan_finds_parents_first_and_stops_at_the_limit(tmp_path: Path) -> None:
