@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,8 +26,11 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def step(what: str) -> Iterator[None]:
-    """Tell about `what` while the block runs: after 2 s, every 10 s, and at its end."""
+def step(what: str, detail: Callable[[], str] = str) -> Generator[None, None, None]:
+    """Tell about `what` while the block runs: after 2 s, every 10 s, and at its end.
+
+    `detail` gives what there is to say about the moment, possibly nothing.
+    """
     begun = time.monotonic()
     over = threading.Event()
 
@@ -37,7 +40,7 @@ def step(what: str) -> Iterator[None]:
     def tell() -> None:
         wait = QUIET_SECONDS
         while not over.wait(wait):
-            say(f"  {what} … {elapsed()} s")
+            say(f"  {what} … {elapsed()} s  {detail()}".rstrip())
             wait = REPEAT_SECONDS
 
     teller = threading.Thread(target=tell, daemon=True)
@@ -58,14 +61,21 @@ def run(
     log: Path,
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    landmark: str = "",
 ) -> None:
     """Run a command as one step, its output appended to `log`.
 
+    The last line of output that holds `landmark` is shown as the progress goes on.
     Raises CommandFailed with the end of the output.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with step(what), log.open("ab") as output:
-        begin = output.tell()
+    begin = log.stat().st_size if log.exists() else 0
+
+    def detail() -> str:
+        lines = tail(log, begin, lines=500).splitlines() if landmark else []
+        return next((line.strip()[:60] for line in reversed(lines) if landmark in line), "")
+
+    with step(what, detail), log.open("ab") as output:
         ended = subprocess.run(
             [str(part) for part in argv],
             stdin=subprocess.DEVNULL,

@@ -44,24 +44,29 @@ def _run(words: argparse.Namespace) -> int:
         case "load":
             for archive in words.archives:
                 cluster.load(archive)
-        case "stop":
-            cluster.stop(words.component)
-        case "start":
-            cluster.start(words.component)
-        case "restart":
-            cluster.stop(words.component)
-            cluster.start(words.component)
         case "env":
             _print_environment()
-        case _:
+        case "kubectl":
             _kubectl(words.words)
+        case change:
+            _change(change, words.component)
     return 0
+
+
+def _change(change: str, component: str) -> None:
+    """Stop, start or restart one component."""
+    if change in ("stop", "restart"):
+        cluster.stop(component)
+    if change in ("start", "restart"):
+        cluster.start(component)
 
 
 def _status(form: str) -> int:
     lines = health()
     if form == "json":
-        print(json.dumps({"up": cluster.complete(), "components": [asdict(line) for line in lines]}))
+        print(
+            json.dumps({"up": cluster.complete(), "components": [asdict(line) for line in lines]})
+        )
     else:
         print(f"{'COMPONENT':<26}{'PID':<10}READY")
         for line in lines:

@@ -41,7 +41,9 @@ class Module:
     def version(self) -> str:
         """The version of the module that go.mod requires, such as v1.34.2."""
         text = (self.source / "go.mod").read_text()
-        if match := re.search(rf"^(?:require)?\s*{re.escape(self.requires)} (v\S+)", text, re.M):
+        if match := re.search(
+            rf"^(?:require)?\s*{re.escape(self.requires)} (v\S+)", text, re.MULTILINE
+        ):
             return match[1]
         raise MachineUnfit(f"{self.source}/go.mod does not require {self.requires}")
 

@@ -82,8 +82,17 @@ def make() -> None:
         _make_authority()
     if not Path(public_key(SERVICE_ACCOUNT)).exists():
         _make_key(SERVICE_ACCOUNT)
-        output(["openssl", "pkey", "-in", key(SERVICE_ACCOUNT), "-pubout",
-                "-out", public_key(SERVICE_ACCOUNT)])
+        output(
+            [
+                "openssl",
+                "pkey",
+                "-in",
+                key(SERVICE_ACCOUNT),
+                "-pubout",
+                "-out",
+                public_key(SERVICE_ACCOUNT),
+            ]
+        )
     for subject in SUBJECTS:
         if not Path(certificate(subject.name)).exists():
             _make_key(subject.name)

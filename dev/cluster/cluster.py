@@ -12,7 +12,7 @@ import string
 import time
 from pathlib import Path
 
-from dev import packages
+from dev import lock, packages
 from dev.cluster import (
     binaries,
     certificates,
@@ -20,7 +20,6 @@ from dev.cluster import (
     file,
     kubeconfig,
     layout,
-    lock,
     mounts,
     network,
     teardown,
@@ -42,7 +41,7 @@ FIRST = ("etcd", "containerd", "kube-apiserver")
 def up() -> None:
     """Bring the cluster up; nothing to do when it is; what has died is started again."""
     _require_root()
-    with lock.exclusive():
+    with lock.exclusive("cluster"):
         if complete():
             _repair()
             return
@@ -56,7 +55,7 @@ def up() -> None:
 def down() -> None:
     """Take everything down, whatever state it is in."""
     _require_root()
-    with lock.exclusive():
+    with lock.exclusive("cluster"):
         teardown.clear()
 
 
@@ -69,7 +68,7 @@ def build() -> list[Path]:
 
 def stop(name: str) -> None:
     """Stop one component; the rest goes on without it."""
-    with lock.exclusive():
+    with lock.exclusive("cluster"):
         _require_complete()
         component(name)
         process(name).stop()
@@ -77,7 +76,7 @@ def stop(name: str) -> None:
 
 def start(name: str) -> None:
     """Start one component and wait until it is ready."""
-    with lock.exclusive():
+    with lock.exclusive("cluster"):
         _require_complete()
         _start_one(name)
 
@@ -86,9 +85,18 @@ def load(archive: Path) -> None:
     """Import an image from an OCI or Docker archive into the node's containerd."""
     if not archive.is_file():
         raise MachineUnfit(f"{archive} is not there: it must be an OCI or Docker archive")
-    containerd = ["ctr", "--address", layout.CONTAINERD_SOCKET, "--namespace", "k8s.io"]
+    containerd = ("ctr", "--address", str(layout.CONTAINERD_SOCKET), "--namespace", "k8s.io")
     with step(f"loading {archive.name}"):
         output([*containerd, "images", "import", archive])
+
+
+def load_once(archive: Path) -> None:
+    """Import an archive whose name tells its content, unless this cluster has it already."""
+    _require_complete()
+    mark = layout.LOADED / archive.name
+    if not mark.exists():
+        load(archive)
+        file.write(mark, "")
 
 
 def kubectl() -> str:
@@ -129,7 +137,7 @@ def _start_dns() -> None:
     text = string.Template(DNS.read_text()).substitute(
         DOMAIN=layout.DOMAIN, IMAGE=layout.DNS_IMAGE, ADDRESS=layout.DNS_ADDRESS
     )
-    call = [kubectl(), "--kubeconfig", layout.KUBECONFIG]
+    call = (kubectl(), "--kubeconfig", str(layout.KUBECONFIG))
     with step("waiting for the node and its DNS"):
         output([*call, "apply", "--server-side", "-f", "-"], text=text)
         output([*call, "wait", "--for=create", f"node/{layout.NAME}", "--timeout=60s"])
