@@ -2,7 +2,6 @@
 """Rows of cgroups of which it is not known yet whose they are. They wait here, bounded."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,9 +32,6 @@ class Held:
 
     def __contains__(self, cgroup_id: int) -> bool:
         return cgroup_id in self._waiting
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(list(self._waiting))
 
     def put(self, cgroup_id: int, instance: Instance, rows: Batch) -> None:
         """Let rows of one cgroup wait; without room they are counted for each job instead."""

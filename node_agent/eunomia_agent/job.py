@@ -41,7 +41,10 @@ class Job:
     target: Target
     ledgers: dict[str, Ledger]
     gaps: int = 0
-    slot: int | None = None
+    running: bool = False
+    """Whether the job holds a slot, and its programs are loaded."""
+    slot: int = -1
+    """The job's slot; -1 while it does not run."""
     sinks: Sequence[Sink] = ()
     runs: dict[str, Run] = field(default_factory=dict[str, Run])
     trouble: Trouble | None = None
@@ -60,9 +63,14 @@ class Job:
         return f"{wanted.namespace}/{wanted.name}" if wanted.namespace else wanted.name
 
     @property
-    def running(self) -> bool:
-        """Whether the job holds a slot and its programs are loaded."""
-        return self.slot is not None
+    def bit(self) -> int:
+        """The bit that stands for the job in sets of jobs; 0 while it does not run."""
+        return 1 << self.slot if self.running else 0
+
+    def shares(self, instance: Instance) -> bool:
+        """Whether the instance runs for this job, too."""
+        run = self.runs.get(instance.tracker)
+        return run is not None and run.instance is instance
 
     @property
     def containers(self) -> int:

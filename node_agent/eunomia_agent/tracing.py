@@ -9,23 +9,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
+from eunomia_agent.delivery import Delivery
 from eunomia_agent.errors import AgentError, TrackerError, TrackerUnsupported
-from eunomia_agent.events.batch import Batch
-from eunomia_agent.held import Held, jobs_of
 from eunomia_agent.job import Job, Run, Trouble, params_of, target_of
 from eunomia_agent.metrics.observed import Observed
-from eunomia_agent.sinks.clock import boot_offset_ns
-from eunomia_agent.sinks.rows import json_rows
 from eunomia_agent.sinks.sink import Sink
 from eunomia_agent.slots import Slots
 from eunomia_agent.standing import Standing
 from eunomia_agent.state import JobTotals
 from eunomia_agent.trackers.accounting import Account, Ledger
-from eunomia_agent.trackers.instance import PENDING, Instance, Key
+from eunomia_agent.trackers.instance import Instance, Key
 from eunomia_agent.trackers.limit import share
 from eunomia_agent.trackers.pool import Pool, ring_bytes
 from eunomia_api import agent_pb2
@@ -34,7 +29,6 @@ logger = logging.getLogger("eunomia.tracing")
 
 PAGE_BYTES = 4096
 DETACH_SECONDS = 5.0
-UNHEARD_SECONDS = 15.0
 IN_FLIGHT_SECONDS = 0.005
 
 
@@ -57,17 +51,15 @@ class Tracing:
         self._pool = pool
         self._watched: Targets | None = None
         self._why_shut = ""
-        self._node = node
         self._key_of = key_of
         self._open_sinks = open_sinks
         self._observed = observed
         self._slots = Slots()
-        self._held = Held()
-        self._held_since: dict[int, float] = {}
         self._idle_since: dict[Instance, float] = {}
         self._gone: list[int] = []
         self.jobs: dict[str, Job] = {}
         self.owners: dict[int, Owner] = {}
+        self._delivery = Delivery(node, self.owners, self._running, observed)
 
     # The cgroups' maps, which are there while there is a job to run
 
@@ -78,11 +70,10 @@ class Tracing:
     def shut(self, why: str = "no job runs") -> None:
         """Let go of the agent-wide maps, and forget all owners. No job runs."""
         self._watched, self._why_shut = None, why
+        for cgroup in self.owners:
+            self._delivery.forget(cgroup)
         self.owners.clear()
         self._gone.clear()
-        for cgroup in self._held:
-            self._held.take(cgroup)
-        self._held_since.clear()
 
     @property
     def _targets(self) -> Targets:
@@ -151,7 +142,7 @@ class Tracing:
             job.trouble = Trouble("CgroupsUnavailable", self._why_shut)
             return
         try:
-            job.slot = self._slots.take()
+            job.slot, job.running = self._slots.take(), True
             for tracker in job.wanted.trackers:
                 self._run(job, tracker)
         except TrackerUnsupported as error:
@@ -167,18 +158,19 @@ class Tracing:
         self._sweep()
 
     def _run(self, job: Job, tracker: agent_pb2.Tracker) -> None:
-        assert job.slot is not None
         size = ring_bytes(job.wanted.budget.memory_bytes, len(job.wanted.trackers), PAGE_BYTES)
         key = self._key_of(tracker.name, params_of(tracker), size)
         instance = self._pool.acquire(key, job.slot)
-        self._drain(instance)  # rows that still carry the slot's bit for a job that is over
+        self._delivery.drain(
+            instance
+        )  # rows that still carry the slot's bit for a job that is over
         instance.clear(job.slot)
         job.runs[tracker.name] = Run(key, instance, instance.unclassified())
         job.ledgers.setdefault(tracker.name, Ledger())
 
     def _stop(self, job: Job) -> None:
         """End a job's trackers with its account at rest: nothing of it is left in flight."""
-        if job.slot is None:
+        if not job.running:
             return
         for run in job.runs.values():
             run.instance.leave(job.slot)
@@ -194,7 +186,7 @@ class Tracing:
         for sink in job.sinks:
             sink.close()
         self._slots.give_back(job.slot)
-        job.slot, job.sinks, job.runs = None, (), {}
+        job.running, job.slot, job.sinks, job.runs = False, -1, (), {}
         job.members.clear()
         job.near.clear()
 
@@ -218,8 +210,7 @@ class Tracing:
             for job in self._running():
                 self._leave(job, cgroup)
                 job.forget(cgroup)
-            self._held.take(cgroup)
-            self._held_since.pop(cgroup, None)
+            self._delivery.forget(cgroup)
             self.owners.pop(cgroup, None)
         self._gone.clear()
 
@@ -235,28 +226,27 @@ class Tracing:
         mask = 0
         for job in self._running():
             if job.meet(owner):
-                mask |= 1 << _slot(job)
+                mask |= job.bit
             elif owner.kind != "pending":
                 self._leave(job, cgroup)
         if owner.kind == "pending":
             self._targets.pend(cgroup)
             return
         self._targets.set(cgroup, mask, inherit=owner.kind == "container")
-        if cgroup in self._held:
-            self._release(owner, mask)
+        self._delivery.release(owner, mask)
         for job in self._running():
             self._share(job)
 
     def _leave(self, job: Job, cgroup_id: int) -> None:
         for name, run in job.runs.items():
-            account = run.instance.account(_slot(job), cgroup_id)
+            account = run.instance.account(job.slot, cgroup_id)
             if account is not None:
                 self._close_account(job, name, cgroup_id, account)
-                run.instance.remove(_slot(job), cgroup_id)
+                run.instance.remove(job.slot, cgroup_id)
         job.members.pop(cgroup_id, None)
 
     def _sweep(self) -> None:
-        self._targets.set_candidates(self._candidates())
+        self._targets.set_candidates(sum(job.bit for job in self._running()))
         for owner in list(self.owners.values()):
             self._classify(owner)
         for job in self._running():
@@ -264,20 +254,17 @@ class Tracing:
 
     def _retarget(self, slot: int) -> None:
         """Take a job's bit out of every cgroup's set."""
-        self._targets.set_candidates(self._candidates() & ~(1 << slot))
         others = [job for job in self._running() if job.slot != slot]
+        self._targets.set_candidates(sum(job.bit for job in others))
         for cgroup, owner in self.owners.items():
             if owner.kind != "pending":
-                mask = sum(1 << _slot(job) for job in others if cgroup in job.members)
+                mask = sum(job.bit for job in others if cgroup in job.members)
                 self._targets.set(cgroup, mask, inherit=owner.kind == "container")
-
-    def _candidates(self) -> int:
-        return sum(1 << _slot(job) for job in self._running())
 
     def _share(self, job: Job) -> None:
         limit = share(job.wanted.budget.events_per_second, len(job.runs), job.containers)
         for run in job.runs.values():
-            run.instance.join(_slot(job), limit)
+            run.instance.join(job.slot, limit)
 
     def _running(self) -> list[Job]:
         return [job for job in self.jobs.values() if job.running]
@@ -294,13 +281,13 @@ class Tracing:
                 self._idle_since.setdefault(instance, time.monotonic())
 
     def _attach(self, instance: Instance) -> None:
-        if instance.attached:
+        if instance.attached or not instance.open:
             return
         try:
             instance.attach()
         except AgentError as error:
             for job in self._running():
-                if any(run.instance is instance for run in job.runs.values()):
+                if job.shares(instance):
                     reason = getattr(error, "reason", "TrackerFailed")
                     job.trouble = Trouble(reason, str(error))
                     logger.error("%s cannot run: %s", job.name, error)
@@ -313,82 +300,21 @@ class Tracing:
                 instance.detach()
                 del self._idle_since[instance]
 
-    # Rows
+    # Accounts
 
     def drain(self, instance: Instance) -> None:
         """Read what stands in an instance's ring and bring each row to its jobs."""
         if instance.open:
-            self._drain(instance)
-
-    def _drain(self, instance: Instance) -> None:
-        for rows in instance.drain():
-            self._sort_out(instance, rows)
-
-    def _sort_out(self, instance: Instance, rows: Batch) -> None:
-        cgroups, inverse = np.unique(rows.fixed["cgroup_id"], return_inverse=True)
-        for number, cgroup in enumerate(cgroups.tolist()):
-            part = rows if len(cgroups) == 1 else rows.take(np.flatnonzero(inverse == number))
-            owner = self.owners.get(cgroup)
-            if owner is None or owner.kind == "pending":
-                self._held.put(cgroup, instance, part)
-                self._held_since.setdefault(cgroup, time.monotonic())
-            else:
-                self._hand_out(instance, part, owner, self._mask(cgroup))
-
-    def _mask(self, cgroup_id: int) -> int:
-        return sum(1 << _slot(job) for job in self._running() if cgroup_id in job.members)
-
-    def _hand_out(self, instance: Instance, rows: Batch, owner: Owner, mask: int) -> None:
-        """Bring rows of one cgroup to the jobs that they are for.
-
-        A row made while its cgroup was pending carries every job that might have matched: mask
-        says which of them do.
-        """
-        pending = (rows.fixed["subject_flags"] & PENDING) != 0
-        bits = rows.fixed["jobs"] & np.where(pending, np.uint64(mask), ~np.uint64(0))
-        sharers = [
-            (job, run)
-            for job in self._running()
-            for run in job.runs.values()
-            if run.instance is instance
-        ]
-        wanted = np.uint64(sum(1 << _slot(job) for job, _ in sharers))
-        chosen = np.flatnonzero(bits & wanted)
-        if not len(chosen):
-            return
-        rows, bits = (rows, bits) if len(chosen) == len(rows) else (rows.take(chosen), bits[chosen])
-        lines = json_rows(
-            rows, owner, node=self._node, tracker=instance.tracker, offset_ns=boot_offset_ns()
-        )
-        for job, _ in sharers:
-            index = np.flatnonzero((bits >> np.uint64(_slot(job))) & np.uint64(1))
-            whole = len(index) == len(lines)
-            mine = lines if whole else [lines[i] for i in index.tolist()]
-            if mine:
-                accepted = job.deliver(instance.tracker, owner, mine)
-                delivered = rows.take(index[:accepted])
-                self._observed.count(job.wanted, instance.tracker, delivered, owner)
-
-    def _release(self, owner: Owner, mask: int) -> None:
-        waiting = self._held.take(owner.cgroup_id)
-        self._held_since.pop(owner.cgroup_id, None)
-        for instance, rows in waiting.rows:
-            if instance.open:
-                self._hand_out(instance, rows, owner, mask)
-        for job in self._running():
-            for name, run in job.runs.items():
-                dropped = waiting.dropped[run.instance, _slot(job)]
-                if dropped and mask >> _slot(job) & 1:
-                    job.ledgers[name].lost += dropped
+            self._delivery.drain(instance)
 
     def _settle(self) -> None:
         """Bring every job's ledger up to date: the kernel's accounts first, then the rings."""
         read = {instance: instance.accounts() for instance in self._pool}
         for instance in self._pool:
-            self._drain(instance)
+            self._delivery.drain(instance)
         for job in self._running():
             for name, run in job.runs.items():
-                accounts = read[run.instance].get(_slot(job), {})
+                accounts = read[run.instance].get(job.slot, {})
                 job.ledgers[name].read(
                     {cgroup: accounts[cgroup] for cgroup in accounts if cgroup in job.members}
                 )
@@ -401,7 +327,7 @@ class Tracing:
         self._settle()
         self._forget_gone()
         self._detach_idle()
-        self._give_up_unheard()
+        self._delivery.give_up_unheard()
         return self._standing()
 
     def _standing(self) -> Standing:
@@ -415,22 +341,6 @@ class Tracing:
             running=bool(self._running()),
             starts=dict(self._pool.starts),
         )
-
-    def _give_up_unheard(self) -> None:
-        """Let go of rows of a cgroup of which nothing was ever heard."""
-        now = time.monotonic()
-        for cgroup, since in list(self._held_since.items()):
-            if cgroup not in self.owners and now - since > UNHEARD_SECONDS:
-                del self._held_since[cgroup]
-                for instance, rows in self._held.take(cgroup).rows:
-                    self._count_unclassified(instance, rows)
-
-    def _count_unclassified(self, instance: Instance, rows: Batch) -> None:
-        by_slot = jobs_of(rows)
-        for job in self._running():
-            for name, run in job.runs.items():
-                if run.instance is instance:
-                    job.ledgers[name].unclassified += by_slot.get(_slot(job), 0)
 
     def end(self) -> Standing:
         """Take everything out of the kernel; return where all stood, nothing in flight."""
@@ -458,8 +368,3 @@ def _admit(wanted: agent_pb2.Job, before: JobTotals) -> Job:
         gaps=before.gaps + before.attached,
         finished=before.finished,
     )
-
-
-def _slot(job: Job) -> int:
-    assert job.slot is not None
-    return job.slot

@@ -68,7 +68,7 @@ class Exporter:
     ) -> None:
         registry = CollectorRegistry()
         for collector in (accounts, observed):
-            registry.register(collector)  # type: ignore[arg-type]
+            registry.register(collector)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -77,7 +77,8 @@ class Exporter:
         def serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
             path = environ.get("PATH_INFO", "")
             if path == "/metrics":
-                return metrics(environ, start_response)
+                page: Iterable[bytes] = metrics(environ, start_response)
+                return page
             if path == "/healthz":
                 status, body = ("200 OK", b"ok\n") if healthy() else ("503 Unhealthy", b"stuck\n")
             else:

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way of a row from a tracker's ring to the jobs that it is for."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.events.batch import Batch
+from eunomia_agent.held import Held, jobs_of
+from eunomia_agent.job import Job
+from eunomia_agent.metrics.observed import Observed
+from eunomia_agent.sinks.clock import boot_offset_ns
+from eunomia_agent.sinks.rows import json_rows
+from eunomia_agent.trackers.instance import PENDING, Instance
+
+UNHEARD_SECONDS = 15.0
+
+
+class Delivery:
+    """Hands rows to the jobs of their cgroup, or holds them until it is known whose they are."""
+
+    def __init__(
+        self,
+        node: str,
+        owners: Mapping[int, Owner],
+        running: Callable[[], Sequence[Job]],
+        observed: Observed,
+    ) -> None:
+        """Prepare. owners, by cgroup id, and what running gives are looked up for each batch."""
+        self._node = node
+        self._owners = owners
+        self._running = running
+        self._observed = observed
+        self._held = Held()
+        self._held_since: dict[int, float] = {}
+
+    def drain(self, instance: Instance) -> None:
+        """Read what stands in an instance's ring, and bring each row to its jobs."""
+        for rows in instance.drain():
+            cgroups, inverse = np.unique(rows.fixed["cgroup_id"], return_inverse=True)
+            for number, cgroup in enumerate(cgroups.tolist()):
+                part = rows if len(cgroups) == 1 else rows.take(np.flatnonzero(inverse == number))
+                self._sort_out(instance, part, cgroup)
+
+    def _sort_out(self, instance: Instance, rows: Batch, cgroup_id: int) -> None:
+        owner = self._owners.get(cgroup_id)
+        if owner is None or owner.kind == "pending":
+            self._held.put(cgroup_id, instance, rows)
+            self._held_since.setdefault(cgroup_id, time.monotonic())
+        else:
+            members = [job for job in self._running() if cgroup_id in job.members]
+            self._hand_out(instance, rows, owner, sum(job.bit for job in members))
+
+    def _hand_out(self, instance: Instance, rows: Batch, owner: Owner, mask: int) -> None:
+        """Bring rows of one cgroup to the jobs that they are for.
+
+        A row made while its cgroup was pending carries every job that might have matched: mask
+        says which of them do.
+        """
+        sharers = [job for job in self._running() if job.shares(instance)]
+        pending = (rows.fixed["subject_flags"] & PENDING) != 0
+        sharing = sum(job.bit for job in sharers)
+        bits = rows.fixed["jobs"] & np.where(pending, np.uint64(mask & sharing), np.uint64(sharing))
+        chosen = np.flatnonzero(bits)
+        if not len(chosen):
+            return
+        rows, bits = (rows, bits) if len(chosen) == len(rows) else (rows.take(chosen), bits[chosen])
+        lines = json_rows(
+            rows, owner, node=self._node, tracker=instance.tracker, offset_ns=boot_offset_ns()
+        )
+        for job in sharers:
+            index = np.flatnonzero(bits & np.uint64(job.bit))
+            if len(index):
+                mine = lines if len(index) == len(lines) else [lines[i] for i in index.tolist()]
+                accepted = job.deliver(instance.tracker, owner, mine)
+                delivered = rows.take(index[:accepted])
+                self._observed.count(job.wanted, instance.tracker, delivered, owner)
+
+    def release(self, owner: Owner, mask: int) -> None:
+        """Let go of a cgroup's rows: it is known now whose they are. mask: the jobs' bits."""
+        if owner.cgroup_id not in self._held:
+            return
+        waiting = self._held.take(owner.cgroup_id)
+        self._held_since.pop(owner.cgroup_id, None)
+        for instance, rows in waiting.rows:
+            if instance.open:
+                self._hand_out(instance, rows, owner, mask)
+        for job in self._running():
+            for name, run in job.runs.items():
+                if mask & job.bit:
+                    job.ledgers[name].lost += waiting.dropped[run.instance, job.slot]
+
+    def forget(self, cgroup_id: int) -> None:
+        """Drop what a cgroup has waiting; the kernel's account of it is closed already."""
+        self._held.take(cgroup_id)
+        self._held_since.pop(cgroup_id, None)
+
+    def give_up_unheard(self) -> None:
+        """Let go of rows of cgroups of which nothing was ever heard."""
+        now = time.monotonic()
+        for cgroup, since in list(self._held_since.items()):
+            if cgroup not in self._owners and now - since > UNHEARD_SECONDS:
+                waiting = self._held.take(cgroup)
+                del self._held_since[cgroup]
+                for instance, rows in waiting.rows:
+                    self._count_unclassified(instance, rows)
+
+    def _count_unclassified(self, instance: Instance, rows: Batch) -> None:
+        by_slot = jobs_of(rows)
+        for job in self._running():
+            if job.shares(instance):
+                job.ledgers[instance.tracker].unclassified += by_slot.get(job.slot, 0)
