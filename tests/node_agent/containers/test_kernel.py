@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from eunomia_agent.kernel.errors import KernelError
 
 OBJECTS = Path(cgroups.__file__).parent / "objects"
 LABELS = {"app": "batch"}
-JOBS = 0b1
+JOBS, PENDING = 0b1, 1
 
 pytestmark = pytest.mark.bpf
 
@@ -71,13 +72,17 @@ async def test_containers_that_live_a_moment_pass_as_pending_and_get_their_names
             )
         assert owners_of(pod)[-1].kind == "sandbox"
 
+        ids = [owners_of(each)[-1].cgroup_id for each in (pod, *names)]
+        keys = [struct.pack("=Q", cgroup_id) for cgroup_id in ids]
+        passing = struct.pack("=QII", JOBS, PENDING, 0)
+        assert [watch.map.lookup(key) for key in keys] == [passing] * 6, "from their first moment"
         before = targets.classified
-        for told in said.values():
-            targets.set(told[-1].cgroup_id, 0, inherit=False)
-        assert targets.created >= len(names) + 1
-        assert targets.classified - before == targets.created, "each has given its place back"
+        for cgroup_id in ids:
+            targets.set(cgroup_id, 0, inherit=False)
+        assert [watch.map.lookup(key) for key in keys] == [None] * 6
+        assert targets.classified - before == 6, "each has given its place back"
         async with asyncio.timeout(10):
-            while not {owners_of(each)[-1].cgroup_id for each in names} <= set(gone):
+            while not set(gone).issuperset(ids):
                 await asyncio.sleep(0.05)
     finally:
         await watch.close()
