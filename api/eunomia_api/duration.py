@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Go's durations, the form in which Kubernetes writes spans of time ("90s", "1h30m")."""
 
-import durationpy  # type: ignore[import-untyped]
+import durationpy
 
 LONGEST_SECONDS = 7 * 24 * 3600
 PATTERN = r"^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$"

@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from eunomia_agent.cgroups import Cgroups
@@ -283,7 +283,7 @@ class Agent:
             self._thread.submit(self._tracing.drain, instance).add_done_callback(_log_failure)
 
 
-def _log_failure(future: "asyncio.Future[None] | object") -> None:
-    error = future.exception() if hasattr(future, "exception") else None
+def _log_failure(future: "Future[None]") -> None:
+    error = future.exception()
     if error is not None:
         logger.error("on the data thread: %s", error, exc_info=error)
