@@ -230,7 +230,8 @@ class Index:
         asyncio.get_running_loop().call_later(self._linger, self._forget, cgroup_id)
 
     def _forget(self, cgroup_id: int) -> None:
-        if not self._closed and self._cgroups.pop(cgroup_id, None):
+        if not self._closed:
+            del self._cgroups[cgroup_id]
             self._on_gone(cgroup_id)
 
     def _answered(self, cgroup_id: int, identity: Identity | None, reason: str) -> None:
