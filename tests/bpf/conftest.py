@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trackers in the real kernel, and processes in a cgroup of their own to trace."""
+
+import os
+import signal
+import struct
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from eunomia_agent.events.batch import Batch
+from eunomia_agent.events.drain import Drain
+from eunomia_agent.events.layout import event_layout
+from eunomia_agent.kernel.object import Object
+
+OBJECTS = Path(__file__).parents[2] / "node_agent/eunomia_agent/objects"
+TRACEFS = Path("/sys/kernel/tracing")
+JOB = 1
+"""The set of jobs that holds slot 0 alone."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kernel() -> Iterator[None]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root to load BPF programs")
+    if not Path("/sys/kernel/btf/vmlinux").exists():
+        pytest.skip("needs a kernel with BTF")
+    mine = not (TRACEFS / "events").exists()
+    if mine:
+        subprocess.run(["mount", "-t", "tracefs", "tracefs", TRACEFS], check=True)
+    yield
+    if mine:
+        subprocess.run(["umount", "--lazy", TRACEFS], check=False)
+
+
+@pytest.fixture(scope="session")
+def hierarchy() -> Path:
+    """The root of the v2 hierarchy."""
+    for mount in Path("/proc/self/mounts").read_text().splitlines():
+        _, place, kind, *_ = mount.split()
+        if kind == "cgroup2":
+            return Path(place)
+    pytest.skip("needs a cgroup v2 hierarchy")
+
+
+def remove(cgroup: Path) -> None:
+    """Remove a cgroup, as soon as its last process is really gone."""
+    for attempt in range(100):
+        try:
+            cgroup.rmdir()
+        except OSError:
+            if attempt == 99:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+@pytest.fixture
+def make_cgroup(hierarchy: Path) -> Iterator[Callable[..., Path]]:
+    """Make cgroups that go away with the test."""
+    made: list[Path] = []
+
+    def make(name: str = "", parent: Path = hierarchy) -> Path:
+        path = parent / f"eunomia-test-{os.getpid()}-{name or len(made)}"
+        path.mkdir()
+        made.append(path)
+        return path
+
+    yield make
+    for path in reversed(made):
+        if path.exists():
+            remove(path)
+
+
+@pytest.fixture
+def cgroup(make_cgroup: Callable[..., Path]) -> Path:
+    """A cgroup of the test's own."""
+    return make_cgroup("own")
+
+
+Spawn = Callable[[Callable[[], object]], int]
+
+
+@pytest.fixture
+def spawn(cgroup: Path) -> Iterator[Spawn]:
+    """Run a function in a child that has joined the cgroup; returns its pid.
+
+    The child is forked and runs nothing else there: what it does is all that happens.
+    """
+    running: list[int] = []
+
+    def start(function: Callable[[], object]) -> int:
+        procs = os.open(cgroup / "cgroup.procs", os.O_WRONLY)
+        pid = os.fork()
+        if pid == 0:
+            os.write(procs, b"0")
+            try:
+                function()
+            finally:
+                os._exit(0)
+        os.close(procs)
+        running.append(pid)
+        return pid
+
+    yield start
+    for pid in running:
+        try:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass
+
+
+@dataclass(frozen=True)
+class Account:
+    """What the kernel counted: `struct account` of events.h."""
+
+    matched: int
+    lost: int
+    limited: int
+    sampled_out: int
+
+
+@dataclass
+class Tracked:
+    """A running tracker with one target cgroup."""
+
+    object: Object
+    agent_wide: Object
+    drain: Drain
+
+    def limit(self, limits: Sequence[tuple[int, int]], jobs: int = JOB) -> None:
+        flat = [number for limit in limits for number in limit]
+        value = struct.pack("=Q128Q", jobs, *flat, *[0] * (128 - len(flat)))
+        self.object.map("instance").update(bytes(4), value)
+
+    def target(self, cgroup: Path, jobs: int = JOB, state: int = 0) -> None:
+        key = struct.pack("=Q", cgroup.stat().st_ino)
+        self.agent_wide.map("targets").update(key, struct.pack("=QII", jobs, state, 1))
+
+    def account(self, cgroup: Path, job: int = 0) -> Account:
+        key = struct.pack("=QII", cgroup.stat().st_ino, job, 0)
+        value = self.object.map("accounts").lookup(key) or bytes(40)
+        return Account(*struct.unpack("=5Q", value)[1:])
+
+    @property
+    def unclassified(self) -> int:
+        value = self.object.map("unclassified").lookup(bytes(4)) or b""
+        return sum(number for (number,) in struct.iter_unpack("=Q", value))
+
+    def rows(self) -> Batch:
+        """Everything in the ring, for tests whose events fit into one batch."""
+        batch = self.drain.drain()
+        assert not self.drain.more
+        return batch
+
+
+Track = Callable[..., Tracked]
+
+
+@pytest.fixture
+def track(cgroup: Path) -> Iterator[Track]:
+    """Load and attach a tracker for the cgroup: track(name, ring_bytes=…, param=…)."""
+    with ExitStack() as stack:
+
+        def start(name: str, *, ring_bytes: int = 1 << 20, **params: bool | int | str) -> Tracked:
+            agent_wide = stack.enter_context(Object.open(OBJECTS / "cgroups.bpf.o"))
+            agent_wide.load()
+            tracker = stack.enter_context(Object.open(OBJECTS / f"{name}.bpf.o"))
+            tracker.map("targets").reuse(agent_wide.map("targets"))
+            tracker.map("events").resize(ring_bytes)
+            for param, value in params.items():
+                tracker.set(param, value)
+            tracker.skip_missing()
+            tracker.load()
+            drain = stack.enter_context(Drain(tracker.map("events"), event_layout(tracker.btf)))
+            tracked = Tracked(tracker, agent_wide, drain)
+            tracked.limit([])
+            tracked.target(cgroup)
+            tracker.attach()
+            return tracked
+
+        yield start
