@@ -173,8 +173,9 @@ class Index:
     async def _scan(self, root: Path) -> None:
         before = {cgroup_id for cgroup_id, cgroup in self._cgroups.items() if not cgroup.gone}
         found = await asyncio.to_thread(watch.scan, root, self._max_cgroups)
-        for cgroup_id in before.difference(made.cgroup_id for made in found):
-            self._gone(cgroup_id)
+        if len(found) < self._max_cgroups:  # else the scan did not see all
+            for cgroup_id in before.difference(made.cgroup_id for made in found):
+                self._gone(cgroup_id)
         for made in found:
             self._made(made.cgroup_id, made.path)
 

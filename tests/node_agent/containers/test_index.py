@@ -289,6 +289,19 @@ async def test_table_that_is_full_says_so_and_goes_on(world: World) -> None:
     assert world.index.owner(world.mkdir("b.service")).kind == "host"
 
 
+async def test_scan_that_could_not_see_all_ends_nothing(world: World) -> None:
+    world.index = world.make_index(world.runtime, max_cgroups=4)
+    await world.index.start()
+    for number in range(3):
+        world.mkdir(f"a{number}.service")
+    for number in range(40):
+        world.mkdir(f"b{number}.service", heard=False)
+    world.index.rescan_soon()
+    await asyncio.sleep(0.2)
+    assert world.gone == []
+    assert len(world.index.owners()) == 4
+
+
 async def test_ten_thousand_cgroups_that_come_and_go_leave_nothing_behind(world: World) -> None:
     await world.index.start()
     names = [(number, f"{number:064x}") for number in range(10**6, 10**6 + 10_000)]
