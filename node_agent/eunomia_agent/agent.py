@@ -27,6 +27,7 @@ from eunomia_api import agent_pb2
 logger = logging.getLogger("eunomia.agent")
 
 TICK_SECONDS = 1.0
+IDLE_SECONDS = 20.0
 STUCK_SECONDS = 60.0
 UNHEARD_SECONDS = 24 * 3600.0
 HEARD_SAVE_SECONDS = 60.0
@@ -54,6 +55,8 @@ class Agent:
         self._fresh: asyncio.Queue[Heard] = asyncio.Queue()
         self._desired: Desired | None = None
         self._before: Mapping[str, JobTotals] = {}
+        self._kept: Mapping[str, JobTotals] | None = None
+        """The totals on the disk."""
         self._last_reports: dict[str, agent_pb2.JobReport] = {}
         self._changed = asyncio.Event()
         self._last_look = time.monotonic()
@@ -145,6 +148,7 @@ class Agent:
                 self._tracing.apply, list(state.jobs), self._before, time.time()
             )
             await self._look()
+        self._changed.set()
         logger.info(
             "generation %d: %d jobs, applied in %.0f ms",
             state.generation,
@@ -173,10 +177,11 @@ class Agent:
             async with self._turn:
                 await self._on_data_thread(self._tracing.expire, now)
                 standing = await self._look()
+                idle = not standing.running
                 if self.cgroups.is_open and not standing.running:
                     await self._on_data_thread(self._tracing.shut)
                     await self.cgroups.close()
-            await self._pause()
+            await self._pause(IDLE_SECONDS if idle else TICK_SECONDS)
 
     async def _look(self) -> Standing:
         """See where the jobs stand; keep the totals, then report them."""
@@ -185,16 +190,17 @@ class Agent:
         self._watch(standing.instances)
         self._next_deadline = standing.next_deadline
         self._accounts.standing, self._accounts.connected = standing, self.session.connected
-        try:
-            await self._on_data_thread(self._store.save_totals, standing.totals)
-        except OSError as error:
-            logger.error("totals cannot be kept, so they are not reported: %s", error)
-        else:
-            self._report(standing.reports)
+        if standing.totals != self._kept:
+            try:
+                await self._on_data_thread(self._store.save_totals, standing.totals)
+            except OSError as error:
+                logger.error("totals cannot be kept, so they are not reported: %s", error)
+                return standing
+            self._kept = standing.totals
+        self._report(standing.reports)
         return standing
 
-    async def _pause(self) -> None:
-        left = TICK_SECONDS
+    async def _pause(self, left: float) -> None:
         if self._next_deadline is not None:
             left = min(left, self._next_deadline - time.time())
         try:
