@@ -71,7 +71,7 @@ def stop(name: str) -> None:
     with lock.exclusive("cluster"):
         _require_complete()
         component(name)
-        process(name).stop()
+        process(name).stop(patience=5)
 
 
 def start(name: str) -> None:

@@ -107,7 +107,7 @@ int main(int argc, char **argv)
 {
 	const char *form = argc > 1 ? argv[1] : "";
 	struct tally tally;
-	unsigned long rate;
+	unsigned long count, rate;
 
 	if (!strcmp(form, "noop"))
 		return 0;
@@ -120,10 +120,11 @@ int main(int argc, char **argv)
 				" | sleep SECONDS | noop\n");
 		return 2;
 	}
+	count = number(argv[2], "N");
 	rate = argc == 5 ? number(argv[4], "RATE") : 0;
 	printf("ready\n");
 	fflush(stdout);
-	tally = repeat(form[0] == 'o' ? open_once : exec_once, number(argv[2], "N"), argv[3], rate);
+	tally = repeat(form[0] == 'o' ? open_once : exec_once, count, argv[3], rate);
 	printf("{\"form\": \"%s\", \"done\": %lu, \"succeeded\": %lu, \"failed\": %lu}\n", form,
 	       tally.done, tally.succeeded, tally.failed);
 	return 0;
