@@ -42,9 +42,13 @@ class Btf:
     def parse(cls, data: bytes) -> "Btf":
         """Read the content of a .BTF section. Raises ObjectInvalid."""
         try:
-            return cls([Void(), *_types(data)])
+            types = [Void(), *_types(data)]
         except (struct.error, ValueError) as error:
             raise ObjectInvalid(f"its BTF cannot be read: {error}") from error
+        farthest = max(max(_references(found), default=0) for found in types)
+        if farthest >= len(types):
+            raise ObjectInvalid(f"its BTF names type {farthest} of {len(types)}")
+        return cls(types)
 
     @classmethod
     def of_object(cls, data: bytes) -> "Btf":
@@ -110,6 +114,20 @@ class Btf:
                 if member.name in ("key", "value") and isinstance(pointer, Pointer):
                     roles[member.name] = pointer.type_id
         return found
+
+
+def _references(found: Type) -> list[int]:
+    match found:
+        case Reference() | Pointer() | Variable():
+            return [found.type_id]
+        case Array():
+            return [found.element_id]
+        case Struct():
+            return [member.type_id for member in found.members]
+        case Section():
+            return [variable for variable, _, _ in found.variables]
+        case _:
+            return []
 
 
 def _types(data: bytes) -> Iterator[Type]:

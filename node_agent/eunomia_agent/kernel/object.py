@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
-from eunomia_agent.kernel import elf, hooks
+from eunomia_agent.kernel import hooks
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.kernel.errors import HookMissing, KernelError
 from eunomia_agent.kernel.libbpf import (
@@ -53,7 +53,7 @@ class Object:
             data = path.read_bytes()
         except OSError as error:
             raise KernelError(f"{path.name} cannot be read", error.errno or 0) from error
-        elf.section(data, ".BTF")
+        Btf.of_object(data)  # libbpf itself does not survive every file
         options = OpenOptions(size=ctypes.sizeof(OpenOptions))
         options.btf_custom_path = str(kernel_btf).encode() if kernel_btf else None
         with listening() as lines:

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Golden tables: what each meaning looks like to people and in JSON."""
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eunomia_agent.events import render
+from eunomia_agent.events.layout import Column, Kind
+
+COLUMN = Column("x", "", "uint", 0, 4)
+
+
+def column(meaning: str = "", kind: Kind = "uint", **more: Any) -> Column:
+    return Column("x", meaning, kind, 0, 4, **more)
+
+
+@pytest.mark.parametrize("meaning", ["path_t", "string_t"])
+@pytest.mark.parametrize(
+    ("value", "text", "fragment"),
+    [
+        (b"", "", '""'),
+        (b"/etc/passwd", "/etc/passwd", '"/etc/passwd"'),
+        ("/tmp/grün/日本".encode(), "/tmp/grün/日本", '"/tmp/gr\\u00fcn/\\u65e5\\u672c"'),
+        (b'with "quotes"', 'with "quotes"', '"with \\"quotes\\""'),
+        (b"back\\slash", "back\\\\slash", '"back\\\\slash"'),
+        (b"a\nb\tc\r", "a\\nb\\tc\\r", '"a\\nb\\tc\\r"'),
+        (b"\x1b[2J\x07\x7f", "\\x1b[2J\\x07\\x7f", '"\\u001b[2J\\u0007\\u007f"'),
+        (b"\xff\xc3(", "\\xff\\xc3(", '"\\\\xff\\\\xc3("'),
+        (b"\\xff", "\\\\xff", '"\\\\xff"'),
+        ("\x9b31m".encode(), "\\x9b31m", '"\\u009b31m"'),
+        ("\u202egpj.exe".encode(), "\\u202egpj.exe", '"\\u202egpj.exe"'),
+        ("\u2028".encode(), "\\u2028", '"\\u2028"'),
+        ("😀".encode(), "😀", '"\\ud83d\\ude00"'),
+        (b"\xed\xa0\x80", "\\xed\\xa0\\x80", '"\\\\xed\\\\xa0\\\\x80"'),
+    ],
+)
+def test_text(meaning: str, value: bytes, text: str, fragment: str) -> None:
+    assert render.text(column(meaning), [value]) == [text]
+    assert render.json(column(meaning), [value]) == [fragment]
+    assert text.isprintable()
+    assert fragment.isascii()
+    json.loads(fragment)
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "fragment"),
+    [
+        (b"", "", "[]"),
+        (b"ls\0-l\0", "ls -l", '["ls","-l"]'),
+        (b"ls\0-l", "ls -l", '["ls","-l"]'),
+        (b"sh\0\0a b\0", "sh '' 'a b'", '["sh","","a b"]'),
+        (b"\x1b\0\xff\0", "\\x1b \\xff", '["\\u001b","\\\\xff"]'),
+    ],
+)
+def test_arguments(value: bytes, text: str, fragment: str) -> None:
+    assert render.text(column("args_t"), [value]) == [text]
+    assert render.json(column("args_t"), [value]) == [fragment]
+
+
+@pytest.mark.parametrize(
+    ("meaning", "kind", "values", "texts", "fragments"),
+    [
+        ("tgid_t", "uint", [0, 4194304], ["0", "4194304"], ["0", "4194304"]),
+        ("fd_t", "int", [-1, 3], ["-1", "3"], ["-1", "3"]),
+        ("u64", "uint", [2**64 - 1], [str(2**64 - 1)], [str(2**64 - 1)]),
+        ("bool", "bool", [0, 1], ["false", "true"], ["false", "true"]),
+        (
+            "errno_t",
+            "uint",
+            [0, 2, 13, 512, 4000],
+            ["", "ENOENT", "EACCES", "ERESTARTSYS", "4000"],
+            ['""', '"ENOENT"', '"EACCES"', '"ERESTARTSYS"', '"4000"'],
+        ),
+        (
+            "signal_t",
+            "uint",
+            [0, 9, 11, 35, 99],
+            ["", "SIGKILL", "SIGSEGV", "SIGRTMIN+1", "99"],
+            ['""', '"SIGKILL"', '"SIGSEGV"', '"SIGRTMIN+1"', '"99"'],
+        ),
+        (
+            "open_flags_t",
+            "uint",
+            [0, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, os.O_TMPFILE | os.O_RDWR, 1 << 30],
+            ["O_RDONLY", "O_WRONLY|O_CREAT|O_TRUNC", "O_RDWR|O_TMPFILE", "O_RDONLY|0x40000000"],
+            None,
+        ),
+        ("file_mode_t", "uint", [0, 0o644, 0o4755], ["0000", "0644", "4755"], None),
+        (
+            "duration_t",
+            "uint",
+            [0, 999, 1500, 2_500_000, 61_000_000_000],
+            ["0ns", "999ns", "1.500us", "2.500ms", "61.000s"],
+            ["0", "999", "1500", "2500000", "61000000000"],
+        ),
+        ("boot_ns_t", "uint", [1_000_000_007], ["1.000000007"], ["1000000007"]),
+        ("u32[2]", "list", [[1, 2], [3, 4]], ["[1,2]", "[3,4]"], ["[1,2]", "[3,4]"]),
+        ("float", "float", [0.5, float("nan")], ["0.5", "nan"], ["0.5", "null"]),
+    ],
+)
+def test_numbers(
+    meaning: str, kind: Kind, values: list[Any], texts: list[str], fragments: Sequence[str] | None
+) -> None:
+    array = np.array(values, dtype=np.uint64 if max(np.ravel(values)) >= 2**63 else None)
+    shown = column(meaning, kind)
+
+    assert render.text(shown, array) == texts
+    assert render.json(shown, array) == (fragments or [f'"{text}"' for text in texts])
+
+
+def test_enumerations_by_name_and_unknown_values_by_number() -> None:
+    shown = column("enum kind", "enum", values={1: "exec", 2: "exit"})
+
+    assert render.text(shown, np.array([1, 2, 7])) == ["exec", "exit", "7"]
+    assert render.json(shown, np.array([1, 2, 7])) == ['"exec"', '"exit"', '"7"']
+
+
+def test_bytes_in_hexadecimal() -> None:
+    shown = column("ipv6_t", "bytes")
+    array = np.array([b"\0\xff"], dtype="V2")
+
+    assert render.text(shown, array) == ["00ff"]
+    assert render.json(shown, array) == ['"00ff"']
