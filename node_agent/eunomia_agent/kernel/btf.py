@@ -164,7 +164,7 @@ class _Reader:
             case 4 | 5:
                 return Struct(name, size, self._members(count, flag), kind == 5)
             case 6 | 19:
-                values = self._values(count, flag) if kind == 6 else self._long_values(count)
+                values = self._values(count) if kind == 6 else self._long_values(count)
                 return Enum(name, size, MappingProxyType(values))
             case 8 | 9 | 10 | 11 | 18:
                 return Reference(name, size, kind == 8)
@@ -206,8 +206,9 @@ class _Reader:
         self.offset += struct.calcsize(f"={pattern}")
         return values
 
-    def _values(self, count: int, signed: int) -> dict[int, str]:
-        pairs = [self._words("Ii" if signed else "II") for _ in range(count)]
+    def _values(self, count: int) -> dict[int, str]:
+        # signed, whatever the flag says: clang before 15 never sets it, and columns read so too
+        pairs = [self._words("Ii") for _ in range(count)]
         return {value: self._name(start) for start, value in pairs}
 
     def _long_values(self, count: int) -> dict[int, str]:

@@ -72,7 +72,8 @@ def load(path: Path) -> Description:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise DescriptionError(f"{path.name}:{line}: {error.problem}") from error
     except (yaml.YAMLError, RecursionError) as error:
-        raise DescriptionError(f"{path.name}:1: is not YAML: {error}") from error
+        reason = str(error).partition("\n")[0]
+        raise DescriptionError(f"{path.name}:1: is not YAML: {reason}") from error
     lines: dict[Place, int] = {}
     value = _plain(root, (), lines, path) if root is not None else None
     return _validated(value, path, lines)
