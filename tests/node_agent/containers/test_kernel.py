@@ -44,7 +44,6 @@ async def test_containers_that_live_a_moment_pass_as_pending_and_get_their_names
         uid = f"0f8a6b0e-1c2d-4e3f-8a9b-{os.getpid():012x}"
         pod = await containerd.run_pod("shop", "batch-0", uid, LABELS)
         names = {await containerd.run_container(pod, f"c{n}", "end"): f"c{n}" for n in range(5)}
-        await containerd.remove_pods()
 
         def owners_of(container_id: str) -> list[Owner]:
             return next(
@@ -56,6 +55,7 @@ async def test_containers_that_live_a_moment_pass_as_pending_and_get_their_names
                 owners_of(each) and owners_of(each)[-1].kind != "pending" for each in (pod, *names)
             ):
                 await asyncio.sleep(0.02)
+        await containerd.remove_pods()  # as the kubelet does, later than a container's end
         for container_id, name in names.items():
             first, last = owners_of(container_id)
             assert first.kind == "pending"
