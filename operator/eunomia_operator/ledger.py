@@ -98,9 +98,9 @@ class Ledger:
         """Gaps on the nodes that exist."""
         return self._gaps
 
-    def report(self, node: str, report: NodeReport) -> None:
-        """Take in what a node says. Its totals are absolute, and final for what came before."""
-        _, _, _, before = self._take(node)
+    def report(self, node: str, report: NodeReport) -> bool:
+        """Take in what a node says: absolute totals. Returns whether the node's state changed."""
+        state_before, pods_before, _, before = self._take(node)
         tally = report.tally
         if node in self._ended:
             self._ended.discard(node)
@@ -111,7 +111,11 @@ class Ledger:
         current = report.generation >= self.generation
         state = report.state if current else agent_pb2.JOB_STATE_UNSPECIFIED
         self._put(node, state, report.pods, report.gaps, tally.at_least(before))
+        trouble = self._troubles.get(node)
         self._note_trouble(node, report if current else None)
+        return (state, report.pods) != (state_before, pods_before) or self._troubles.get(
+            node
+        ) != trouble
 
     def withdraw(self, node: str) -> None:
         """The job is no longer meant for a node that still exists."""

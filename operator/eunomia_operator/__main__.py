@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m eunomia_operator`: wait for the Lease, lead, and give it back."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+
+from eunomia_operator import logs, web
+from eunomia_operator.cluster import Cluster, connect
+from eunomia_operator.errors import ClusterError, LeaseLost, OperatorError, SettingsInvalid
+from eunomia_operator.leader import Leader
+from eunomia_operator.metrics import Metrics
+from eunomia_operator.settings import Settings, from_environment
+
+logger = logging.getLogger("eunomia")
+
+SILENCE_SECONDS = 15.0
+"""A replica that has not heard the API server for so long is not ready."""
+
+
+class Replica:
+    """One process of the operator."""
+
+    def __init__(self, settings: Settings, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._metrics = Metrics()
+        self._election = cluster.election()
+        self._leader = Leader(settings, cluster, self._metrics)
+        self._leads = False
+        self._settings = settings
+
+    async def run(self) -> None:
+        """Serve probes, take the Lease and lead, until cancelled. Raises LeaseLost."""
+        async with web.serve(
+            self._settings.http_address, self._metrics.registry, self._unhealthy, self._unready
+        ):
+            logger.info("%s waits for the Lease", self._settings.identity)
+            await self._election.win()
+            self._leads = True
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._leader.lead())
+                    tasks.create_task(self._hold())
+            finally:
+                with contextlib.suppress(ClusterError):
+                    await self._cluster.release_lease()
+
+    async def _hold(self) -> None:
+        await self._election.hold()
+        raise LeaseLost("the Lease could not be renewed in time")
+
+    def _unhealthy(self) -> str | None:
+        return "the control loop is stuck" if self._leader.stuck else None
+
+    def _unready(self) -> str | None:
+        if time.monotonic() - self._cluster.answered_at > SILENCE_SECONDS:
+            return "the API server does not answer"
+        if self._leads and not self._leader.listening:
+            return "begins to lead"
+        return None
+
+
+async def run(settings: Settings) -> None:
+    """Run one replica until a signal comes. Raises OperatorError."""
+    loop = asyncio.get_running_loop()
+    async with connect(settings) as cluster:
+        task = asyncio.create_task(Replica(settings, cluster).run())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        logger.info("stopped")
+
+
+def main() -> int:
+    """Return the exit code: 2 for settings that cannot be used, 1 when leading ended badly."""
+    try:
+        settings = from_environment(os.environ)
+    except SettingsInvalid as error:
+        print(f"eunomia_operator: {error}", file=sys.stderr)
+        return 2
+    logs.set_up(settings.log_level)
+    failed = False
+    try:
+        asyncio.run(run(settings))
+    except* OperatorError as group:
+        failed = True
+        for failure in group.exceptions:
+            logger.error("ends: %s", failure)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Kubernetes API, as far as the operator needs it: the one importer of `kubernetes`.
+
+Every call has a time limit, and fails with ClusterError alone.
+"""
+
+import asyncio
+import base64
+import json
+import logging
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import client, config
+from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.leaderelection.electionconfig import Config
+from kubernetes.aio.leaderelection.leaderelection import LeaderElection
+from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
+from kubernetes.aio.leaderelection.resourcelock.baselock import BaseLock
+
+from eunomia_api import GROUP, VERSION
+from eunomia_operator.errors import ClusterError
+from eunomia_operator.settings import AUTHORITY, NAME, Settings
+from eunomia_operator.world import Body, JobObject, Kind
+
+logger = logging.getLogger("eunomia.cluster")
+
+CALL_SECONDS = 10.0
+PAGE = 500
+CORE = "/api/v1"
+JOBS = f"/apis/{GROUP}/{VERSION}"
+MERGE = "application/merge-patch+json"
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+PLURALS = {"TraceJob": Kind.TRACE_JOBS, "ClusterTraceJob": Kind.CLUSTER_TRACE_JOBS}
+
+# https://github.com/kubernetes/client-go/blob/master/tools/leaderelection: the same three figures.
+LEASE_SECONDS = 15
+RENEW_SECONDS = 10
+RETRY_SECONDS = 2
+LEASE_CALL_SECONDS = 2.5
+
+
+class Cluster:
+    """A client of the API server. Objects go in and out as plain JSON."""
+
+    def __init__(self, settings: Settings, api: client.ApiClient) -> None:
+        self._settings = settings
+        self._api = api
+        self.answered_at = 0.0
+        """When the API server last answered, on the monotonic clock."""
+
+    async def list(self, kind: Kind) -> list[Body]:
+        """Return all objects of a kind; of nodes and namespaces, the metadata only."""
+        found: list[Body] = []
+        query = {"limit": str(PAGE)}
+        ours = kind in PLURALS.values()
+        while True:
+            page = await self._call(
+                "GET",
+                f"{JOBS if ours else CORE}/{kind}",
+                query=query,
+                accept="application/json" if ours else METADATA_ONLY,
+            )
+            found.extend(page.get("items") or [])
+            query["continue"] = (page.get("metadata") or {}).get("continue") or ""
+            if not query["continue"]:
+                return found
+
+    async def patch_status(self, job: JobObject, status: Mapping[str, object]) -> None:
+        """Merge into the status of a job, if it is still the same object."""
+        body = {"metadata": {"uid": job.uid}, "status": status}
+        await self._call("PATCH", f"{_path(job)}/status", body=body)
+
+    async def delete_job(self, job: JobObject) -> None:
+        """Delete a job, if it is still the same object."""
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": job.uid},
+            "propagationPolicy": "Background",
+        }
+        await self._call("DELETE", _path(job), body=options)
+
+    async def review_token(self, token: str) -> dict[str, Any]:
+        """Return the `status` of a TokenReview for our audience."""
+        review = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": [self._settings.audience]},
+        }
+        path = "/apis/authentication.k8s.io/v1/tokenreviews"
+        return dict((await self._call("POST", path, body=review)).get("status") or {})
+
+    async def create_event(self, namespace: str, event: Mapping[str, object]) -> None:
+        """Create a core/v1 Event, which `kubectl describe` shows."""
+        await self._call("POST", f"{CORE}/namespaces/{namespace}/events", body=event)
+
+    async def patch_event(self, namespace: str, name: str, changes: Mapping[str, object]) -> None:
+        """Change an Event that was written before."""
+        path = f"{CORE}/namespaces/{namespace}/events/{name}"
+        await self._call("PATCH", path, body=changes)
+
+    async def read_authority(self) -> tuple[dict[str, bytes], str]:
+        """Return the data of the CA's Secret, and its resourceVersion."""
+        secret = await self._call("GET", self._own("secrets"))
+        data = {name: base64.b64decode(text) for name, text in (secret.get("data") or {}).items()}
+        return data, secret["metadata"]["resourceVersion"]
+
+    async def patch_authority(self, data: Mapping[str, bytes | None], version: str) -> None:
+        """Write the CA's Secret, if nobody did so since; None removes a field."""
+        fields = {
+            name: None if value is None else base64.b64encode(value).decode()
+            for name, value in data.items()
+        }
+        body = {"metadata": {"resourceVersion": version}, "data": fields}
+        await self._call("PATCH", self._own("secrets"), body=body)
+
+    async def read_bundle(self) -> str:
+        """Return the certificates that agents trust."""
+        found = await self._call("GET", self._own("configmaps"))
+        return str((found.get("data") or {}).get("ca.crt", ""))
+
+    async def patch_bundle(self, bundle: str) -> None:
+        """Write the certificates that agents trust."""
+        await self._call("PATCH", self._own("configmaps"), body={"data": {"ca.crt": bundle}})
+
+    async def read_lease(self) -> dict[str, Any]:
+        """Return the Lease that decides who leads."""
+        return await self._call("GET", f"{self._leases}/{NAME}", seconds=LEASE_CALL_SECONDS)
+
+    async def write_lease(self, method: str, lease: Mapping[str, object]) -> None:
+        """Make the Lease (POST), or put it in the place of the one that was read (PUT)."""
+        path = self._leases if method == "POST" else f"{self._leases}/{NAME}"
+        await self._call(method, path, body=lease, seconds=LEASE_CALL_SECONDS)
+
+    async def release_lease(self) -> None:
+        """Give the Lease back, so that another one need not wait for it to run out."""
+        lease = await self.read_lease()
+        if (lease.get("spec") or {}).get("holderIdentity") == self._settings.identity:
+            lease["spec"]["holderIdentity"] = ""
+            await self.write_lease("PUT", lease)
+
+    def election(self) -> "Election":
+        """Return this replica's part in the election of a leader."""
+        return Election(_Lock(self, self._settings))
+
+    @property
+    def _leases(self) -> str:
+        return f"/apis/coordination.k8s.io/v1/namespaces/{self._settings.namespace}/leases"
+
+    def _own(self, plural: str) -> str:
+        return f"{CORE}/namespaces/{self._settings.namespace}/{plural}/{AUTHORITY}"
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, object] | None = None,
+        accept: str = "application/json",
+        seconds: float = CALL_SECONDS,
+    ) -> dict[str, Any]:
+        attempted = f"{method} {path}"
+        headers = {"Accept": accept}
+        headers["Content-Type"] = MERGE if method == "PATCH" else "application/json"
+        try:
+            async with asyncio.timeout(seconds):
+                request = await self._api.param_serialize(
+                    method,
+                    path,
+                    query_params=list((query or {}).items()),
+                    header_params=headers,
+                    body=body,
+                    auth_settings=["BearerToken"],
+                )
+                answer = await self._api.call_api(*request)
+                content = json.loads(await answer.response.read())
+        except TimeoutError:
+            raise ClusterError(attempted, f"no answer within {seconds:g} s") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise ClusterError(attempted, f"{type(error).__name__}: {error}") from None
+        self.answered_at = time.monotonic()
+        if answer.status >= 300:
+            why = f"{answer.status} {content.get('message') or answer.reason}"
+            raise ClusterError(attempted, why, answer.status)
+        return dict(content)
+
+
+def _path(job: JobObject) -> str:
+    within = f"/namespaces/{job.namespace}" if job.namespace else ""
+    return f"{JOBS}{within}/{PLURALS[job.kind]}/{job.name}"
+
+
+@asynccontextmanager
+async def connect(settings: Settings) -> AsyncGenerator[Cluster]:
+    """Open a client: with the kubeconfig if there is one, else as the pod's service account."""
+    configuration = client.Configuration()
+    if settings.kubeconfig is not None:
+        path = str(settings.kubeconfig)
+        await config.load_kube_config(path, client_configuration=configuration)
+    else:
+        config.load_incluster_config(configuration)
+    async with client.ApiClient(configuration) as api:
+        yield Cluster(settings, api)
+
+
+class _Lock(BaseLock):
+    """The Lease as the election reads and writes it; no call waits longer than that can bear."""
+
+    def __init__(self, cluster: Cluster, settings: Settings) -> None:
+        super().__init__(NAME, settings.namespace, settings.identity)
+        self._cluster = cluster
+        self._lease: dict[str, Any] = {}
+
+    async def get(self, name: str, namespace: str) -> tuple[bool, Any]:
+        """Return the record of who leads, or what the API server says instead."""
+        try:
+            self._lease = await self._cluster.read_lease()
+        except ClusterError as error:
+            body = json.dumps({"code": error.status})
+            return False, ApiException(status=error.status, reason=str(error), body=body)
+        spec = self._lease.get("spec") or {}
+        return True, LeaderElectionRecord(
+            spec.get("holderIdentity") or None,
+            str(spec.get("leaseDurationSeconds") or "") or None,
+            spec.get("acquireTime"),
+            spec.get("renewTime"),
+        )
+
+    async def create(
+        self, name: str, namespace: str, election_record: LeaderElectionRecord
+    ) -> bool:
+        """Make the Lease, as ours."""
+        lease = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": self._spec({}),
+        }
+        return await self._write("POST", lease)
+
+    async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
+        """Make the Lease ours, or renew it, if nobody wrote it since it was read."""
+        return await self._write("PUT", {**self._lease, "spec": self._spec(self._lease)})
+
+    def _spec(self, lease: Mapping[str, Any]) -> dict[str, object]:
+        before = lease.get("spec") or {}
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        ours = before.get("holderIdentity") == self.identity
+        return {
+            "holderIdentity": self.identity,
+            "leaseDurationSeconds": LEASE_SECONDS,
+            "acquireTime": before.get("acquireTime") or now if ours else now,
+            "renewTime": now,
+            "leaseTransitions": int(before.get("leaseTransitions") or 0) + (not ours),
+        }
+
+    async def _write(self, method: str, lease: Mapping[str, object]) -> bool:
+        try:
+            await self._cluster.write_lease(method, lease)
+        except ClusterError as error:
+            logger.warning("the Lease is not ours: %s", error)
+            return False
+        return True
+
+
+class Election:
+    """Who leads: the holder of one coordination.k8s.io Lease."""
+
+    def __init__(self, lock: _Lock) -> None:
+        self._election = LeaderElection(
+            Config(
+                lock,
+                lease_duration=LEASE_SECONDS,
+                renew_deadline=RENEW_SECONDS,
+                retry_period=RETRY_SECONDS,
+                onstarted_leading=_nothing,
+                onstopped_leading=_nothing,
+            )
+        )
+
+    async def win(self) -> None:
+        """Wait until the Lease is ours."""
+        await self._election.acquire()
+
+    async def hold(self) -> None:
+        """Renew the Lease; return when it could not be renewed in time."""
+        await self._election.renew_loop()
+
+
+async def _nothing() -> None:
+    """What to do when leading begins and ends is the caller's business."""

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The control loop: brings desired states and statuses in line with what is known.
+
+Whatever happens only marks what it touches and wakes the loop; one pass then does it all.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Protocol
+
+from eunomia_api import agent_pb2
+from eunomia_api.tracejob import Phase, TraceJobStatus
+from eunomia_api.tracker import Catalogue
+from eunomia_operator import job as jobs
+from eunomia_operator import plan
+from eunomia_operator.errors import ClusterError
+from eunomia_operator.job import Heard, Job
+from eunomia_operator.metrics import Metrics
+from eunomia_operator.news import News, news
+from eunomia_operator.status import to_patch
+from eunomia_operator.world import JobObject, World
+
+logger = logging.getLogger("eunomia.control")
+
+DEBOUNCE_SECONDS = 0.05
+LOOK_SECONDS = 1.0
+"""Deadlines, grace periods and counters are looked at so often."""
+GRACE_SECONDS = 30.0
+"""So long may a node be without a stream before it counts as unreachable."""
+WRITES_AT_ONCE = 8
+
+
+class StatusStore(Protocol):
+    """Where statuses are written."""
+
+    async def patch_status(self, job: JobObject, status: dict[str, object]) -> None:
+        """Write the status of a job."""
+        ...
+
+    async def delete_job(self, job: JobObject) -> None:
+        """Delete a job."""
+        ...
+
+
+class Streams(Protocol):
+    """Who is connected."""
+
+    @property
+    def nodes(self) -> Iterable[str]:
+        """Names of the nodes whose agent is connected."""
+        ...
+
+    def left_at(self, node: str) -> float | None:
+        """Return when the last stream of a node ended."""
+        ...
+
+    def forget(self, node: str) -> None:
+        """Forget a node that is gone."""
+        ...
+
+    def push(self, nodes: Iterable[str]) -> None:
+        """Send nodes what is now theirs."""
+        ...
+
+
+class Control:
+    """Everything that one leader knows and decides."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        store: StatusStore,
+        tell: Callable[[JobObject, News, float], None],
+        metrics: Metrics,
+    ) -> None:
+        self.world = World(self._world_changed)
+        self._catalogue = catalogue
+        self._store = store
+        self._tell = tell
+        self._metrics = metrics
+        self._jobs: dict[str, Job] = {}
+        self._first_seen: dict[str, tuple[str, float]] = {}
+        self._generation = int(time.time() * 1000)
+        self._desired: dict[str, tuple[bytes, ...]] = {}
+        self._messages: dict[tuple[bytes, ...], bytes] = {}
+        self._world_dirty = True
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writes = asyncio.Semaphore(WRITES_AT_ONCE)
+        self._led_since = time.time()
+        self._last_unreachable: frozenset[str] = frozenset()
+        self.passed_at = time.monotonic()
+        """When the last pass ended, on the monotonic clock."""
+
+    # What agents ask and tell: the Office of the sessions.
+
+    def node_uid(self, node: str) -> str:
+        """Return the uid of a Node object; empty when there is none."""
+        known = self.world.node(node)
+        return known.uid if known else ""
+
+    def desired_state(self, node: str) -> bytes | None:
+        """Return the serialised message for a node; None when the node is not known."""
+        if self.world.node(node) is None:
+            return None
+        whole = self._desired.get(node, ())
+        message = self._messages.get(whole)
+        if message is None:
+            message = plan.desired_state(self._generation, whole)
+            self._messages[whole] = message
+        return message
+
+    def report_interval(self) -> float:
+        """Return the shortest time between two reports: longer, the more nodes there are."""
+        return min(30.0, max(1.0, len(self._first_seen) * 0.002))
+
+    def hear(self, node: str, report: agent_pb2.Report) -> None:
+        """Take in a report of a node. What it says of jobs that are not its own is passed over."""
+        self._metrics.reports.inc()
+        for told in report.jobs:
+            job = self._jobs.get(told.uid)
+            if job is None or node not in job.nodes:
+                continue
+            match job.hear(node, told):
+                case Heard.MOVED:
+                    self._wake.set()
+                case Heard.UNTRUE:
+                    self._metrics.bad_reports.inc()
+                    logger.warning("node %s says of job %s what cannot be", node, told.uid)
+                case Heard.COUNTED:
+                    pass
+
+    # The loop.
+
+    async def run(self, streams: Streams) -> None:
+        """Pass again and again, until cancelled."""
+        while True:
+            self._wake.clear()
+            began = time.monotonic()
+            with self._metrics.reconcile.time():
+                self.do_pass(streams, time.time())
+            self.passed_at = time.monotonic()
+            # What comes meanwhile waits together; long passes leave room for the streams.
+            await asyncio.sleep(max(DEBOUNCE_SECONDS, 2 * (self.passed_at - began)))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._wake.wait()
+
+    def do_pass(self, streams: Streams, now: float) -> None:
+        """Bring everything up to date."""
+        changed = self._world_dirty
+        self._world_dirty = False
+        new_nodes = self._take_in_world(streams, now) if changed else frozenset[str]()
+        unreachable = self._unreachable(streams, now)
+        moved = unreachable != self._last_unreachable
+        self._last_unreachable = unreachable
+        for job in self._jobs.values():
+            if job.is_judgement_due(now) or (moved and not job.over):
+                changed = self._judge(job, now, unreachable) or changed
+        if changed:
+            streams.push(self._plan() | new_nodes)
+        for job in self._jobs.values():
+            self._write_or_delete(job, now)
+        self._count_phases()
+
+    async def close(self) -> None:
+        """Let go of what is being written."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _world_changed(self) -> None:
+        self._world_dirty = True
+        self._wake.set()
+
+    def _take_in_world(self, streams: Streams, now: float) -> frozenset[str]:
+        """Find out what came, went or was edited; return the names of new nodes."""
+        nodes = self.world.nodes
+        gone = frozenset(
+            name
+            for name, (uid, _) in self._first_seen.items()
+            if name not in nodes or nodes[name].uid != uid
+        )
+        for name in gone:
+            del self._first_seen[name]
+            streams.forget(name)
+        new = frozenset(nodes.keys() - self._first_seen.keys())
+        for name in new:
+            self._first_seen[name] = (nodes[name].uid, now)
+        self._take_in_jobs()
+        for job in self._jobs.values():
+            job.assign(nodes, gone)
+        return new
+
+    def _take_in_jobs(self) -> None:
+        namespaces = self.world.namespaces
+        ending = {name for name, each in namespaces.items() if each.terminating}
+        seen = {job.uid: job for job in self.world.jobs if job.namespace not in ending}
+        for uid in self._jobs.keys() - seen.keys():
+            del self._jobs[uid]
+        for uid, found in seen.items():
+            job = self._jobs.get(uid)
+            if job is None:
+                self._jobs[uid] = jobs.begin(found, self._catalogue)
+            elif job.object != found:
+                job.change(found, self._catalogue)
+
+    def _unreachable(self, streams: Streams, now: float) -> frozenset[str]:
+        since = now - GRACE_SECONDS
+        if self._led_since > since:
+            return frozenset()
+        return frozenset(
+            node
+            for node in self._first_seen.keys() - set(streams.nodes)
+            if max(self._first_seen[node][1], streams.left_at(node) or 0.0) <= since
+        )
+
+    def _judge(self, job: Job, now: float, unreachable: frozenset[str]) -> bool:
+        """Bring a job's status up to date; return whether nodes are to be told otherwise."""
+        planned = job.planned()
+        try:
+            before = job.judge(now, self._led_since, unreachable)
+        except Exception:
+            # One job that surprises us must not stop the others.
+            logger.exception("the status of job %s could not be decided", job.object.uid)
+            return False
+        for piece in news(before, job.status):
+            self._tell(job.object, piece, now)
+        return job.planned() != planned
+
+    def _plan(self) -> frozenset[str]:
+        """Decide what each node shall do; return the nodes for which that is news."""
+        before = self._desired
+        wanted = [planned for job in self._jobs.values() if (planned := job.planned())]
+        assigned = {job.object.uid: job.nodes for job in self._jobs.values()}
+        namespaces = self.world.namespaces.values()
+        self._desired = plan.desired_jobs(wanted, assigned, namespaces)
+        told = frozenset(
+            node for node in self._first_seen if self._desired.get(node, ()) != before.get(node, ())
+        )
+        if told:
+            self._generation += 1
+            self._messages.clear()
+            self._metrics.generation.set(self._generation)
+        return told
+
+    # Statuses.
+
+    def _write_or_delete(self, job: Job, now: float) -> None:
+        if job.is_write_due(now):
+            job.writing = True
+            self._begin(self._write(job, job.status))
+            return
+        due = job.delete_at()
+        if due is not None and now >= due and not job.deleting and now >= job.retry_at:
+            job.deleting = True
+            self._begin(self._delete(job))
+
+    async def _write(self, job: Job, status: TraceJobStatus) -> None:
+        try:
+            async with self._writes:
+                await self._store.patch_status(job.object, to_patch(status))
+            job.note_written(status, time.time())
+            self._metrics.status_writes.labels("done").inc()
+        except ClusterError as error:
+            self._note_failure(job, error)
+        finally:
+            job.writing = False
+
+    async def _delete(self, job: Job) -> None:
+        try:
+            await self._store.delete_job(job.object)
+            logger.info("deleted %s %s: its time is over", job.object.kind, job.object.name)
+        except ClusterError as error:
+            self._note_failure(job, error)
+            job.deleting = False
+
+    def _note_failure(self, job: Job, error: ClusterError) -> None:
+        job.note_failure(time.time())
+        self._metrics.status_writes.labels("gone" if error.gone else "failed").inc()
+        if not error.gone:
+            logger.warning("will try again: %s", error)
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _count_phases(self) -> None:
+        counts = dict.fromkeys(Phase, 0)
+        for job in self._jobs.values():
+            if job.status.phase is not None:
+                counts[job.status.phase] += 1
+        for phase, count in counts.items():
+            self._metrics.jobs.labels(phase.value).set(count)

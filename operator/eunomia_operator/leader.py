@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the replica that holds the Lease does."""
+
+import asyncio
+import logging
+import time
+
+from eunomia_api.tracker import Catalogue
+from eunomia_operator.cluster import Cluster
+from eunomia_operator.control import Control
+from eunomia_operator.dispatch import Dispatch
+from eunomia_operator.errors import ClusterError
+from eunomia_operator.handlers.operator import watch
+from eunomia_operator.journal import Journal
+from eunomia_operator.metrics import Metrics
+from eunomia_operator.settings import Settings
+from eunomia_operator.trust import Trust
+from eunomia_operator.world import Body, Kind
+
+logger = logging.getLogger("eunomia.leader")
+
+RELIST_SECONDS = 60.0
+RELIST_PAUSE_SECONDS = 2.0
+RETRY_SECONDS = 2.0
+STUCK_SECONDS = 60.0
+
+
+class Leader:
+    """Holds the parts together."""
+
+    def __init__(self, settings: Settings, cluster: Cluster, metrics: Metrics) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._metrics = metrics
+        self._journal = Journal(cluster, settings.identity)
+        self._control = Control(Catalogue.load(), cluster, self._journal.tell, metrics)
+        self._trust = Trust(cluster, settings.server_names)
+        self._dispatch = Dispatch(settings, self._control, cluster.review_token, metrics)
+        self._relist = asyncio.Event()
+        self.listening = False
+        """Whether agents can connect."""
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the control loop does not get on."""
+        return self.listening and time.monotonic() - self._control.passed_at > STUCK_SECONDS
+
+    async def lead(self) -> None:
+        """Lead until cancelled. Raises an ExceptionGroup when a part fails."""
+        self._metrics.leader.set(1)
+        try:
+            # Agents end what they are not told of: nothing is told before all is known.
+            await self._know_all()
+            await self._trust.start()
+            async with asyncio.TaskGroup() as parts:
+                parts.create_task(self._control.run(self._dispatch))
+                parts.create_task(self._journal.run())
+                parts.create_task(self._trust.run())
+                parts.create_task(self._keep_lists())
+                with_kubeconfig = self._settings.kubeconfig is not None
+                parts.create_task(watch(self._see, with_kubeconfig=with_kubeconfig))
+                port = await self._dispatch.open(lambda: self._trust.server)
+                self.listening = True
+                logger.info("leading; agents are served on port %d", port)
+        finally:
+            self.listening = False
+            self._metrics.leader.set(0)
+            await self._dispatch.close()
+            await self._control.close()
+
+    def _see(self, kind: Kind, event: str | None, body: Body) -> None:
+        self._control.world.see(kind, event, body)
+        if event is None:
+            # The watch has begun anew, and does not tell what was deleted meanwhile.
+            self._relist.set()
+
+    async def _know_all(self) -> None:
+        while True:
+            try:
+                return await self._list_all()
+            except ClusterError as error:
+                logger.warning("cannot list what there is yet: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _keep_lists(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(RELIST_SECONDS):
+                    await self._relist.wait()
+            except TimeoutError:
+                pass
+            self._relist.clear()
+            try:
+                await self._list_all()
+            except ClusterError as error:
+                logger.warning("cannot list what there is: %s", error)
+            await asyncio.sleep(RELIST_PAUSE_SECONDS)
+
+    async def _list_all(self) -> None:
+        world = self._control.world
+        for kind in Kind:
+            mark = world.mark()
+            world.replace(kind, await self._cluster.list(kind), mark)
