@@ -58,10 +58,10 @@ int BPF_PROG(started, struct task_struct *task, s32 old_tid, struct linux_binprm
 	return event_send(&match);
 }
 
-/* Since Linux 6.16 the tracepoint tells whether this was the last thread. */
+/* Where the tracepoint has this argument, it tells whether this was the last thread. */
 typedef void (*btf_trace_sched_process_exit___tells)(void *, struct task_struct *, bool);
 
-/* Before that: nobody is left alive. Two last threads that end at the very same time may then both
+/* Where it has not: nobody is left alive. Two last threads that end at the very same time may then both
  * seem to be the last. */
 static __always_inline bool is_last_thread(u64 *arguments, const struct task_struct *task)
 {
