@@ -37,7 +37,9 @@ def missing() -> list[str]:
         text=True,
         check=False,
     )
-    installed = {line.split()[0] for line in asked.stdout.splitlines() if line.endswith(" installed")}
+    installed = {
+        line.split()[0] for line in asked.stdout.splitlines() if line.endswith(" installed")
+    }
     return [name for name in wanted() if name not in installed]
 
 

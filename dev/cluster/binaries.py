@@ -14,6 +14,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from dev import lock
 from dev.command import environment, found, output
 from dev.errors import MachineUnfit
 from dev.folders import CACHE
@@ -21,6 +22,7 @@ from dev.progress import run, say
 
 HERE = Path(__file__).resolve().parent
 BIN = CACHE / "bin"
+SOURCES = {".go", ".mod", ".sum"}
 USUAL_GO = "/usr/local/go/bin/go"
 
 
@@ -71,7 +73,7 @@ COREDNS = Module("coredns", requires="github.com/coredns/coredns", programs={"co
 def folder(module: Module) -> Path:
     """Where the programs of a module are, or will be once built."""
     digest = hashlib.sha256()
-    for path in sorted(module.source.iterdir()):
+    for path in sorted(path for path in module.source.iterdir() if path.suffix in SOURCES):
         digest.update(f"{path.name}\n".encode() + path.read_bytes())
     digest.update(repr((_flags(module), _go_version())).encode())
     return BIN / f"{module.name}-{digest.hexdigest()[:12]}"
@@ -80,11 +82,15 @@ def folder(module: Module) -> Path:
 def build(module: Module) -> Path:
     """Build what is missing of a module; gives the folder of its programs."""
     home = folder(module)
-    missing = [name for name in module.programs if not (home / name).exists()]
-    if missing:
-        _build(module, home, missing)
-        _forget_older(module, home)
+    if _missing(module, home):
+        with lock.exclusive("programs"):
+            _build(module, home, _missing(module, home))
+            _forget_older(module, home)
     return home
+
+
+def _missing(module: Module, home: Path) -> list[str]:
+    return [name for name in module.programs if not (home / name).exists()]
 
 
 def _build(module: Module, home: Path, missing: list[str]) -> None:
