@@ -153,8 +153,8 @@ class Instance:
     def unclassified(self) -> int:
         """Return the number of events that no job's account holds, since the tracker began."""
         value = self._unclassified.lookup(ZERO) or b""
-        counts = struct.unpack(f"={len(value) // 8}Q", value)
-        return sum(counts, self._object.misses())
+        counts: tuple[int, ...] = struct.unpack(f"={len(value) // 8}Q", value)
+        return sum(counts) + self._object.misses()
 
     def _read_accounts(self) -> Iterator[tuple[int, int, Account]]:
         keys, values = self._accounts.snapshot()
