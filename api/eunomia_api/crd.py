@@ -20,6 +20,9 @@ SHORT_NAMES = {TraceJob: "tj", ClusterTraceJob: "ctj"}
 
 Schema = dict[str, Any]
 
+LARGEST_EXACT = 2**53
+"""The API server compares with bounds as float64: 2^63-1 becomes one that no number is below."""
+
 # Said by the models in a form that a structural schema has no word for, or no need of.
 _LEFT_OUT = {"title", "discriminator", "propertyNames", "$defs", "const"}
 
@@ -128,6 +131,8 @@ def _structural(part: Schema, definitions: Mapping[str, Schema]) -> Schema:
     # False is what pruning and strict validation do; an open map is said by its own mark.
     if isinstance(values, dict) and "x-kubernetes-preserve-unknown-fields" not in result:
         result["additionalProperties"] = _structural(values, definitions)
+    if result.get("maximum", 0) > LARGEST_EXACT:
+        del result["maximum"]
     if schema.get("title") in RULES:
         result["x-kubernetes-validations"] = RULES[schema["title"]]
     return result

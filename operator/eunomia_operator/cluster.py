@@ -31,6 +31,7 @@ logger = logging.getLogger("eunomia.cluster")
 
 CALL_SECONDS = 10.0
 PAGE = 500
+LONGEST_REASON = 500
 CORE = "/api/v1"
 JOBS = f"/apis/{GROUP}/{VERSION}"
 MERGE = "application/merge-patch+json"
@@ -186,8 +187,8 @@ class Cluster:
             raise ClusterError(attempted, f"{type(error).__name__}: {error}") from None
         self.answered_at = time.monotonic()
         if answer.status >= 300:
-            why = f"{answer.status} {content.get('message') or answer.reason}"
-            raise ClusterError(attempted, why, answer.status)
+            why = str(content.get("message") or answer.reason)[:LONGEST_REASON]
+            raise ClusterError(attempted, f"{answer.status} {why}", answer.status)
         return dict(content)
 
 

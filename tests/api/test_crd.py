@@ -114,3 +114,15 @@ def test_kubectl_get_shows_what_matters(kind: type[TraceJob] | type[ClusterTrace
     assert version["subresources"] == {"status": {}}
     assert spec["names"]["categories"] == ["eunomia"]
     assert spec["names"]["shortNames"] == ["tj" if kind is TraceJob else "ctj"]
+
+
+@KINDS
+def test_no_bound_is_too_large_for_a_float64(kind: type[TraceJob] | type[ClusterTraceJob]) -> None:
+    bounds = [
+        part["maximum"]
+        for _, part in parts(crd.schema(kind))
+        if part.get("type") == "integer"
+        if "maximum" in part
+    ]
+    assert bounds
+    assert all(int(float(bound)) == bound for bound in bounds)
