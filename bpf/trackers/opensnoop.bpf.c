@@ -5,6 +5,7 @@
  * with, and the path's page has just been read by the kernel itself, so that it can be read here
  * without a fault. One hook a call, and no state kept between two, is what makes it cheap. Calls
  * that seccomp refused have an end without a beginning: they are seen too.
+ * Opens by io_uring, and those of 32-bit programs on a 64-bit kernel, pass by other ways: unseen.
  */
 #include "eunomia.h"
 
