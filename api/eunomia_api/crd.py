@@ -98,7 +98,7 @@ def _columns() -> list[Schema]:
         column("Complete%", "integer", ".status.completenessPercent", "Share of events delivered."),
         column("Age", "date", ".metadata.creationTimestamp", "Since when the job exists."),
         column("Accepted", "string", accepted, "Why the job was refused, if so.", priority=1),
-        column("Deadline", "date", ".status.deadline", "When the job will be over.", priority=1),
+        column("Deadline", "string", ".status.deadline", "When the job will be over.", priority=1),
     ]
 
 
