@@ -33,7 +33,8 @@ RUN python3 -m pip wheel --no-cache-dir --no-deps --wheel-dir /tmp/wheel . \
 FROM docker.io/library/debian:bookworm-slim AS operator
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends python3 \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
+    && useradd --uid 65532 --user-group --no-create-home --home-dir / --shell /usr/sbin/nologin eunomia
 COPY --from=build /opt/operator /opt/operator
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
