@@ -180,6 +180,7 @@ class Tracing:
         for name, run in job.runs.items():
             for cgroup, account in run.instance.accounts().get(job.slot, {}).items():
                 self._close_account(job, name, cgroup, account)
+            job.ledgers[name].rest()
             run.instance.clear(job.slot)
             self._pool.release(run.key, job.slot)
             self._idle_since.pop(run.instance, None)

@@ -21,7 +21,7 @@ from eunomia_api.tracejob import MAX_FAILURES, Failure
 from eunomia_operator.tally import NOTHING, Tally
 
 # state, pods, gaps, then a Tally: thousands of nodes times dozens of jobs are kept.
-_RECORD = Struct("<BII5Q")
+_RECORD = Struct("<BII6Q")
 _STATES = len(agent_pb2.JobState.values())
 _TROUBLED = {
     agent_pb2.JOB_STATE_FAILED: 0,
@@ -214,6 +214,7 @@ class Ledger:
             state,
             pods,
             gaps,
+            tally.matched,
             tally.delivered,
             tally.lost,
             tally.limited,

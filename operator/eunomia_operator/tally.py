@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counts of a job's events, on one node or over many. Pure.
 
-`matched` is no field but the sum of the others, so that the identity
-matched = delivered + lost + limited + sampledOut holds for whatever is done with them.
+`matched` is counted by the kernel, apart from the others: matched = delivered + lost + limited +
+sampledOut is what agents have to show, and is not made to be true here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from eunomia_api import agent_pb2
@@ -18,6 +18,8 @@ LARGEST = 2**63 - 1
 class Tally:
     """Numbers of events; each of them only ever goes up."""
 
+    matched: int = 0
+    """Let through by the kernel's filter."""
     delivered: int = 0
     lost: int = 0
     limited: int = 0
@@ -25,8 +27,8 @@ class Tally:
     unclassified: int = 0
 
     @property
-    def matched(self) -> int:
-        """Events that the kernel's filter let through."""
+    def settled(self) -> int:
+        """Events whose end is known."""
         return self.delivered + self.lost + self.limited + self.sampled_out
 
     @property
@@ -36,6 +38,7 @@ class Tally:
 
     def __add__(self, other: Self) -> "Tally":
         return Tally(
+            self.matched + other.matched,
             self.delivered + other.delivered,
             self.lost + other.lost,
             self.limited + other.limited,
@@ -46,6 +49,7 @@ class Tally:
     def beyond(self, other: "Tally") -> "Tally":
         """Return by how much each field is above the other's; zero where it is not."""
         return Tally(
+            max(0, self.matched - other.matched),
             max(0, self.delivered - other.delivered),
             max(0, self.lost - other.lost),
             max(0, self.limited - other.limited),
@@ -54,8 +58,13 @@ class Tally:
         )
 
     def at_least(self, other: "Tally") -> "Tally":
-        """Return the larger one of each field."""
-        return self + other.beyond(self)
+        """Return the larger one of each field.
+
+        Each field of two tallies that are at most the truth is at most the truth; so is their
+        sum, and as many events have matched.
+        """
+        larger = self + other.beyond(self)
+        return replace(larger, matched=max(larger.matched, larger.settled))
 
     def to_status(self) -> Totals:
         """Return the form in which a status shows it."""
@@ -75,6 +84,7 @@ NOTHING = Tally()
 def from_status(totals: Totals) -> Tally:
     """Return what a status shows."""
     return Tally(
+        totals.matched,
         totals.delivered,
         totals.lost,
         totals.limited,
@@ -86,6 +96,7 @@ def from_status(totals: Totals) -> Tally:
 def from_report(totals: agent_pb2.Totals) -> Tally | None:
     """Return what an agent reported; None when a number is too large to be true."""
     fields = (
+        totals.matched,
         totals.delivered,
         totals.lost_kernel + totals.lost_agent,
         totals.limited,

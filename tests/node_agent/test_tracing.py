@@ -136,6 +136,7 @@ class World:
         self.tracing.apply(jobs, before or {}, time.time())
 
     def total(self, uid: str) -> Totals:
+        self.tracing.tick()  # a second reading proves what matched at the first
         standing = self.tracing.tick()
         return sum(standing.totals[uid].trackers.values(), Totals())
 

@@ -60,7 +60,9 @@ def test_a_job_goes_from_pending_to_running_to_complete() -> None:
     }
     running = judge(
         pending,
-        facts(1, Census(desired=2, answered=2, running=1, waiting=1), pods=3, events=Tally(9, 1)),
+        facts(
+            1, Census(desired=2, answered=2, running=1, waiting=1), pods=3, events=Tally(10, 9, 1)
+        ),
     )
     assert running.phase == Phase.RUNNING
     assert told(running)["Running"] == ("True", "Tracing")
@@ -70,7 +72,7 @@ def test_a_job_goes_from_pending_to_running_to_complete() -> None:
     assert at_deadline.phase == Phase.RUNNING
     complete = judge(
         running,
-        facts(32, Census(desired=2, answered=2, finished=2), events=Tally(19, 1)),
+        facts(32, Census(desired=2, answered=2, finished=2), events=Tally(20, 19, 1)),
     )
     assert complete.phase == Phase.COMPLETE
     assert told(complete) == {
@@ -94,7 +96,7 @@ def test_what_is_over_never_changes_again() -> None:
     running = judge(NEW, facts(0, Census(desired=1, answered=1, running=1)))
     complete = judge(running, facts(31, Census(desired=1, answered=1, finished=1)))
     assert is_terminal(complete)
-    later = facts(900, Census(desired=5), NotAccepted("InvalidParam", "x"), events=Tally(5))
+    later = facts(900, Census(desired=5), NotAccepted("InvalidParam", "x"), events=Tally(5, 5))
     assert judge(complete, later) is complete
 
 
@@ -164,14 +166,16 @@ def test_a_job_whose_pods_never_came_is_complete_with_nothing() -> None:
 
 def test_resuming_starts_the_clock_anew_and_keeps_the_counts() -> None:
     census = Census(desired=1, answered=1, running=1)
-    running = judge(NEW, facts(0, census, events=Tally(5)))
+    running = judge(NEW, facts(0, census, events=Tally(5, 5)))
     halted = judge(
         running,
-        facts(10, Census(desired=1, answered=1, suspended=1), spec(suspend=True), events=Tally(5)),
+        facts(
+            10, Census(desired=1, answered=1, suspended=1), spec(suspend=True), events=Tally(5, 5)
+        ),
     )
     assert (halted.phase, halted.start_time, halted.deadline) == (Phase.SUSPENDED, None, None)
     assert told(halted)["Running"] == ("False", "Suspended")
-    resumed = judge(halted, facts(100, census, events=Tally(5)))
+    resumed = judge(halted, facts(100, census, events=Tally(5, 5)))
     assert (resumed.start_time, resumed.deadline) == (
         "2026-01-01T00:01:40Z",
         "2026-01-01T00:02:10Z",
@@ -209,9 +213,9 @@ def test_the_time_of_transition_moves_only_with_the_status() -> None:
 
 def test_counters_can_wait_but_phases_and_conditions_cannot() -> None:
     census = Census(desired=1, answered=1, running=1)
-    first = judge(NEW, facts(0, census, events=Tally(1)))
+    first = judge(NEW, facts(0, census, events=Tally(1, 1)))
     assert is_urgent(NEW, first)
-    counted = judge(first, facts(1, census, events=Tally(900), pods=4))
+    counted = judge(first, facts(1, census, events=Tally(900, 900), pods=4))
     assert counted != first
     assert not is_urgent(first, counted)
     assert is_urgent(counted, judge(counted, facts(2, census, generation=2)))

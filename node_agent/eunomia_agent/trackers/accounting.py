@@ -35,9 +35,7 @@ class Totals:
     @property
     def settled(self) -> int:
         """Events whose end is known."""
-        return (
-            self.delivered + self.lost_kernel + self.lost_agent + self.limited + self.sampled_out
-        )
+        return self.delivered + self.lost_kernel + self.lost_agent + self.limited + self.sampled_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +69,8 @@ class Ledger:
     folded: Account = Account()
     live: Mapping[int, Account] = field(default_factory=dict[int, Account])
     """By cgroup id, as last read."""
+    proven: int = 0
+    """Events of this run that matched, as far as their end must be known by now."""
     delivered: int = 0
     lost: int = 0
     limited: int = 0
@@ -79,10 +79,15 @@ class Ledger:
     def read(self, accounts: Mapping[int, Account]) -> None:
         """Take the kernel's accounts of all cgroups of the job that live.
 
-        Read them before the ring is drained: then every event that they hold has been drained
-        once this ledger is next looked at.
+        A program counts an event as matched a moment before it sends it. So what was matched at
+        one reading is sure to have come to its end, and to have been drained, by the next.
         """
+        self.proven = max(self.proven, self._kernel().matched)
         self.live = dict(accounts)
+
+    def rest(self) -> None:
+        """Take note that no program runs any more: all that matched has come to its end."""
+        self.proven = max(self.proven, self._kernel().matched)
 
     def fold(self, cgroup_id: int, account: Account) -> None:
         """Take the last account of a cgroup that is gone, or has left the job."""
@@ -92,10 +97,10 @@ class Ledger:
     def totals(self) -> Totals:
         """Return the account as of now.
 
-        Rows may have been drained that were matched after the kernel's accounts were read, so
-        `matched` is at least what is settled.
+        What is in flight is left out, so that the identity holds at any time; an event whose end
+        is not known in time breaks it.
         """
-        kernel = sum(self.live.values(), self.folded)
+        kernel = self._kernel()
         settled = Totals(
             delivered=self.delivered,
             lost_kernel=kernel.lost,
@@ -104,4 +109,7 @@ class Ledger:
             sampled_out=kernel.sampled_out,
             unclassified=self.unclassified,
         )
-        return self.before + settled + Totals(matched=max(kernel.matched, settled.settled))
+        return self.before + settled + Totals(matched=max(self.proven, settled.settled))
+
+    def _kernel(self) -> Account:
+        return sum(self.live.values(), self.folded)

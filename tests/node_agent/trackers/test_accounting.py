@@ -11,13 +11,27 @@ def test_rows_drained_after_the_accounts_were_read_count_as_matched() -> None:
     assert ledger.totals() == Totals(matched=12, delivered=12)
 
 
+def test_an_event_in_flight_is_left_out_until_its_end_is_known() -> None:
+    ledger = Ledger()
+    ledger.read({7: Account(matched=10)})
+    ledger.delivered = 9
+    assert ledger.totals() == Totals(matched=9, delivered=9)
+    ledger.read({7: Account(matched=10)})
+    ledger.delivered = 10
+    assert ledger.totals() == Totals(matched=10, delivered=10)
+
+
 def test_an_event_that_vanished_without_a_word_breaks_the_identity() -> None:
     ledger = Ledger()
     ledger.read({7: Account(matched=10, lost=2)})
     ledger.delivered = 7
-    totals = ledger.totals()
-    assert totals.matched == 10
-    assert totals.settled == 9
+    ledger.rest()
+    assert (ledger.totals().matched, ledger.totals().settled) == (10, 9)
+    again = Ledger()
+    again.read({7: Account(matched=10, lost=2)})
+    again.delivered = 7
+    again.read({7: Account(matched=10, lost=2)})
+    assert (again.totals().matched, again.totals().settled) == (10, 9)
 
 
 def test_a_cgroup_that_is_gone_is_counted_once() -> None:
@@ -54,6 +68,7 @@ def test_totals_never_go_down_while_cgroups_come_and_go() -> None:
             ledger.delivered += not (lost or limited)
         if step % 7 == 0:
             ledger.read(kernel)
+            ledger.rest()
             totals = ledger.totals()
             assert totals == Totals(
                 made,
