@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The control loop, pass by pass: objects and reports in, desired states and statuses out."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from prometheus_client import generate_latest
+
+from eunomia_api import agent_pb2
+from eunomia_api.tracker import Catalogue
+from eunomia_operator import control as control_module
+from eunomia_operator.control import Control
+from eunomia_operator.errors import ClusterError
+from eunomia_operator.metrics import Metrics
+from eunomia_operator.world import JobObject, Kind
+
+BEGIN = 1767225600.0
+RUNNING = agent_pb2.JOB_STATE_RUNNING
+FINISHED = agent_pb2.JOB_STATE_FINISHED
+
+
+class Streams:
+    """Who is connected."""
+
+    def __init__(self, *nodes: str) -> None:
+        self.nodes: Iterable[str] = nodes
+        self.left: dict[str, float] = {}
+        self.pushed: list[set[str]] = []
+
+    def left_at(self, node: str) -> float | None:
+        return self.left.get(node)
+
+    def forget(self, node: str) -> None:
+        self.left.pop(node, None)
+
+    def push(self, nodes: Iterable[str]) -> None:
+        if nodes:
+            self.pushed.append(set(nodes))
+
+
+class Store:
+    """The statuses in the API server."""
+
+    def __init__(self) -> None:
+        self.statuses: dict[str, dict[str, Any]] = {}
+        self.writes: list[tuple[str, Any]] = []
+        self.deleted: list[str] = []
+        self.away = False
+
+    async def patch_status(self, job: JobObject, status: dict[str, Any]) -> None:
+        if self.away:
+            raise ClusterError("write", "no answer")
+        self.statuses[job.name] = status
+        self.writes.append((job.name, status["phase"]))
+
+    async def delete_job(self, job: JobObject) -> None:
+        self.deleted.append(job.name)
+
+
+class Story:
+    """One leader, its cluster, and a clock that only the test moves."""
+
+    def __init__(self, catalogue: Catalogue, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.catalogue = catalogue
+        self.store = store
+        self.now = BEGIN
+        monkeypatch.setattr(control_module.time, "time", lambda: self.now)
+        self.lead()
+
+    def lead(self) -> None:
+        """A new leader begins, which knows nothing but the objects."""
+        self.news: list[tuple[str, str]] = []
+        self.metrics = Metrics()
+        self.streams = Streams("node-a", "node-b")
+        self.control = Control(
+            self.catalogue,
+            self.store,
+            lambda job, news, _: self.news.append((job.name, news.reason)),
+            self.metrics,
+        )
+
+    def node(self, name: str, event: str = "ADDED", uid: str = "", **labels: str) -> None:
+        metadata = {"name": name, "uid": uid or f"uid-{name}", "labels": labels}
+        self.control.world.see(Kind.NODES, event, {"metadata": metadata})
+
+    def namespace(self, name: str, **metadata: Any) -> None:
+        body = {"metadata": {"name": name, **metadata}}
+        self.control.world.see(Kind.NAMESPACES, "MODIFIED", body)
+
+    def job(self, name: str, event: str = "ADDED", *, generation: int = 1, **spec: Any) -> None:
+        written = {"target": {"podSelector": {}}, "trackers": [{"name": "process"}], **spec}
+        metadata = {
+            "name": name,
+            "namespace": "shop",
+            "uid": f"uid-{name}",
+            "generation": generation,
+        }
+        body = {"metadata": metadata, "spec": written, "status": self.store.statuses.get(name)}
+        self.control.world.see(Kind.TRACE_JOBS, event, body)
+
+    def report(self, node: str, job: str, delivered: int, **more: Any) -> None:
+        told = {"state": RUNNING, "generation": 1, "pods": 1, **more}
+        totals = agent_pb2.Totals(matched=delivered, delivered=delivered)
+        report = agent_pb2.JobReport(uid=f"uid-{job}", totals=totals, **told)
+        self.control.hear(node, agent_pb2.Report(node=node, jobs=[report]))
+
+    async def look(self, after: float = 0.0) -> None:
+        """Pass, let what is to be written be written, and take note of it."""
+        self.now += after
+        self.control.do_pass(self.streams, self.now)
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    def told(self, node: str) -> list[agent_pb2.Job]:
+        message = self.control.desired_state(node)
+        assert message is not None
+        return list(agent_pb2.ToAgent.FromString(message).desired_state.jobs)
+
+    def names(self, node: str) -> list[str]:
+        return [job.name for job in self.told(node)]
+
+    def status(self, name: str) -> Any:
+        return self.store.statuses[name]
+
+
+@pytest.fixture
+def story(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> Story:
+    story = Story(catalogue, Store(), monkeypatch)
+    story.node("node-a", pool="web")
+    story.node("node-b", pool="db")
+    return story
+
+
+async def test_a_job_is_told_to_its_nodes_and_its_end_too(story: Story) -> None:
+    story.job("opens", target={"podSelector": {}, "nodeSelector": {"pool": "web"}}, duration="10s")
+    await story.look()
+    assert (story.names("node-a"), story.names("node-b")) == (["opens"], [])
+    assert story.told("node-a")[0].deadline_ms == int((BEGIN + 10) * 1000)
+    assert story.streams.pushed == [{"node-a", "node-b"}]
+    story.report("node-a", "opens", 5)
+    await story.look(1)
+    assert story.status("opens")["phase"] == "Running"
+    story.report("node-a", "opens", 9, state=FINISHED)
+    await story.look(9)
+    assert story.status("opens")["phase"] == "Complete"
+    assert story.status("opens")["events"]["delivered"] == 9
+    assert story.names("node-a") == []
+    assert story.streams.pushed[1:] == [{"node-a"}]
+    assert story.news == [("opens", "Accepted"), ("opens", "Started"), ("opens", "Complete")]
+
+
+async def test_counters_are_written_every_five_seconds_and_phases_at_once(story: Story) -> None:
+    story.job("opens")
+    await story.look()
+    story.report("node-a", "opens", 1)
+    await story.look(0.1)
+    for second in range(1, 13):
+        story.report("node-a", "opens", second * 10)
+        await story.look(1)
+    phases = [phase for _, phase in story.store.writes]
+    assert phases == ["Pending", "Running", "Running", "Running"]
+
+
+async def test_nothing_is_written_while_nothing_changes(story: Story) -> None:
+    story.job("opens")
+    await story.look()
+    story.report("node-a", "opens", 1)
+    story.report("node-b", "opens", 1)
+    for _ in range(30):
+        await story.look(5)
+    assert len(story.store.writes) == 2
+
+
+async def test_a_bad_job_is_refused_and_the_others_do_not_notice(story: Story) -> None:
+    story.job("bad", trackers=[{"name": "nosuch"}])
+    story.job("good")
+    await story.look()
+    assert story.names("node-a") == ["good"]
+    accepted = story.status("bad")["conditions"][0]
+    assert (accepted["type"], accepted["status"], accepted["reason"]) == (
+        "Accepted",
+        "False",
+        "InvalidTracker",
+    )
+    story.job("bad", "MODIFIED", generation=2)
+    await story.look(1)
+    assert sorted(story.names("node-a")) == ["bad", "good"]
+    assert story.status("bad")["phase"] == "Pending"
+
+
+async def test_an_edit_that_is_refused_ends_the_job_on_the_nodes(story: Story) -> None:
+    story.job("opens")
+    await story.look()
+    story.report("node-a", "opens", 7)
+    await story.look(1)
+    edited = [{"name": "process", "params": {"maxArgs": -1}}]
+    story.job("opens", "MODIFIED", generation=2, trackers=edited)
+    await story.look(1)
+    assert story.names("node-a") == []
+    status = story.status("opens")
+    assert (status["phase"], status["events"]["delivered"]) == ("Failed", 7)
+
+
+async def test_suspend_is_told_and_resume_starts_the_clock_anew(story: Story) -> None:
+    story.job("opens", duration="60s")
+    await story.look()
+    story.job("opens", "MODIFIED", generation=2, duration="60s", suspend=True)
+    await story.look(30)
+    assert [job.suspended for job in story.told("node-a")] == [True]
+    assert story.status("opens")["phase"] == "Suspended"
+    story.job("opens", "MODIFIED", generation=3, duration="60s")
+    await story.look(600)
+    (job,) = story.told("node-a")
+    assert (job.suspended, job.deadline_ms) == (False, int((BEGIN + 690) * 1000))
+
+
+async def test_jobs_in_a_namespace_that_ends_are_over(story: Story) -> None:
+    story.namespace("shop")
+    story.job("opens")
+    await story.look()
+    assert story.names("node-a") == ["opens"]
+    story.namespace("shop", deletionTimestamp="2026-01-01T00:00:00Z")
+    await story.look(1)
+    assert story.names("node-a") == []
+
+
+async def test_a_deleted_job_is_forgotten(story: Story) -> None:
+    story.job("opens")
+    await story.look()
+    story.job("opens", "DELETED")
+    await story.look(1)
+    assert story.names("node-a") == []
+    story.report("node-a", "opens", 5)
+    await story.look(60)
+    assert [name for name, _ in story.store.writes] == ["opens"]
+
+
+async def test_a_job_made_anew_under_its_name_is_another_job(story: Story) -> None:
+    story.job("opens")
+    await story.look()
+    story.report("node-a", "opens", 5)
+    metadata = {"name": "opens", "namespace": "shop", "uid": "another", "generation": 1}
+    spec = {"target": {"podSelector": {}}, "trackers": [{"name": "process"}]}
+    body = {"metadata": metadata, "spec": spec}
+    story.control.world.see(Kind.TRACE_JOBS, "MODIFIED", body)
+    await story.look(1)
+    assert [job.uid for job in story.told("node-a")] == ["another"]
+    assert story.status("opens")["events"]["delivered"] == 0
+
+
+async def test_a_node_without_an_agent_is_unreachable_after_a_while(story: Story) -> None:
+    story.job("opens")
+    story.streams.nodes = ["node-a"]
+    await story.look()
+    story.report("node-a", "opens", 5)
+    await story.look(29)
+    assert story.status("opens")["nodes"]["unreachable"] == 0
+    await story.look(2)
+    status = story.status("opens")
+    assert (status["nodes"]["unreachable"], status["failures"][0]["node"]) == (1, "node-b")
+    assert ("opens", "NodeUnreachable") in story.news
+    story.streams.nodes = ["node-a", "node-b"]
+    await story.look(1)
+    assert story.status("opens")["nodes"]["unreachable"] == 0
+
+
+async def test_a_new_leader_lowers_nothing_and_counts_nothing_twice(story: Story) -> None:
+    story.job("opens")
+    await story.look()
+    story.report("node-a", "opens", 100)
+    story.report("node-b", "opens", 50)
+    await story.look(6)
+    story.lead()
+    story.node("node-a", pool="web")
+    story.job("opens")
+    await story.look(20)
+    assert story.status("opens")["events"]["delivered"] == 150
+    story.report("node-a", "opens", 120)
+    await story.look(6)
+    status = story.status("opens")
+    assert status["phase"] == "Running"
+    assert (status["events"]["delivered"], status["retired"]["delivered"]) == (150, 30)
+    story.report("node-a", "opens", 130)
+    await story.look(6)
+    assert story.status("opens")["events"]["delivered"] == 160
+
+
+async def test_a_node_made_anew_under_its_name_is_another_node(story: Story) -> None:
+    story.job("opens")
+    await story.look()
+    story.report("node-a", "opens", 100)
+    await story.look(6)
+    story.node("node-a", "MODIFIED", uid="another", pool="web")
+    await story.look(6)
+    story.report("node-a", "opens", 1)
+    await story.look(6)
+    assert story.status("opens")["events"]["delivered"] == 101
+
+
+async def test_reports_of_jobs_that_are_not_the_nodes_are_passed_over(story: Story) -> None:
+    story.job("opens", target={"podSelector": {}, "nodeSelector": {"pool": "web"}})
+    await story.look()
+    story.report("node-b", "opens", 1000)
+    story.report("node-a", "no-such-job", 1000)
+    story.report("node-a", "opens", 1 << 62)
+    story.report("node-a", "opens", 3)
+    await story.look(6)
+    assert story.status("opens")["events"]["delivered"] == 3
+    assert b"eunomia_operator_bad_reports_total 1.0" in generate_latest(story.metrics.registry)
+
+
+async def test_an_api_server_that_is_away_is_written_to_when_it_is_back(story: Story) -> None:
+    story.store.away = True
+    story.job("opens")
+    for _ in range(20):
+        await story.look(1)
+    assert story.names("node-a") == ["opens"]
+    story.store.away = False
+    await story.look(30)
+    assert story.status("opens")["phase"] == "Pending"
+
+
+async def test_a_job_that_is_over_is_deleted_after_its_time(story: Story) -> None:
+    story.job("opens", duration="1s", ttlSecondsAfterFinished=60)
+    await story.look()
+    story.report("node-a", "opens", 1, state=FINISHED)
+    story.report("node-b", "opens", 1, state=FINISHED)
+    await story.look(2)
+    assert story.status("opens")["phase"] == "Complete"
+    await story.look(59)
+    assert story.store.deleted == []
+    await story.look(1)
+    await story.look(1)
+    assert story.store.deleted == ["opens"]
+
+
+async def test_a_new_leader_leaves_a_job_that_is_over_alone(story: Story) -> None:
+    story.job("opens", duration="1s")
+    await story.look()
+    story.report("node-a", "opens", 1, state=FINISHED)
+    story.report("node-b", "opens", 1, state=FINISHED)
+    await story.look(2)
+    writes = len(story.store.writes)
+    story.lead()
+    story.node("node-a")
+    story.job("opens", duration="1s")
+    for _ in range(5):
+        await story.look(10)
+    assert (len(story.store.writes), story.news, story.names("node-a")) == (writes, [], [])
+
+
+async def test_a_new_node_is_told_even_that_there_is_nothing_to_do(story: Story) -> None:
+    await story.look()
+    story.node("node-c")
+    await story.look(1)
+    assert story.streams.pushed == [{"node-a", "node-b"}, {"node-c"}]
+    assert (story.control.desired_state("node-x"), story.names("node-c")) == (None, [])
+
+
+async def test_phases_are_counted(story: Story) -> None:
+    story.job("one")
+    story.job("two", trackers=[])
+    await story.look()
+    text = generate_latest(story.metrics.registry).decode()
+    assert 'eunomia_operator_jobs{phase="Pending"} 1.0' in text
+    assert 'eunomia_operator_jobs{phase="Failed"} 1.0' in text
