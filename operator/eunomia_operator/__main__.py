@@ -36,7 +36,7 @@ class Replica:
     async def run(self) -> None:
         """Serve probes, take the Lease and lead, until cancelled. Raises LeaseLost."""
         async with web.serve(
-            self._settings.http_address, self._metrics.registry, self._unhealthy, self._unready
+            self._settings.http_address, self._metrics.registry, self.unhealthy, self.unready
         ):
             logger.info("%s waits for the Lease", self._settings.identity)
             await self._election.win()
@@ -53,10 +53,12 @@ class Replica:
         await self._election.hold()
         raise LeaseLost("the Lease could not be renewed in time")
 
-    def _unhealthy(self) -> str | None:
+    def unhealthy(self) -> str | None:
+        """Return what is wrong with this process; None when nothing is."""
         return "the control loop is stuck" if self._leader.stuck else None
 
-    def _unready(self) -> str | None:
+    def unready(self) -> str | None:
+        """Return why this replica is not ready; None when it is."""
         if time.monotonic() - self._cluster.answered_at > SILENCE_SECONDS:
             return "the API server does not answer"
         if self._leads and not self._leader.listening:

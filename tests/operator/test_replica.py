@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole operator against a mock of the Kubernetes API, with a simulated agent."""
+
+import asyncio
+import base64
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import kmock as mock
+import pytest
+import yaml
+from kmock._internal import parsing
+
+from eunomia_api import agent_pb2
+from eunomia_api.tracker import Catalogue
+from eunomia_operator import __main__ as operator
+from eunomia_operator.cluster import connect
+from eunomia_operator.settings import Settings
+
+JOBS = "eunomia.dev/v1alpha1/tracejobs"
+SPEC = {"target": {"podSelector": {}}, "trackers": [{"name": "process"}]}
+
+
+def metadata(name: str, namespace: str | None = None, **more: Any) -> dict[str, Any]:
+    where = {"namespace": namespace} if namespace else {}
+    common = {"uid": f"uid-of-{name}", "generation": 1, "resourceVersion": "1"}
+    return {"metadata": {"name": name, **common, **where, **more}}
+
+
+@pytest.fixture
+def _namespaces_have_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """kmock 0.8 takes /api/v1/namespaces for an object in a namespace without a name."""
+    parse = parsing.parse_path
+
+    def parsed(path: str) -> parsing.ParsedPath:
+        if path == "/api/v1/namespaces":
+            return parsing.ParsedPath(group="", version="v1", plural="namespaces")
+        return parse(path)
+
+    monkeypatch.setattr(parsing, "parse_path", parsed)
+
+
+LEASE = "coordination.k8s.io/v1/leases"
+
+
+@pytest.fixture
+def api(kmock: Any, review_of: Callable[[str], Any], _namespaces_have_a_path: None) -> Any:
+    """An API server with one node, an empty authority, and no jobs."""
+
+    def put_lease(request: Any) -> Any:
+        kmock.objects[LEASE, "eunomia", "eunomia-operator"].patch(request.data)
+        return request.data
+
+    kmock["put", re.compile(".*/leases/eunomia-operator")] << put_lease
+    for resource in (
+        JOBS,
+        "eunomia.dev/v1alpha1/clustertracejobs",
+        "v1/nodes",
+        "v1/namespaces",
+        "v1/events",
+        LEASE,
+    ):
+        kmock.resources[resource] = {
+            "kind": resource.rpartition("/")[2],
+            "verbs": ["list", "watch", "patch"],
+            "namespaced": resource.rpartition("/")[2] not in ("nodes", "namespaces"),
+        }
+    kmock.objects["v1/nodes", None, "node-a"] = metadata("node-a", labels={"pool": "web"})
+    kmock.objects["v1/namespaces", None, "shop"] = metadata("shop")
+    kmock.objects["v1/secrets", "eunomia", "eunomia-ca"] = metadata("eunomia-ca", "eunomia")
+    kmock.objects["v1/configmaps", "eunomia", "eunomia-ca"] = metadata("eunomia-ca", "eunomia")
+    kmock["post", mock.resource("authentication.k8s.io/v1/tokenreviews")] << (
+        lambda request: {"status": review_of(request.data["spec"]["token"])}
+    )
+    return kmock
+
+
+@pytest.fixture
+def outside(settings: Settings, api: Any, tmp_path: Path, monkeypatch: Any) -> Settings:
+    """Settings of an operator outside of the cluster, with a kubeconfig."""
+    path = tmp_path / "kubeconfig"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "test",
+                "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+                "clusters": [{"name": "test", "cluster": {"server": str(api.url).rstrip("/")}}],
+                "users": [{"name": "test", "user": {"token": "operator"}}],
+            }
+        )
+    )
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    return replace(settings, kubeconfig=path)
+
+
+@pytest.fixture(autouse=True)
+def _catalogue(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Catalogue, "load", classmethod(lambda _: catalogue))
+
+
+@asynccontextmanager
+async def replica(settings: Settings) -> AsyncIterator[asyncio.Task[None]]:
+    async with connect(settings) as cluster:
+        task = asyncio.create_task(operator.Replica(settings, cluster).run())
+        try:
+            yield task
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def until(condition: Callable[[], Any]) -> Any:
+    async with asyncio.timeout(10):
+        while not (found := condition()):
+            await asyncio.sleep(0.02)
+        return found
+
+
+def port_of(logs: pytest.LogCaptureFixture) -> int | None:
+    for record in logs.records:
+        if record.getMessage().startswith("leading; agents are served on port"):
+            return int(record.getMessage().rpartition(" ")[2])
+    return None
+
+
+def authority(api: Any) -> bytes:
+    bundle = api.objects["v1/configmaps", "eunomia", "eunomia-ca"]["data"]["ca.crt"]
+    return str(bundle).encode()
+
+
+def stored(api: Any, name: str) -> dict[str, Any]:
+    return dict(api.objects[JOBS, "shop", name])
+
+
+async def create(api: Any, name: str, **spec: Any) -> None:
+    job = {**metadata(name, "shop"), "spec": {**SPEC, **spec}}
+    path = "apis/eunomia.dev/v1alpha1/namespaces/shop/tracejobs"
+    async with aiohttp.ClientSession() as session, session.post(api.url / path, json=job) as done:
+        assert done.status < 300, await done.text()
+
+
+async def test_a_job_from_apply_to_complete(
+    api: Any,
+    outside: Settings,
+    dial: Any,
+    make_token: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "eunomia")
+    async with replica(outside):
+        port = await until(lambda: port_of(caplog))
+        agent = await dial(port, authority(api), make_token())
+        assert (await agent.hear()).welcome.node_uid == "uid-of-node-a"
+        assert list((await agent.hear()).desired_state.jobs) == []
+        await create(api, "opens", duration="1s")
+        (job,) = await agent.hear_jobs()
+        assert (job.name, job.namespace, job.trackers[0].name) == ("opens", "shop", "process")
+        running = agent_pb2.JobReport(
+            uid=job.uid,
+            generation=1,
+            state=agent_pb2.JOB_STATE_RUNNING,
+            pods=2,
+            totals=agent_pb2.Totals(matched=5, delivered=4, lost_kernel=1),
+        )
+        await agent.report("node-a", running)
+        await until(lambda: stored(api, "opens").get("status", {}).get("phase") == "Running")
+        await asyncio.sleep(max(0, job.deadline_ms / 1000 - time.time()))
+        running.state = agent_pb2.JOB_STATE_FINISHED
+        await agent.report("node-a", running)
+        await until(lambda: stored(api, "opens")["status"]["phase"] == "Complete")
+        assert list((await agent.hear()).desired_state.jobs) == []
+        await agent.channel.close()
+    job_object = stored(api, "opens")
+    assert job_object["status"]["events"] == {
+        "matched": 5,
+        "delivered": 4,
+        "lost": 1,
+        "limited": 0,
+        "sampledOut": 0,
+        "unclassified": 0,
+    }
+    assert job_object["status"]["completenessPercent"] == 80
+    assert "finalizers" not in job_object["metadata"]
+    assert "annotations" not in job_object["metadata"]
+    events = [dict(event) for key, event in api.objects.items() if key[0].plural == "events"]
+    assert [event["reason"] for event in events] == ["Accepted", "Started", "Complete"]
+    secret = api.objects["v1/secrets", "eunomia", "eunomia-ca"]["data"]
+    assert base64.b64decode(secret["ca.crt"]) == authority(api)
+
+
+async def test_one_leads_and_the_other_follows_when_it_stops(
+    api: Any, outside: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "eunomia")
+
+    def holder() -> Any:
+        lease = api.objects[LEASE, "eunomia", "eunomia-operator"]
+        return lease["spec"]["holderIdentity"]
+
+    async with replica(replace(outside, identity="two")) as second:
+        async with replica(outside):
+            await until(lambda: port_of(caplog))
+            leader = holder()
+        assert leader in ("one", "two")
+        if leader == "one":
+            await until(lambda: holder() == "two")
+        assert not second.done()
+    assert holder() == ""
+
+
+async def test_probes_and_metrics(
+    api: Any, outside: Settings, caplog: pytest.LogCaptureFixture, unused_tcp_port: int
+) -> None:
+    caplog.set_level("INFO", "eunomia")
+    settings = replace(outside, http_address=f"127.0.0.1:{unused_tcp_port}")
+    url = f"http://{settings.http_address}"
+    async with replica(settings), aiohttp.ClientSession() as session:
+        await until(lambda: port_of(caplog))
+        for path in ("/healthz", "/readyz"):
+            async with session.get(url + path) as answer:
+                assert (answer.status, await answer.text()) == (200, "ok\n")
+        async with session.get(f"{url}/metrics") as answer:
+            assert "eunomia_operator_leader 1.0" in await answer.text()
+
+
+async def test_an_operator_that_cannot_reach_the_api_server_is_not_ready(
+    settings: Settings, tmp_path: Path, api: Any, outside: Settings, unused_tcp_port: int
+) -> None:
+    assert outside.kubeconfig is not None
+    config = yaml.safe_load(outside.kubeconfig.read_text())
+    config["clusters"][0]["cluster"]["server"] = f"http://127.0.0.1:{unused_tcp_port}"
+    away = tmp_path / "away"
+    away.write_text(yaml.safe_dump(config))
+    async with connect(replace(outside, kubeconfig=away)) as cluster:
+        one = operator.Replica(replace(outside, kubeconfig=away), cluster)
+        assert one.unready() == "the API server does not answer"
+        assert one.unhealthy() is None
