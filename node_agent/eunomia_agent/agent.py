@@ -16,6 +16,7 @@ from typing import ParamSpec, TypeVar
 from eunomia_agent.cgroups import Cgroups
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.errors import AgentError
+from eunomia_agent.heap import trim
 from eunomia_agent.metrics.exporter import Accounts
 from eunomia_agent.session import Heard, Session
 from eunomia_agent.standing import Standing
@@ -27,6 +28,8 @@ from eunomia_api import agent_pb2
 logger = logging.getLogger("eunomia.agent")
 
 TICK_SECONDS = 1.0
+REST_SECONDS = 5.0
+"""While nothing changes. The first row puts an end to it."""
 IDLE_SECONDS = 20.0
 STUCK_SECONDS = 60.0
 UNHEARD_SECONDS = 24 * 3600.0
@@ -60,6 +63,8 @@ class Agent:
         self._last_reports: dict[str, agent_pb2.JobReport] = {}
         self._changed = asyncio.Event()
         self._last_look = time.monotonic()
+        self._resting = False
+        """Whether the last look found all as the one before did."""
         self._turn = asyncio.Lock()
         """Held while the set of jobs that run may change."""
 
@@ -148,6 +153,7 @@ class Agent:
                 self._tracing.apply, list(state.jobs), self._before, time.time()
             )
             await self._look()
+            await self._on_data_thread(trim)
         self._changed.set()
         logger.info(
             "generation %d: %d jobs, applied in %.0f ms",
@@ -175,18 +181,20 @@ class Agent:
             now = time.time()
             await self._end_unheard(now)
             async with self._turn:
-                await self._on_data_thread(self._tracing.expire, now)
                 standing = await self._look()
-                idle = not standing.running
                 if self.cgroups.is_open and not standing.running:
                     await self._on_data_thread(self._tracing.shut)
                     await self.cgroups.close()
-            await self._pause(IDLE_SECONDS if idle else TICK_SECONDS)
+            if not standing.running:
+                await self._pause(IDLE_SECONDS)
+            else:
+                await self._pause(REST_SECONDS if self._resting else TICK_SECONDS)
 
     async def _look(self) -> Standing:
         """See where the jobs stand; keep the totals, then report them."""
-        standing = await self._on_data_thread(self._tracing.tick)
+        standing = await self._on_data_thread(self._expire_and_tick)
         self._last_look = time.monotonic()
+        self._resting = standing == self._accounts.standing
         self._watch(standing.instances)
         self._next_deadline = standing.next_deadline
         self._accounts.standing, self._accounts.connected = standing, self.session.connected
@@ -199,6 +207,10 @@ class Agent:
             self._kept = standing.totals
         self._report(standing.reports)
         return standing
+
+    def _expire_and_tick(self) -> Standing:
+        self._tracing.expire(time.time())
+        return self._tracing.tick()
 
     async def _pause(self, left: float) -> None:
         if self._next_deadline is not None:
@@ -284,6 +296,9 @@ class Agent:
             self._drain(instance)
 
     def _drain(self, instance: Instance) -> None:
+        if self._resting:
+            self._resting = False
+            asyncio.get_running_loop().call_later(TICK_SECONDS, self._changed.set)
         if instance in self._gathering:
             self._gathering.discard(instance)
             self._thread.submit(self._tracing.drain, instance).add_done_callback(_log_failure)

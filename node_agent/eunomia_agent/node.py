@@ -11,6 +11,7 @@ from eunomia_agent.agent import Agent
 from eunomia_agent.cgroups import Cgroups
 from eunomia_agent.containers.cri import CriClient, find_socket
 from eunomia_agent.errors import ParamInvalid, TrackerUnknown
+from eunomia_agent.heap import trim
 from eunomia_agent.kernel import features, hooks
 from eunomia_agent.metrics.exporter import Accounts, Exporter
 from eunomia_agent.metrics.observed import Observed
@@ -59,6 +60,7 @@ async def serve(settings: Settings) -> None:
         OBJECTS, runtime, root=settings.cgroup_root, on_change=agent.meet, on_gone=agent.gone
     )
     hello = _hello(catalogue)
+    trim()
     session = Session(settings, lambda: hello, agent.hear, agent.stream_is_up)
     agent.cgroups, agent.session = cgroups, session
     exporter = Exporter(settings.metrics_port, accounts, observed, agent.healthy)

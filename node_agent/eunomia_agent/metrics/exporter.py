@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """/metrics and /healthz of the agent, over plain HTTP."""
 
+import socket
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -88,14 +90,22 @@ class Exporter:
 
         self._server = make_server("", port, serve, ThreadingWSGIServer, _QuietHandler)
         self.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics")
+        self._closing = False
+        self._thread = threading.Thread(target=self._serve, name="metrics")
         self._thread.start()
+
+    def _serve(self) -> None:
+        # serve_forever() would wake twice a second.
+        while not self._closing:
+            self._server.handle_request()
 
     def close(self) -> None:
         """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
+        self._closing = True
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()  # wakes it
         self._thread.join()
+        self._server.server_close()
 
 
 class _QuietHandler(WSGIRequestHandler):

@@ -14,6 +14,7 @@ from eunomia_agent.events.layout import INTERNAL, REFERENCES, Column, Layout, ev
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.kernel.errors import ObjectInvalid
 from eunomia_agent.kernel.types import Array, Int, Type
+from eunomia_agent.trackers.variable import variable_name
 from eunomia_api.tracker import (
     CatalogueColumn,
     CatalogueTracker,
@@ -129,11 +130,6 @@ def check(description: Description, btf: Btf, sections: frozenset[str] | None = 
     ]
     if reasons:
         raise DescriptionError("\n".join(reasons))
-
-
-def variable_name(name: str, param: Param) -> str:
-    """Return the C variable of a param: its own, or the param's name in snake_case."""
-    return param.variable or "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
 
 
 def _params(description: Description, btf: Btf) -> Iterator[str]:

@@ -19,8 +19,8 @@ from eunomia_agent.kernel.map import Map
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.slots import SLOTS
 from eunomia_agent.trackers.accounting import Account
-from eunomia_agent.trackers.description import variable_name
 from eunomia_agent.trackers.limit import Limit
+from eunomia_agent.trackers.variable import variable_name
 from eunomia_api.tracker import CatalogueTracker
 
 logger = logging.getLogger("eunomia.trackers")
