@@ -231,10 +231,14 @@ class Cluster:
         return account
 
     def leader(self) -> str:
-        """Name of the operator's pod that leads."""
-        lease = self.kubectl.get("-n", SYSTEM, "lease", "eunomia-operator")
-        holder: str = lease["spec"].get("holderIdentity") or ""
-        return holder
+        """Name of the operator's pod that leads; waits for one."""
+
+        def holder() -> str:
+            lease = self.kubectl.get("-n", SYSTEM, "lease", "eunomia-operator")
+            return str(lease["spec"].get("holderIdentity") or "")
+
+        leader: str = until(holder, 30, "one leads")
+        return leader
 
     def agent(self) -> str:
         """Name of the agent's pod."""

@@ -68,9 +68,9 @@ def refusal(cluster, kubectl, until):
 
         def logged():
             lines = kubectl("-n", SYSTEM, "logs", leader).splitlines()[before:]
-            return [line for line in lines if "refused" in line.lower()]
+            return [line for line in lines if said in json.loads(line)["message"]]
 
-        lines = until(logged, 5, f"the refusal of {code} ({said}) is logged")
+        lines = until(logged, 5, f"{code} ({said}) is logged")
         assert not token or token not in "\n".join(lines)
         return code
 
@@ -146,7 +146,7 @@ def test_with_the_token_of_a_pod_that_is_gone(cluster, kubectl, refusal):
 
 def test_a_report_in_the_name_of_another_node_ends_the_stream(cluster, kubectl, agent_token, until):
     stream = Stream(cluster, agent_token)
-    assert next(stream.call).welcome.node == "eunomia-dev"
+    assert next(stream.call).HasField("welcome")
 
     report = agent_pb2.Report(node="another-node")
     stream.send(agent_pb2.FromAgent(report=report))

@@ -2,8 +2,19 @@
 """All that a person needs to know is told by kubectl."""
 
 import re
+import secrets
 
 import pytest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nowhere(cluster):
+    """A job for nodes that are not there: it takes a minute to tell, so it begins first."""
+    target = {"podSelector": {}, "nodeSelector": {"no.such/label": "on-any-node"}}
+    namespace = f"test-nowhere-{secrets.token_hex(4)}"
+    cluster.kubectl("create", "namespace", namespace)
+    yield cluster.trace(namespace, "nowhere", {"opensnoop": {}}, target=target)
+    cluster.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
 def test_columns_wait_and_describe_of_a_job_that_completes(cluster, kubectl, namespace):
@@ -67,7 +78,6 @@ def test_a_pod_that_nobody_selects_leaves_the_job_pending_and_says_so(cluster, n
     assert (status["phase"], status.get("pods", 0)) == ("Pending", 0)
 
 
-def test_a_job_for_nodes_that_are_not_there_does_not_wait_for_ever(cluster, namespace):
-    target = {"podSelector": {}, "nodeSelector": {"no.such/label": "on-any-node"}}
-    job = cluster.trace(namespace, "nowhere", {"opensnoop": {}}, target=target)
-    assert job.wait("Failed", 90)["reason"] == "NoMatchingNode"
+def test_a_job_for_nodes_that_are_not_there_does_not_wait_for_ever(nowhere):
+    assert nowhere.wait("Failed", 90)["reason"] == "NoMatchingNode"
+    assert nowhere.status()["phase"] == "Failed"
