@@ -61,13 +61,31 @@ int BPF_PROG(started, struct task_struct *task, s32 old_tid, struct linux_binprm
 /* Where the tracepoint has this argument, it tells whether this was the last thread. */
 typedef void (*btf_trace_sched_process_exit___tells)(void *, struct task_struct *, bool);
 
-/* Where it has not: nobody is left alive. Two last threads that end at the very same time may then both
- * seem to be the last. */
+/* Where it has not, several threads that end at the same time all find that nobody is left alive:
+ * the first of them is taken for the last. */
+struct process {
+	boot_ns_t start_time;
+	tgid_t pid;
+	u32 pad;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct process);
+	__type(value, u8);
+} ended_lately SEC(".maps");
+
 static __always_inline bool is_last_thread(u64 *arguments, const struct task_struct *task)
 {
 	if (bpf_core_type_exists(btf_trace_sched_process_exit___tells))
 		return arguments[1] & 0xff;
-	return task->signal->live.counter == 0;
+	if (task->signal->live.counter != 0)
+		return false;
+	struct process process = {.start_time = task->group_leader->start_boottime,
+				  .pid = task->tgid};
+	u8 yes = 1;
+
+	return !bpf_map_update_elem(&ended_lately, &process, &yes, BPF_NOEXIST);
 }
 
 /* include/linux/sched/signal.h */
@@ -79,9 +97,8 @@ int ended(u64 *arguments)
 	struct task_struct *task = (struct task_struct *)arguments[0];
 	struct match match = {};
 
-	if (!ends || !is_last_thread(arguments, task))
-		return 0;
-	if (!match_current(&match) || !event_admit(&match))
+	if (!ends || !match_current(&match) || !is_last_thread(arguments, task) ||
+	    !event_admit(&match))
 		return 0;
 	struct event *event = event_begin(&match);
 

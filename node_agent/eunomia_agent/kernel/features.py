@@ -106,7 +106,7 @@ def _lsm() -> str | None:
     active = Path("/sys/kernel/security/lsm")
     if active.exists() and "bpf" not in active.read_text().split(","):
         return "bpf is not among the active security modules"
-    return _why(_attach(LSM, LSM_MAC, "bpf_lsm_file_open"), "programs of the kind lsm")
+    return _why(_attach(LSM, LSM_MAC, "file_open"), "programs of the kind lsm")
 
 
 def _iterator() -> str | None:
