@@ -74,10 +74,7 @@ def show() -> None:
     tool("dev.image", "load")
 
     title("Eunomia on the cluster")
-    kubectl("apply", "--server-side", "-k", "crds")
-    kubectl("apply", "-k", "manifests/overlays/local")
-    for workload in ("deployment/eunomia-operator", "daemonset/eunomia-agent"):
-        kubectl("-n", "eunomia-system", "rollout", "status", "--timeout=180s", workload)
+    install()
 
     title("A workload of two pods")
     kubectl("apply", "-f", f"{EXAMPLE}/workload.yaml")
@@ -97,6 +94,18 @@ def show() -> None:
     print(f"{len(left)} tracing programs more than before the first job")
     if left:
         raise DemoError(f"still loaded: {names(left)}")
+
+
+def install() -> None:
+    """Apply everything, and wait until it runs; pods of an older image are replaced."""
+    again = bool(captured("get", "deployments", "-A", "-l", "app.kubernetes.io/name=eunomia"))
+    kubectl("apply", "--server-side", "-k", "crds")
+    kubectl("apply", "-k", "manifests/overlays/local")
+    workloads = ("deployment/eunomia-operator", "daemonset/eunomia-agent")
+    if again:
+        kubectl("-n", "eunomia-system", "rollout", "restart", *workloads)
+    for workload in workloads:
+        kubectl("-n", "eunomia-system", "rollout", "status", "--timeout=180s", workload)
 
 
 def follow_the_job(before: frozenset[kernel.Object]) -> None:
@@ -140,11 +149,17 @@ def show_rows() -> None:
 
 
 def what(row: Row) -> str:
-    """What an event tells beside its subject, in a few words."""
+    """What an event tells beside its subject, in a few words; zeros and empty columns left out."""
     subject = {"time", "node", "namespace", "pod", "container", "container_id", "tracker", "job"}
     subject |= {"comm", "pid", "tid", "uid"}
-    told = {name: value for name, value in row.items() if name not in subject}
-    return " ".join(f"{name}={value}" for name, value in told.items() if value not in ("", None))
+    told = {name: value for name, value in row.items() if value and name not in subject}
+    return " ".join(f"{name}={_words(value)}" for name, value in told.items())
+
+
+def _words(value: object) -> str:
+    if isinstance(value, list):
+        return repr(shlex.join(map(str, cast("list[object]", value))))
+    return str(value)
 
 
 def agent_rows() -> Iterator[Row]:
