@@ -18,7 +18,7 @@ from eunomia_operator.errors import AccessDenied
 logger = logging.getLogger("eunomia.dispatch")
 
 PROTOCOL = 1
-HELLO_SECONDS = 10.0
+HELLO_SECONDS = 30.0
 
 Context = grpc.aio.ServicerContext[agent_pb2.FromAgent, bytes]
 Review = Callable[[str], Awaitable[Identity]]
