@@ -36,6 +36,7 @@ class Held:
     def put(self, cgroup_id: int, instance: Instance, rows: Batch) -> None:
         """Let rows of one cgroup wait; without room they are counted for each job instead."""
         waiting = self._waiting.setdefault(cgroup_id, Waiting())
+        rows = rows.compact()  # its own bytes, not those of the whole batch that it came in
         size = rows.nbytes
         if self._size + size > MAX_BYTES or waiting.size + size > MAX_BYTES_A_CGROUP:
             for slot, count in jobs_of(rows).items():
