@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Load and attachment of each tracker."""
+
+import time
+
+from bench.figure import Figure, Goal
+from eunomia_agent.kernel.object import Object
+from eunomia_agent.node import OBJECTS, Keys
+from eunomia_agent.trackers.instance import Instance
+from eunomia_api.tracker import Catalogue
+
+RUNS = 10
+RING_BYTES = 2 << 20
+"""As with the default budget and two trackers."""
+
+
+def measure() -> list[Figure]:
+    """Start every tracker of the catalogue again and again, in this process."""
+    catalogue = Catalogue.load()
+    keys = Keys(catalogue)
+    figures: list[Figure] = []
+    with Object.open(OBJECTS / "cgroups.bpf.o") as programs:
+        programs.load()
+        for tracker in catalogue.trackers:
+            key = keys.key_of(tracker.name, {}, RING_BYTES)
+            times: list[float] = []
+            for _ in range(RUNS):
+                began = time.monotonic()
+                instance = Instance.load(OBJECTS, tracker, key, programs.map("targets"))
+                instance.attach()
+                times.append((time.monotonic() - began) * 1000)
+                instance.close()
+            figures.append(Figure(f"start of {tracker.name}", "ms", times, Goal("<", 100)))
+    return figures
