@@ -22,7 +22,7 @@ from typing import NoReturn, cast
 
 from dev import kernel
 from dev.cluster import layout
-from dev.command import environment
+from dev.command import environment, output
 from dev.errors import DevError
 from dev.folders import PROJECT
 
@@ -217,15 +217,7 @@ def kubectl(*arguments: str) -> None:
 
 def captured(*arguments: str) -> str:
     """Give what kubectl prints."""
-    return subprocess.run(
-        [layout.BIN / "kubectl", *arguments],
-        cwd=PROJECT,
-        env=_environment(),
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    ).stdout
+    return output([layout.BIN / "kubectl", "--kubeconfig", layout.KUBECONFIG, *arguments])
 
 
 @contextmanager
