@@ -37,25 +37,29 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement, too")
+    parser.add_argument(
+        "--as-installed", action="store_true", help="measure what is on the cluster already"
+    )
     options = parser.parse_args(words)
     if unknown := [name for name in options.names if name not in names]:
         parser.error(f"there is no {unknown[0]}; there are {', '.join(names)}")
     if os.geteuid() != 0:
         parser.error("loading BPF programs needs root")
-    figures = list(measure(options.names or names))
-    print(table(figures))
+    figures = list(measure(options.names or names, as_installed=options.as_installed))
+    print(table(figures), flush=True)
     if options.json:
         options.json.write_text(json.dumps([figure.plain() for figure in figures], indent=2))
     return 0 if all(figure.values for figure in figures) else 1
 
 
-def measure(names: list[str]) -> Iterator[Figure]:
+def measure(names: list[str], *, as_installed: bool) -> Iterator[Figure]:
     """Measure what is named, those on the cluster first."""
     on_cluster = [name for name in ON_CLUSTER if name in names]
     with ExitStack() as stack:
         try:
-            cluster = stack.enter_context(running()) if on_cluster else None
-        except BenchError as error:
+            lent = running(as_installed=as_installed)
+            cluster = stack.enter_context(lent) if on_cluster else None
+        except (BenchError, DevError) as error:
             yield from (_missing(name, error) for name in on_cluster)
             cluster = None
         if cluster is not None:

@@ -4,11 +4,10 @@
 import time
 from pathlib import Path
 
-from bench.cluster import Cluster
+from bench.cluster import STATE, Cluster
 from bench.errors import BenchError
 from bench.figure import Figure, Goal
 
-STATE = Path("/var/lib/eunomia/jobs")
 RUNS = 9
 RATE = 500
 """Opens a second of the traced pod: one comes every 2 ms, whenever the programs are attached."""
@@ -39,11 +38,8 @@ def measure(cluster: Cluster) -> list[Figure]:
 
 
 def _run(cluster: Cluster, name: str) -> tuple[float, float]:
-    """Return the seconds until kubectl was done, and until the first row was in the file.
-
-    The file is looked for while kubectl still runs in a thread of its own process.
-    """
-    folder = STATE / cluster.namespace / name
+    """Return the seconds until kubectl was done, and until the first row was in the file."""
+    folder = STATE / "jobs" / cluster.namespace / name
     manifest = cluster.job(name, "busy", "process", "opensnoop")
     began = time.monotonic()
     cluster.kubectl("apply", "-f", "-", text=manifest)

@@ -3,10 +3,12 @@
 
 import json
 import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from bench import process
@@ -17,6 +19,8 @@ from dev.errors import DevError
 from dev.folders import PROJECT
 
 SYSTEM = "eunomia-system"
+STATE = Path("/var/lib/eunomia")
+"""The agent's folder on this node: this machine."""
 OVERLAY = "manifests/overlays/local"
 WORKLOADS = ("deployment/eunomia-operator", "daemonset/eunomia-agent")
 LEASE = "eunomia-operator"
@@ -108,43 +112,51 @@ class Cluster:
 
 
 @contextmanager
-def running() -> Generator[Cluster]:
-    """Bring up what is missing, lend a namespace, and leave all as it was found.
+def running(*, as_installed: bool = False) -> Generator[Cluster]:
+    """Bring the cluster up with what the tree holds, lend a namespace, and leave it as found.
 
-    Raises BenchError where it cannot be brought up.
+    as_installed: measure what is on the cluster, where it is up and Eunomia on it. Raises
+    BenchError where it cannot be brought up.
     """
     try:
         was_up = cluster.complete()
     except DevError as error:
         raise BenchError(str(error)) from error
     lent = Cluster(f"bench-{secrets.token_hex(4)}")
+    had_state = STATE.exists()
     try:
         if not was_up:
             _tool("dev.cluster", "up")
         was_installed = was_up and _is_installed(lent)
-        if not was_installed:
-            _install(lent)
+        if not (was_installed and as_installed):
+            _install(lent, again=was_installed)
         lent.kubectl("create", "namespace", lent.namespace)
         try:
             yield lent
         finally:
             lent.kubectl("delete", "namespace", lent.namespace, "--timeout=120s")
+            shutil.rmtree(STATE / "jobs" / lent.namespace, ignore_errors=True)
             if was_up and not was_installed:
                 lent.kubectl("delete", "-k", OVERLAY)
                 lent.kubectl("delete", "-k", "crds")
     finally:
         if not was_up:
             _tool("dev.cluster", "down")
+            if not had_state:
+                shutil.rmtree(STATE, ignore_errors=True)
 
 
 def _is_installed(lent: Cluster) -> bool:
     return bool(lent.kubectl("get", "namespace", SYSTEM, "--ignore-not-found"))
 
 
-def _install(lent: Cluster) -> None:
+def _install(lent: Cluster, *, again: bool) -> None:
+    """Put Eunomia on the cluster; pods of an older image are replaced."""
     _tool("dev.image", "load")
     lent.kubectl("apply", "--server-side", "-k", "crds")
     lent.kubectl("apply", "-k", OVERLAY)
+    if again:
+        lent.kubectl("-n", SYSTEM, "rollout", "restart", *WORKLOADS)
     for workload in WORKLOADS:
         lent.kubectl("-n", SYSTEM, "rollout", "status", "--timeout=180s", workload)
 

@@ -11,7 +11,7 @@ from eunomia_agent.agent import Agent
 from eunomia_agent.cgroups import Cgroups
 from eunomia_agent.containers.cri import CriClient, find_socket
 from eunomia_agent.errors import ParamInvalid, TrackerUnknown
-from eunomia_agent.heap import trim
+from eunomia_agent.heap import map_large_blocks, trim
 from eunomia_agent.kernel import features, hooks
 from eunomia_agent.metrics.exporter import Accounts, Exporter
 from eunomia_agent.metrics.observed import Observed
@@ -35,6 +35,7 @@ OBJECTS = Path(__file__).parent / "objects"
 
 async def serve(settings: Settings) -> None:
     """Run the agent of a node until cancelled. Raises AgentError when it cannot start."""
+    map_large_blocks()
     store = Store(settings.state)
     catalogue = Catalogue.load()
     trackers = {tracker.name: tracker for tracker in catalogue.trackers}
