@@ -18,6 +18,7 @@ from eunomia_agent.containers.owner import Owner
 from eunomia_agent.errors import AgentError
 from eunomia_agent.heap import trim
 from eunomia_agent.metrics.exporter import Accounts
+from eunomia_agent.reporter import Reporter
 from eunomia_agent.session import Heard, Session
 from eunomia_agent.standing import Standing
 from eunomia_agent.state import Desired, JobTotals, Store
@@ -31,6 +32,7 @@ TICK_SECONDS = 1.0
 REST_SECONDS = 5.0
 """While nothing changes. The first row puts an end to it."""
 IDLE_SECONDS = 20.0
+RETRY_SECONDS = 10.0
 STUCK_SECONDS = 60.0
 UNHEARD_SECONDS = 24 * 3600.0
 HEARD_SAVE_SECONDS = 60.0
@@ -49,18 +51,21 @@ class Agent:
         """Prepare; `cgroups` and `session`, which call back, must be set before `run`."""
         self._tracing = tracing
         self._store = store
-        self._node = node
         self._accounts = accounts
         self._thread = ThreadPoolExecutor(1, "data")
         self._watched: dict[Instance, int] = {}
         self._next_deadline: float | None = None
+        self._retry_at: float | None = None
+        """When to try again to start jobs, on the monotonic clock."""
         self._gathering: set[Instance] = set()
         self._fresh: asyncio.Queue[Heard] = asyncio.Queue()
         self._desired: Desired | None = None
-        self._before: Mapping[str, JobTotals] = {}
+        self._before: dict[str, JobTotals] = {}
         self._kept: Mapping[str, JobTotals] | None = None
         """The totals on the disk."""
-        self._last_reports: dict[str, agent_pb2.JobReport] = {}
+        self._reporter = Reporter(node)
+        self._heard_on_stream = False
+        """Whether the present stream's desired state is applied: it may be for another node."""
         self._changed = asyncio.Event()
         self._last_look = time.monotonic()
         self._resting = False
@@ -82,8 +87,8 @@ class Agent:
 
     def stream_is_up(self) -> None:
         """Forget what was reported: the new stream has heard nothing."""
-        self._last_reports.clear()
-        self._changed.set()
+        self._reporter.begin()
+        self._heard_on_stream = False
 
     def meet(self, owner: Owner) -> None:
         """Take in a cgroup's owner."""
@@ -120,9 +125,12 @@ class Agent:
         for instance in list(self._watched):
             self._unwatch(instance)
         standing = await self._on_data_thread(self._tracing.end)
-        await self._on_data_thread(self._store.save_totals, standing.totals)
         await self.cgroups.close()
         self._thread.shutdown()
+        try:
+            await asyncio.to_thread(self._store.save_totals, standing.totals)
+        except OSError as error:
+            logger.error("the last totals cannot be kept: %s", error)
 
     async def _follow(self) -> None:
         while True:
@@ -135,8 +143,9 @@ class Agent:
                 self._before = {}
             self._desired = Desired(heard.desired_state, heard.node_uid, time.time())
             await self._save_desired()
+            self._heard_on_stream = True
             await self._apply(heard.desired_state)
-            self._send(
+            self.session.send(
                 agent_pb2.FromAgent(
                     acknowledgement=agent_pb2.Acknowledgement(
                         generation=heard.desired_state.generation
@@ -178,8 +187,8 @@ class Agent:
         """Settle and report: each second, at once at a change, and on time at a deadline."""
         while True:
             self._changed.clear()
-            now = time.time()
-            await self._end_unheard(now)
+            await self._end_unheard(time.time())
+            await self._retry()
             async with self._turn:
                 standing = await self._look()
                 if self.cgroups.is_open and not standing.running:
@@ -190,22 +199,31 @@ class Agent:
             else:
                 await self._pause(REST_SECONDS if self._resting else TICK_SECONDS)
 
+    async def _retry(self) -> None:
+        """Try again to start the jobs that could not be started a while ago."""
+        if self._retry_at is not None and time.monotonic() >= self._retry_at:
+            assert self._desired is not None
+            await self._apply(self._desired.state)
+
     async def _look(self) -> Standing:
         """See where the jobs stand; keep the totals, then report them."""
         standing = await self._on_data_thread(self._expire_and_tick)
         self._last_look = time.monotonic()
+        self._retry_at = time.monotonic() + RETRY_SECONDS if standing.to_retry else None
         self._resting = standing == self._accounts.standing
         self._watch(standing.instances)
         self._next_deadline = standing.next_deadline
         self._accounts.standing, self._accounts.connected = standing, self.session.connected
+        problems = [self.cgroups.problem] if self.cgroups.problem else []
         if standing.totals != self._kept:
             try:
-                await self._on_data_thread(self._store.save_totals, standing.totals)
+                await asyncio.to_thread(self._store.save_totals, standing.totals)
+                self._kept = standing.totals
             except OSError as error:
                 logger.error("totals cannot be kept, so they are not reported: %s", error)
-                return standing
-            self._kept = standing.totals
-        self._report(standing.reports)
+                problems.append(f"state: {error}")
+        if self._heard_on_stream:
+            self._reporter.report(self.session, standing.reports, self._kept or {}, problems)
         return standing
 
     def _expire_and_tick(self) -> Standing:
@@ -215,6 +233,8 @@ class Agent:
     async def _pause(self, left: float) -> None:
         if self._next_deadline is not None:
             left = min(left, self._next_deadline - time.time())
+        if self._retry_at is not None:
+            left = min(left, self._retry_at - time.monotonic())
         try:
             await asyncio.wait_for(self._changed.wait(), max(0.0, left))
         except TimeoutError:
@@ -230,38 +250,26 @@ class Agent:
                 await self._save_desired()
 
     async def _end_unheard(self, now: float) -> None:
-        """End jobs without a deadline when the operator has been silent for a day."""
+        """Suspend jobs without a deadline when the operator has been silent for a day."""
         desired = self._desired
-        connected = self.session.connected
-        if desired is None or connected or now - desired.heard < UNHEARD_SECONDS:
+        if desired is None or self.session.connected or now - desired.heard < UNHEARD_SECONDS:
             return
-        lasting = [job for job in desired.state.jobs if job.deadline_ms]
-        if len(lasting) < len(desired.state.jobs):
-            logger.warning("the operator has been silent for 24 h: jobs without an end are ended")
-            state = agent_pb2.DesiredState(generation=desired.state.generation, jobs=lasting)
+        state = agent_pb2.DesiredState()
+        state.CopyFrom(desired.state)
+        for job in state.jobs:
+            job.suspended = job.suspended or not job.deadline_ms
+        if state != desired.state:
+            logger.warning("the operator has been silent for 24 h: jobs without an end are halted")
             self._desired = Desired(state, desired.node_uid, desired.heard)
+            await self._save_desired()
             await self._apply(state)
 
     async def _save_desired(self) -> None:
         assert self._desired is not None
         try:
-            await self._on_data_thread(self._store.save_desired, self._desired)
+            await asyncio.to_thread(self._store.save_desired, self._desired)
         except OSError as error:
             logger.error("the desired state cannot be kept: %s", error)
-
-    # Reports
-
-    def _report(self, reports: Mapping[str, agent_pb2.JobReport]) -> None:
-        changed = [
-            report for uid, report in reports.items() if self._last_reports.get(uid) != report
-        ]
-        if changed and self._send(
-            agent_pb2.FromAgent(report=agent_pb2.Report(node=self._node, jobs=changed))
-        ):
-            self._last_reports = dict(reports)
-
-    def _send(self, message: agent_pb2.FromAgent) -> bool:
-        return self.session.send(message)
 
     # Rings
 
@@ -287,7 +295,10 @@ class Agent:
 
     def _wake(self, instance: Instance) -> None:
         """Let rows gather a little after the first one; at a second call read them now."""
-        delay = instance.woken() if instance.open else 0.0
+        try:
+            delay = instance.woken()
+        except ValueError:  # it was closed a moment ago
+            return
         if delay and instance not in self._gathering:
             self._gathering.add(instance)
             asyncio.get_running_loop().call_later(delay, self._drain, instance)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The way of a row from a tracker's ring to the jobs that it is for."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -13,7 +14,9 @@ from eunomia_agent.job import Job
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.sinks.clock import boot_offset_ns
 from eunomia_agent.sinks.rows import json_rows
-from eunomia_agent.trackers.instance import PENDING, Instance
+from eunomia_agent.trackers.instance import Instance
+
+logger = logging.getLogger("eunomia.delivery")
 
 UNHEARD_SECONDS = 15.0
 
@@ -42,7 +45,12 @@ class Delivery:
             cgroups, inverse = np.unique(rows.fixed["cgroup_id"], return_inverse=True)
             for number, cgroup in enumerate(cgroups.tolist()):
                 part = rows if len(cgroups) == 1 else rows.take(np.flatnonzero(inverse == number))
-                self._sort_out(instance, part, cgroup)
+                try:
+                    self._sort_out(instance, part, cgroup)
+                except Exception:
+                    # Whatever these rows held, the others go on, and these are told as lost.
+                    logger.exception("rows of cgroup %d could not be delivered", cgroup)
+                    self._count_lost(instance, part)
 
     def _sort_out(self, instance: Instance, rows: Batch, cgroup_id: int) -> None:
         owner = self._owners.get(cgroup_id)
@@ -56,13 +64,12 @@ class Delivery:
     def _hand_out(self, instance: Instance, rows: Batch, owner: Owner, mask: int) -> None:
         """Bring rows of one cgroup to the jobs that they are for.
 
-        A row made while its cgroup was pending carries every job that might have matched: mask
-        says which of them do.
+        A row carries the jobs that the kernel took it to be for, which are more than it is for
+        when its cgroup was pending then, or a slot has changed hands since. mask says whose the
+        cgroup is.
         """
         sharers = [job for job in self._running() if job.shares(instance)]
-        pending = (rows.fixed["subject_flags"] & PENDING) != 0
-        sharing = sum(job.bit for job in sharers)
-        bits = rows.fixed["jobs"] & np.where(pending, np.uint64(mask & sharing), np.uint64(sharing))
+        bits = rows.fixed["jobs"] & np.uint64(mask & sum(job.bit for job in sharers))
         chosen = np.flatnonzero(bits)
         if not len(chosen):
             return
@@ -102,13 +109,19 @@ class Delivery:
         now = time.monotonic()
         for cgroup, since in list(self._held_since.items()):
             if cgroup not in self._owners and now - since > UNHEARD_SECONDS:
-                waiting = self._held.take(cgroup)
-                del self._held_since[cgroup]
-                for instance, rows in waiting.rows:
-                    self._count_unclassified(instance, rows)
+                self.forget(cgroup)
+                for job in self._running():
+                    self._close_unheard(job, cgroup)
 
-    def _count_unclassified(self, instance: Instance, rows: Batch) -> None:
+    def _close_unheard(self, job: Job, cgroup_id: int) -> None:
+        for name, run in job.runs.items():
+            account = run.instance.account(job.slot, cgroup_id)
+            if account is not None:
+                job.ledgers[name].unclassified += account.matched
+                run.instance.remove(job.slot, cgroup_id)
+
+    def _count_lost(self, instance: Instance, rows: Batch) -> None:
         by_slot = jobs_of(rows)
         for job in self._running():
             if job.shares(instance):
-                job.ledgers[instance.tracker].unclassified += by_slot.get(job.slot, 0)
+                job.ledgers[instance.tracker].lost += by_slot.get(job.slot, 0)

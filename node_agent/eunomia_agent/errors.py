@@ -16,12 +16,6 @@ class TrackerError(AgentError):
     reason = "TrackerFailed"
 
 
-class TrackerUnknown(TrackerError):
-    """This release of the agent has no tracker of that name."""
-
-    reason = "UnknownTracker"
-
-
 class ParamInvalid(TrackerError):
     """A param is not the tracker's, or its value is out of bounds."""
 
@@ -32,6 +26,24 @@ class TrackerUnsupported(TrackerError):
     """This kernel lacks what the tracker needs."""
 
     reason = "KernelLacksHook"
+
+
+class TrackerUnknown(TrackerUnsupported):
+    """This release of the agent has no tracker of that name."""
+
+    reason = "UnknownTracker"
+
+
+class OutputUnknown(TrackerUnsupported):
+    """This release of the agent has no output of that type."""
+
+    reason = "UnknownOutput"
+
+
+class NoMemoryLeft(TrackerError):
+    """The node's budget for buffers is used up."""
+
+    reason = "NoMemoryLeft"
 
 
 class TooManyJobs(TrackerError):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One job on this node: what it wants, who its containers are, what came of its events."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from eunomia_agent.containers.owner import Owner
@@ -11,7 +11,10 @@ from eunomia_agent.state import JobTotals
 from eunomia_agent.trackers.accounting import Ledger, Totals
 from eunomia_agent.trackers.instance import Instance, Key
 from eunomia_api import agent_pb2
-from eunomia_api.selector import LabelSelector, LabelSelectorRequirement
+from eunomia_api.labels import Requirement, Selector
+
+MAX_MESSAGE = 1024
+"""Characters of a message to the operator; the whole of it is in the agent's log."""
 
 
 @dataclass(slots=True)
@@ -120,39 +123,34 @@ class Job:
         return JobTotals(
             trackers={name: ledger.totals() for name, ledger in self.ledgers.items()},
             gaps=self.gaps,
-            attached=any(run.instance.attached for run in self.runs.values()),
-            finished=self.finished,
+            running=self.running,
+            finished_deadline_ms=self.wanted.deadline_ms if self.finished else 0,
         )
 
     def report(self, totals: JobTotals) -> agent_pb2.JobReport:
         """Return the report of the job, with totals that are on the disk already."""
-        total = sum(totals.trackers.values(), Totals())
         state, reason, message = self._state()
         return agent_pb2.JobReport(
             uid=self.wanted.uid,
             generation=self.wanted.generation,
             state=state,
             reason=reason,
-            message=message,
+            message=message[:MAX_MESSAGE],
             pods=len(set(self.pods.values())),
-            totals=agent_pb2.Totals(
-                matched=total.matched,
-                delivered=total.delivered,
-                lost_kernel=total.lost_kernel,
-                lost_agent=total.lost_agent,
-                limited=total.limited,
-                sampled_out=total.sampled_out,
-                unclassified=total.unclassified,
-            ),
+            totals=wire_totals(totals),
             gaps=totals.gaps,
-            degraded="; ".join(
-                f"{sink.name}: {sink.problem}" for sink in self.sinks if sink.problem
-            ),
+            degraded="; ".join(self._problems())[:MAX_MESSAGE],
         )
 
+    def _problems(self) -> Iterator[str]:
+        for sink in self.sinks:
+            if sink.problem:
+                yield f"{sink.name}: {sink.problem}"
+        for run in self.runs.values():
+            if run.instance.problem:
+                yield f"{run.instance.tracker}: {run.instance.problem}"
+
     def _state(self) -> tuple[agent_pb2.JobState, str, str]:
-        if self.finished:
-            return agent_pb2.JOB_STATE_FINISHED, "Finished", ""
         if self.wanted.suspended:
             return agent_pb2.JOB_STATE_SUSPENDED, "Suspended", ""
         if self.trouble is not None:
@@ -162,20 +160,34 @@ class Job:
                 else agent_pb2.JOB_STATE_FAILED
             )
             return state, self.trouble.reason, self.trouble.message
+        if self.finished:
+            return agent_pb2.JOB_STATE_FINISHED, "Finished", ""
         attached = all(run.instance.attached for run in self.runs.values())
         if self.running and attached and (self.pods or self.members):
             return agent_pb2.JOB_STATE_RUNNING, "Attached", ""
         return agent_pb2.JOB_STATE_WAITING, "NoPodMatches", ""
 
 
+def wire_totals(totals: JobTotals) -> agent_pb2.Totals:
+    """Return a job's totals, over all of its trackers, as they are reported."""
+    total = sum(totals.trackers.values(), Totals())
+    return agent_pb2.Totals(
+        matched=total.matched,
+        delivered=total.delivered,
+        lost_kernel=total.lost_kernel,
+        lost_agent=total.lost_agent,
+        limited=total.limited,
+        sampled_out=total.sampled_out,
+        unclassified=total.unclassified,
+    )
+
+
 def target_of(wanted: agent_pb2.Target) -> Target:
     """Return a target from its form on the wire."""
-    selector = LabelSelector.model_construct(
-        match_labels=dict(wanted.pod_selector.match_labels),
-        match_expressions=[
-            LabelSelectorRequirement.model_construct(
-                key=each.key, operator=each.operator, values=list(each.values)
-            )
+    selector = Selector(
+        dict(wanted.pod_selector.match_labels),
+        [
+            Requirement(each.key, each.operator, list(each.values))
             for each in wanted.pod_selector.match_expressions
         ],
     )

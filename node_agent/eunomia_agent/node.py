@@ -10,7 +10,7 @@ from pathlib import Path
 from eunomia_agent.agent import Agent
 from eunomia_agent.cgroups import Cgroups
 from eunomia_agent.containers.cri import CriClient, find_socket
-from eunomia_agent.errors import ParamInvalid, TrackerUnknown
+from eunomia_agent.errors import OutputUnknown, ParamInvalid, TrackerUnknown
 from eunomia_agent.heap import map_large_blocks, trim
 from eunomia_agent.kernel import features, hooks
 from eunomia_agent.metrics.exporter import Accounts, Exporter
@@ -22,10 +22,10 @@ from eunomia_agent.sinks.log import LineWriter, LogSink
 from eunomia_agent.sinks.sink import Sink
 from eunomia_agent.state import Store
 from eunomia_agent.tracing import Tracing
+from eunomia_agent.trackers.catalogue import Catalogue
 from eunomia_agent.trackers.instance import Instance, Key
 from eunomia_agent.trackers.pool import Pool
 from eunomia_api import agent_pb2
-from eunomia_api.tracker import Catalogue
 
 logger = logging.getLogger("eunomia.node")
 
@@ -38,8 +38,7 @@ async def serve(settings: Settings) -> None:
     map_large_blocks()
     store = Store(settings.state)
     catalogue = Catalogue.load()
-    trackers = {tracker.name: tracker for tracker in catalogue.trackers}
-    observed = Observed(trackers, settings.node)
+    observed = Observed(catalogue.trackers, settings.node)
     accounts = Accounts()
     socket = settings.cri_socket or find_socket()
     runtime = CriClient(socket) if socket else None
@@ -47,10 +46,10 @@ async def serve(settings: Settings) -> None:
         logger.warning("no container runtime's socket was found: containers stay unknown")
 
     def load(key: Key) -> Instance:
-        return Instance.load(OBJECTS, trackers[key.tracker], key, cgroups.map)
+        return Instance.load(OBJECTS, catalogue.trackers[key.tracker], key, cgroups.map)
 
     tracing = Tracing(
-        Pool(load),
+        Pool(load, settings.memory_bytes),
         node=settings.node,
         key_of=Keys(catalogue).key_of,
         open_sinks=Sinks(settings.state / "jobs").open,
@@ -78,7 +77,7 @@ class Keys:
     """Says which instance a job's use of a tracker is."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self._trackers = {tracker.name: tracker for tracker in catalogue.trackers}
+        self._trackers = catalogue.trackers
 
     def key_of(self, name: str, params: Mapping[str, bool | int | str], ring_bytes: int) -> Key:
         """Check a tracker's name and params, and fill in defaults. Raises TrackerError."""
@@ -101,13 +100,17 @@ class Sinks:
         self._writer = LineWriter()
 
     def open(self, job: agent_pb2.Job) -> list[Sink]:
-        """Return the sinks of a job."""
+        """Return the sinks of a job. Raises OutputUnknown."""
         name = f"{job.namespace}/{job.name}" if job.namespace else job.name
         sinks: list[Sink] = []
-        if "file" in job.outputs:
-            sinks.append(FileSink(self._folder, name))
-        if "log" in job.outputs:
-            sinks.append(LogSink(self._writer, name))
+        for output in job.outputs:
+            match output:
+                case "file":
+                    sinks.append(FileSink(self._folder, name))
+                case "log":
+                    sinks.append(LogSink(self._writer, name))
+                case _:
+                    raise OutputUnknown(f'this agent has no output "{output}"; it has file, log')
         return sinks
 
 
@@ -123,11 +126,9 @@ def _hello(catalogue: Catalogue) -> agent_pb2.Hello:
             agent_pb2.TrackerSupport(
                 name=tracker.name,
                 missing="; ".join(
-                    reason
-                    for hook in tracker.requires.hooks
-                    if (reason := hooks.missing(hook)) is not None
+                    reason for hook in tracker.hooks if (reason := hooks.missing(hook)) is not None
                 ),
             )
-            for tracker in catalogue.trackers
+            for tracker in catalogue.trackers.values()
         ],
     )

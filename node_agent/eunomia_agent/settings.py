@@ -20,6 +20,8 @@ class Settings:
     state: folder on the node, 0700, for the desired state, totals and outputs (EUNOMIA_STATE_DIR).
     cri_socket: the container runtime's socket (EUNOMIA_CRI_SOCKET); None: look in the usual places.
     cgroup_root: the cgroup2 tree (EUNOMIA_CGROUP_ROOT); None: find it in /proc/self/mountinfo.
+    memory_bytes: what the buffers of all jobs may take up together (EUNOMIA_MEMORY_BYTES); well
+        below the memory limit of the agent's container.
     metrics_port: where /metrics and /healthz are served (EUNOMIA_METRICS_PORT).
     log_level: of the agent's own log on stderr (EUNOMIA_LOG_LEVEL).
     """
@@ -31,15 +33,13 @@ class Settings:
     state: Path
     cri_socket: Path | None
     cgroup_root: Path | None
+    memory_bytes: int
     metrics_port: int
     log_level: str
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """Read the settings. Raises SettingsError, naming the variable."""
-        port = environment.get("EUNOMIA_METRICS_PORT", "9464")
-        if not port.isdecimal() or not 0 < int(port) < 65536:
-            raise SettingsError(f'EUNOMIA_METRICS_PORT is "{port}"; give a port, 1 to 65535')
         level = environment.get("EUNOMIA_LOG_LEVEL", "INFO").upper()
         if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise SettingsError(
@@ -55,7 +55,8 @@ class Settings:
             state=Path(environment.get("EUNOMIA_STATE_DIR", "/var/lib/eunomia")),
             cri_socket=_path(environment, "EUNOMIA_CRI_SOCKET"),
             cgroup_root=_path(environment, "EUNOMIA_CGROUP_ROOT"),
-            metrics_port=int(port),
+            memory_bytes=_number(environment, "EUNOMIA_MEMORY_BYTES", 192 << 20, 1 << 20, 1 << 40),
+            metrics_port=_number(environment, "EUNOMIA_METRICS_PORT", 9464, 1, 65535),
             log_level=level,
         )
 
@@ -65,6 +66,13 @@ def _required(environment: Mapping[str, str], name: str) -> str:
     if not value:
         raise SettingsError(f"{name} is not set; the DaemonSet sets it from spec.nodeName")
     return value
+
+
+def _number(environment: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    text = environment.get(name) or str(default)
+    if not text.isascii() or not text.isdecimal() or not least <= int(text) <= most:
+        raise SettingsError(f'{name} is "{text}"; give a whole number from {least} to {most}')
+    return int(text)
 
 
 def _path(environment: Mapping[str, str], name: str) -> Path | None:

@@ -22,6 +22,8 @@ class Standing:
     instances: Sequence[Instance] = ()
     next_deadline: float | None = None
     """Unix time of the next deadline, in seconds."""
+    to_retry: bool = False
+    """Whether a job could not be started, for a cause that may pass."""
     running: bool = False
     """Whether any job runs: while none does, the cgroups need not be watched."""
     starts: Mapping[str, int] = field(default_factory=dict[str, int])

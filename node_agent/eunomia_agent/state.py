@@ -28,10 +28,10 @@ class JobTotals:
 
     trackers: Mapping[str, Totals] = field(default_factory=dict[str, Totals])
     gaps: int = 0
-    attached: bool = False
-    """Programs were attached when this was written: a start after it is a gap."""
-    finished: bool = False
-    """The deadline has passed, and these totals are final."""
+    running: bool = False
+    """The job ran when this was written: until it runs again, there is a gap."""
+    finished_deadline_ms: int = 0
+    """The deadline that has passed, with which these totals are final; 0: none has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,6 @@ def _job_totals(job: dict[str, Any]) -> JobTotals:
             for name, totals in job["trackers"].items()
         },
         gaps=int(job["gaps"]),
-        attached=bool(job["attached"]),
-        finished=bool(job["finished"]),
+        running=bool(job["running"]),
+        finished_deadline_ms=int(job["finished_deadline_ms"]),
     )

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from mmap import PAGESIZE
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
@@ -27,7 +28,6 @@ from eunomia_api import agent_pb2
 
 logger = logging.getLogger("eunomia.tracing")
 
-PAGE_BYTES = 4096
 DETACH_SECONDS = 5.0
 IN_FLIGHT_SECONDS = 0.005
 
@@ -83,11 +83,12 @@ class Tracing:
     # What is wanted
 
     def apply(
-        self, wanted: Iterable[agent_pb2.Job], before: Mapping[str, JobTotals], now: float
+        self, wanted: Iterable[agent_pb2.Job], before: dict[str, JobTotals], now: float
     ) -> None:
         """Make the jobs of this node be exactly those wanted. now: Unix time in seconds.
 
-        before: totals that earlier runs of the agent came to.
+        A job that could not be started is tried again. before: totals that earlier runs of the
+        agent came to; each is taken out once it is counted on.
         """
         fresh = {job.uid: job for job in wanted}
         for uid in [uid for uid in self.jobs if uid not in fresh]:
@@ -96,11 +97,11 @@ class Tracing:
             del self.jobs[uid]
         for uid, job in fresh.items():
             if uid not in self.jobs:
-                self.jobs[uid] = _admit(job, before.get(uid, JobTotals()))
-                if self._may_run(self.jobs[uid], now):
-                    self._start(self.jobs[uid])
+                self.jobs[uid] = _admit(job, before.pop(uid, JobTotals()))
             elif self.jobs[uid].wanted != job:
                 self._change(self.jobs[uid], job, now)
+            if not self.jobs[uid].running and self._may_run(self.jobs[uid], now):
+                self._start(self.jobs[uid])
         self.expire(now)
         if self._watched is not None:
             self._balance()
@@ -131,8 +132,6 @@ class Tracing:
         if job.running and (restart or not self._may_run(job, now)):
             self._stop(job)
             job.gaps += restart
-        if not job.running and self._may_run(job, now):
-            self._start(job)
         elif job.running:
             self._sweep()
 
@@ -143,8 +142,10 @@ class Tracing:
             return
         try:
             job.slot, job.running = self._slots.take(), True
+            job.sinks = self._open_sinks(job.wanted)
             for tracker in job.wanted.trackers:
                 self._run(job, tracker)
+            self._sweep()
         except TrackerUnsupported as error:
             job.trouble = Trouble(error.reason, str(error), unsupported=True)
         except AgentError as error:
@@ -153,12 +154,9 @@ class Tracing:
         if job.trouble is not None:
             logger.error("%s cannot run: %s", job.name, job.trouble.message)
             self._stop(job)
-            return
-        job.sinks = self._open_sinks(job.wanted)
-        self._sweep()
 
     def _run(self, job: Job, tracker: agent_pb2.Tracker) -> None:
-        size = ring_bytes(job.wanted.budget.memory_bytes, len(job.wanted.trackers), PAGE_BYTES)
+        size = ring_bytes(job.wanted.budget.memory_bytes, len(job.wanted.trackers), PAGESIZE)
         key = self._key_of(tracker.name, params_of(tracker), size)
         instance = self._pool.acquire(key, job.slot)
         self._delivery.drain(
@@ -203,11 +201,13 @@ class Tracing:
 
     def gone(self, cgroup_id: int) -> None:
         """Take note that a cgroup is gone; it is forgotten once its events have been read."""
+        if self._watched is None:
+            return
         self._gone.append(cgroup_id)
 
     def _forget_gone(self) -> None:
         for cgroup in self._gone:
-            self._targets.delete(cgroup)
+            self._targets.delete(cgroup)  # nothing runs there any more, and all is drained
             for job in self._running():
                 self._leave(job, cgroup)
                 job.forget(cgroup)
@@ -224,22 +224,24 @@ class Tracing:
 
     def _classify(self, owner: Owner) -> None:
         cgroup = owner.cgroup_id
-        mask = 0
-        for job in self._running():
-            if job.meet(owner):
-                mask |= job.bit
-            elif owner.kind != "pending":
-                self._leave(job, cgroup)
+        its = [job for job in self._running() if job.meet(owner)]
         if owner.kind == "pending":
             self._targets.pend(cgroup)
             return
+        mask = sum(job.bit for job in its)
         self._targets.set(cgroup, mask, inherit=owner.kind == "container")
+        for job in self._running():
+            if job not in its:
+                self._leave(job, cgroup)
         self._delivery.release(owner, mask)
         for job in self._running():
             self._share(job)
 
     def _leave(self, job: Job, cgroup_id: int) -> None:
+        """Close a job's account of a cgroup that is gone, or no longer the job's."""
         for name, run in job.runs.items():
+            if cgroup_id in job.members:
+                self._delivery.drain(run.instance)
             account = run.instance.account(job.slot, cgroup_id)
             if account is not None:
                 self._close_account(job, name, cgroup_id, account)
@@ -339,19 +341,20 @@ class Tracing:
             names={uid: job.name for uid, job in self.jobs.items()},
             instances=tuple(self._pool),
             next_deadline=self._next_deadline(),
+            to_retry=any(job.trouble and not job.trouble.unsupported for job in self.jobs.values()),
             running=bool(self._running()),
             starts=dict(self._pool.starts),
         )
 
     def end(self) -> Standing:
         """Take everything out of the kernel; return where all stood, nothing in flight."""
-        attached = [uid for uid, job in self.jobs.items() if job.totals().attached]
+        ran = [uid for uid, job in self.jobs.items() if job.running]
         for job in self.jobs.values():
             self._stop(job)
         self._pool.close()
         standing = self._standing()
-        for uid in attached:  # the time until the next start is a gap
-            standing.totals[uid] = replace(standing.totals[uid], attached=True)
+        for uid in ran:  # the time until the next start is a gap
+            standing.totals[uid] = replace(standing.totals[uid], running=True)
         return standing
 
 
@@ -366,6 +369,6 @@ def _admit(wanted: agent_pb2.Job, before: JobTotals) -> Job:
         wanted=wanted,
         target=target_of(wanted.target),
         ledgers={name: Ledger(before=totals) for name, totals in before.trackers.items()},
-        gaps=before.gaps + before.attached,
-        finished=before.finished,
+        gaps=before.gaps + before.running,
+        finished=0 < before.finished_deadline_ms == wanted.deadline_ms,
     )

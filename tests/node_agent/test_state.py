@@ -12,7 +12,7 @@ from eunomia_api import agent_pb2
 def test_what_was_kept_is_there_after_a_restart(tmp_path: Path) -> None:
     store = Store(tmp_path / "state")
     state = agent_pb2.DesiredState(generation=3, jobs=[agent_pb2.Job(uid="a", name="opens")])
-    totals = {"a": JobTotals({"opensnoop": Totals(matched=5, delivered=5)}, gaps=1, attached=True)}
+    totals = {"a": JobTotals({"opensnoop": Totals(matched=5, delivered=5)}, gaps=1, running=True)}
     store.save_desired(Desired(state, "node-uid", 12.5))
     store.save_totals(totals)
 

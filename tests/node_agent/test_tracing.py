@@ -7,10 +7,12 @@ The cgroups are the test's own; who owns them is what the test says.
 import json
 import os
 import random
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,10 +28,10 @@ from eunomia_agent.standing import Standing
 from eunomia_agent.state import JobTotals
 from eunomia_agent.tracing import Tracing
 from eunomia_agent.trackers.accounting import Totals
+from eunomia_agent.trackers.catalogue import Catalogue
 from eunomia_agent.trackers.instance import Instance, Key
 from eunomia_agent.trackers.pool import Pool
 from eunomia_api import agent_pb2
-from eunomia_api.tracker import Catalogue
 
 pytestmark = [
     pytest.mark.bpf,
@@ -76,7 +78,7 @@ class World:
         self.sinks: dict[str, list[ListSink]] = {}
         self._cgroups: list[Path] = []
         catalogue = Catalogue.load()
-        trackers = {tracker.name: tracker for tracker in catalogue.trackers}
+        trackers = catalogue.trackers
         self.programs = Object.open(OBJECTS / "cgroups.bpf.o")
         self.programs.load()
 
@@ -85,7 +87,7 @@ class World:
 
         self.observed = Observed(trackers, "n1")
         self.tracing = Tracing(
-            Pool(load),
+            Pool(load, 64 << 20),
             node="n1",
             key_of=Keys(catalogue).key_of,
             open_sinks=self._open_sinks,
@@ -346,7 +348,7 @@ def test_a_restarted_agent_counts_on_and_shows_the_gap(
 ) -> None:
     cgroup = world.cgroup("again")
     world.tracing.meet(world.owner(cgroup))
-    before = JobTotals({"opensnoop": Totals(matched=7, delivered=6, limited=1)}, attached=True)
+    before = JobTotals({"opensnoop": Totals(matched=7, delivered=6, limited=1)}, running=True)
     world.apply(job(), before={"a": before})
     world.opens(cgroup, "/none/a-", 3)
     assert world.total("a") == Totals(matched=10, delivered=9, limited=1)
@@ -354,11 +356,21 @@ def test_a_restarted_agent_counts_on_and_shows_the_gap(
 
 
 @pytest.mark.parametrize(
-    ("name", "params", "reason"),
+    ("name", "params", "state", "reason"),
     [
-        ("nosuch", {}, 'there is no tracker "nosuch"'),
-        ("opensnoop", {"nosuch": agent_pb2.Param(text="x")}, "is no param of opensnoop"),
-        ("opensnoop", {"prefix": agent_pb2.Param(integer=1)}, "a string of at most 63 bytes"),
+        ("nosuch", {}, agent_pb2.JOB_STATE_UNSUPPORTED, 'there is no tracker "nosuch"'),
+        (
+            "opensnoop",
+            {"nosuch": agent_pb2.Param(text="x")},
+            agent_pb2.JOB_STATE_FAILED,
+            "is no param of opensnoop",
+        ),
+        (
+            "opensnoop",
+            {"prefix": agent_pb2.Param(integer=1)},
+            agent_pb2.JOB_STATE_FAILED,
+            "a string of at most 63 bytes",
+        ),
     ],
 )
 def test_a_job_that_cannot_run_says_why_and_others_do_not_notice(
@@ -366,6 +378,7 @@ def test_a_job_that_cannot_run_says_why_and_others_do_not_notice(
     job: Callable[..., agent_pb2.Job],
     name: str,
     params: dict[str, agent_pb2.Param],
+    state: agent_pb2.JobState,
     reason: str,
 ) -> None:
     cgroup = world.cgroup("bad")
@@ -374,7 +387,7 @@ def test_a_job_that_cannot_run_says_why_and_others_do_not_notice(
     bad.trackers[0].CopyFrom(agent_pb2.Tracker(name=name, params=params))
     world.apply(bad, job())
     report = world.tracing.tick().reports["bad"]
-    assert report.state == agent_pb2.JOB_STATE_FAILED
+    assert report.state == state
     assert reason in report.message
     world.opens(cgroup, "/none/a-", 10)
     assert world.total("a") == Totals(matched=10, delivered=10)
@@ -427,3 +440,71 @@ def test_the_identity_holds_whatever_happens(
             if uid in world.sinks
             else True
         )
+
+
+def test_a_job_that_leaves_the_node_and_returns_begins_from_nothing(
+    world: World, job: Callable[..., agent_pb2.Job]
+) -> None:
+    cgroup = world.cgroup("return")
+    world.tracing.meet(world.owner(cgroup))
+    before = {"a": JobTotals({"opensnoop": Totals(matched=100, delivered=100)})}
+    world.apply(job(), before=before)
+    world.opens(cgroup, "/none/a-", 50)
+    assert world.total("a").delivered == 150
+    world.apply(before=before)
+    world.apply(job(), before=before)
+    assert world.total("a") == Totals()
+
+
+def test_a_slot_that_changes_hands_shows_no_job_the_rows_of_another(
+    world: World, job: Callable[..., agent_pb2.Job]
+) -> None:
+    cgroup = world.cgroup("parent")
+    child = cgroup / "child"
+    world.tracing.meet(world.owner(cgroup))
+    others = [job(f"o{number}", "/none/other-") for number in range(63)]
+    world.apply(*others, job("x", "/none/s-"))
+    child.mkdir()
+    slot = world.tracing.jobs["x"].slot
+    world.programs.map("targets").update(
+        child.stat().st_ino.to_bytes(8, "little"), struct.pack("=QII", 1 << slot, 0, 1)
+    )
+    elsewhere = job("y", "/none/s-")
+    elsewhere.target.namespaces[:] = ["elsewhere"]
+    world.apply(*others)
+    world.apply(*others, elsewhere)
+    assert world.tracing.jobs["y"].slot == slot
+    world.tracing.meet(world.owner(world.cgroup("near"), "pending"))
+    world.opens(child, "/none/s-", 5)
+    world.tracing.meet(replace(world.owner(cgroup), cgroup_id=child.stat().st_ino))
+    assert world.total("y") == Totals()
+    assert world.rows("y") == []
+    child.rmdir()
+
+
+def test_a_job_for_which_there_was_no_slot_is_tried_again(
+    world: World, job: Callable[..., agent_pb2.Job]
+) -> None:
+    jobs = [job(f"j{number}", "/none/same-") for number in range(65)]
+    world.apply(*jobs)
+    standing = world.tracing.tick()
+    assert standing.to_retry
+    assert standing.reports["j64"].state == agent_pb2.JOB_STATE_FAILED
+    assert "at most 64 jobs" in standing.reports["j64"].message
+    world.apply(*jobs[1:])
+    standing = world.tracing.tick()
+    assert not standing.to_retry
+    assert standing.reports["j64"].state == agent_pb2.JOB_STATE_WAITING
+
+
+def test_a_job_gets_no_more_memory_than_the_node_has_left(
+    world: World, job: Callable[..., agent_pb2.Job]
+) -> None:
+    cgroup = world.cgroup("memory")
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(job("big", memory=1 << 30), job())
+    report = world.tracing.tick().reports["big"]
+    assert (report.state, report.reason) == (agent_pb2.JOB_STATE_FAILED, "NoMemoryLeft")
+    assert "lower spec.budget.memoryBytesPerNode" in report.message
+    world.opens(cgroup, "/none/a-", 10)
+    assert world.total("a") == Totals(matched=10, delivered=10)

@@ -71,6 +71,8 @@ class Ledger:
     """By cgroup id, as last read."""
     proven: int = 0
     """Events of this run that matched, as far as their end must be known by now."""
+    still: bool = False
+    """Whether nothing is in flight: `proven` is all that matched."""
     delivered: int = 0
     lost: int = 0
     limited: int = 0
@@ -84,10 +86,12 @@ class Ledger:
         """
         self.proven = max(self.proven, self._kernel().matched)
         self.live = dict(accounts)
+        self.still = self._kernel().matched == self.proven
 
     def rest(self) -> None:
         """Take note that no program runs any more: all that matched has come to its end."""
         self.proven = max(self.proven, self._kernel().matched)
+        self.still = True
 
     def fold(self, cgroup_id: int, account: Account) -> None:
         """Take the last account of a cgroup that is gone, or has left the job."""
@@ -97,8 +101,8 @@ class Ledger:
     def totals(self) -> Totals:
         """Return the account as of now.
 
-        What is in flight is left out, so that the identity holds at any time; an event whose end
-        is not known in time breaks it.
+        What is in flight is left out, so that the identity holds at any time. An event whose end
+        is not known in time breaks it, and so does one that came to two.
         """
         kernel = self._kernel()
         settled = Totals(
@@ -109,7 +113,8 @@ class Ledger:
             sampled_out=kernel.sampled_out,
             unclassified=self.unclassified,
         )
-        return self.before + settled + Totals(matched=max(self.proven, settled.settled))
+        matched = self.proven if self.still else max(self.proven, settled.settled)
+        return self.before + settled + Totals(matched=matched)
 
     def _kernel(self) -> Account:
         return sum(self.live.values(), self.folded)

@@ -5,7 +5,7 @@ import logging
 import struct
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -19,14 +19,11 @@ from eunomia_agent.kernel.map import Map
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.slots import SLOTS
 from eunomia_agent.trackers.accounting import Account
+from eunomia_agent.trackers.catalogue import Tracker
 from eunomia_agent.trackers.limit import Limit
 from eunomia_agent.trackers.variable import variable_name
-from eunomia_api.tracker import CatalogueTracker
 
 logger = logging.getLogger("eunomia.trackers")
-
-PENDING = 1
-"""`subject_pending` of eunomia.h: the row's cgroup was not yet classified when it was made."""
 
 # struct account_key, struct account and struct instance of bpf/include/events.h
 ACCOUNT_KEY = struct.Struct("=QII")
@@ -59,7 +56,7 @@ class Instance:
         self._limits: dict[int, Limit] = {}
 
     @classmethod
-    def load(cls, folder: Path, tracker: CatalogueTracker, key: Key, targets: Map) -> Self:
+    def load(cls, folder: Path, tracker: Tracker, key: Key, targets: Map) -> Self:
         """Load a tracker's programs, attached to nothing yet.
 
         targets: the agent-wide map of watched cgroups. Raises KernelError, TrackerUnsupported.
@@ -68,10 +65,10 @@ class Instance:
         loaded = Object.open(folder / f"{key.tracker}.bpf.o")
         try:
             for name, value in key.params:
-                loaded.set(variable_name(name, tracker.params[name]), value)
+                loaded.set(variable_name(name, tracker.params[name].variable), value)
             loaded.map("targets").reuse(targets)
             loaded.map("events").resize(key.ring_bytes)
-            loaded.skip_missing(tracker.requires.hooks)
+            loaded.skip_missing(tracker.hooks)
             loaded.load()
             instance = cls(key, loaded)
         except HookMissing as error:
@@ -82,6 +79,12 @@ class Instance:
             raise
         logger.info("loaded %s in %.0f ms", key.tracker, (time.monotonic() - began) * 1000)
         return instance
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with it; None when nothing is."""
+        malformed = self._drain.malformed
+        return f"{malformed} records could not be read" if malformed else None
 
     @property
     def tracker(self) -> str:
@@ -100,11 +103,15 @@ class Instance:
         self._object.detach()
         self.attached = False
 
-    def close(self) -> None:
-        """Take programs and maps out of the kernel."""
+    def retire(self) -> Callable[[], None]:
+        """Use it no more. Returns what takes programs and maps out of the kernel, on any thread."""
         self.open = self.attached = False
-        self._drain.close()
-        self._object.close()
+
+        def close() -> None:
+            self._drain.close()
+            self._object.close()
+
+        return close
 
     # The jobs that share it
 
