@@ -191,8 +191,9 @@ class Control:
         for name in new:
             self._first_seen[name] = (nodes[name].uid, now)
         self._take_in_jobs()
+        placement = plan.Placement(nodes.values())
         for job in self._jobs.values():
-            job.assign(nodes, gone)
+            job.assign(placement, gone)
         return new
 
     def _take_in_jobs(self) -> None:

@@ -31,6 +31,8 @@ OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_concurrent_streams", 4),
     ("grpc.so_reuseport", 0),
+    # TLS buffers of each stream: messages are small, and there are thousands of streams.
+    ("grpc.tsi.max_frame_size", 1024),
 )
 
 ReviewToken = Callable[[str], Awaitable[Mapping[str, Any]]]

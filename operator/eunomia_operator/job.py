@@ -2,7 +2,6 @@
 """One job as the operator follows it: what it wants, what nodes said, what its status says."""
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -15,7 +14,7 @@ from eunomia_operator import clock, status, tally
 from eunomia_operator.accept import Spec, accept
 from eunomia_operator.errors import NotAccepted
 from eunomia_operator.ledger import Ledger, NodeReport
-from eunomia_operator.plan import Node, PlannedJob, nodes_of
+from eunomia_operator.plan import Placement, PlannedJob
 from eunomia_operator.world import JobObject
 
 logger = logging.getLogger("eunomia.control")
@@ -86,13 +85,13 @@ class Job:
         self.ledger.begin_generation(changed.generation)
         self.dirty = True
 
-    def assign(self, nodes: Mapping[str, Node], gone: frozenset[str]) -> None:
+    def assign(self, placement: Placement, gone: frozenset[str]) -> None:
         """Find the nodes that the job is meant for. gone: nodes whose object is no more."""
         before = self.nodes
         if self.over or isinstance(self.verdict, NotAccepted):
             self.nodes = frozenset()
         else:
-            self.nodes = nodes_of(self.verdict, nodes.values())
+            self.nodes = placement.nodes_of(self.verdict)
         for node in gone:
             self.ledger.retire(node)
         for node in before - self.nodes - gone:

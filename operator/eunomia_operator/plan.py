@@ -45,12 +45,23 @@ class PlannedJob:
     """Unix time in seconds."""
 
 
-def nodes_of(spec: Spec, nodes: Iterable[Node]) -> frozenset[str]:
-    """Return the names of the nodes that a job is meant for."""
-    wanted = spec.target.node_selector.items()
-    return frozenset(
-        node.name for node in nodes if all(node.labels.get(key) == value for key, value in wanted)
-    )
+class Placement:
+    """Finds the nodes that jobs are meant for; those that ask for the same share one answer."""
+
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        self._nodes = list(nodes)
+        self._found: dict[frozenset[tuple[str, str]], frozenset[str]] = {}
+
+    def nodes_of(self, spec: Spec) -> frozenset[str]:
+        """Return the names of the nodes that have all the labels of a job's nodeSelector."""
+        wanted = frozenset(spec.target.node_selector.items())
+        if wanted not in self._found:
+            self._found[wanted] = frozenset(
+                node.name
+                for node in self._nodes
+                if all(node.labels.get(key) == value for key, value in wanted)
+            )
+        return self._found[wanted]
 
 
 def desired_jobs(

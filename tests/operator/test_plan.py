@@ -8,11 +8,11 @@ from eunomia_api.tracejob import ClusterTraceJobSpec, TraceJobSpec
 from eunomia_operator.plan import (
     Namespace,
     Node,
+    Placement,
     PlannedJob,
     desired_jobs,
     desired_state,
     job_message,
-    nodes_of,
 )
 
 NODES = [
@@ -41,10 +41,12 @@ def cluster_job(**target: Any) -> PlannedJob:
 
 
 def test_a_node_needs_all_the_labels() -> None:
-    assert nodes_of(trace_job("1").spec, NODES) == {"node-a", "node-b", "node-c"}
+    assert Placement(NODES).nodes_of(trace_job("1").spec) == {"node-a", "node-b", "node-c"}
     ssd = trace_job("1", nodeSelector={"pool": "web", "disk": "ssd"})
-    assert nodes_of(ssd.spec, NODES) == {"node-b"}
-    assert nodes_of(trace_job("1", nodeSelector={"pool": "none"}).spec, NODES) == frozenset()
+    assert Placement(NODES).nodes_of(ssd.spec) == {"node-b"}
+    assert (
+        Placement(NODES).nodes_of(trace_job("1", nodeSelector={"pool": "none"}).spec) == frozenset()
+    )
 
 
 def test_a_trace_job_is_told_whole_and_reaches_its_own_namespace_only() -> None:
@@ -98,7 +100,7 @@ def test_a_job_for_the_host_alone_selects_no_pods() -> None:
 
 def test_nodes_with_the_same_jobs_share_one_desired_state() -> None:
     jobs = [trace_job("1"), trace_job("2", nodeSelector={"pool": "web"})]
-    assigned = {job.uid: nodes_of(job.spec, NODES) for job in jobs}
+    assigned = {job.uid: Placement(NODES).nodes_of(job.spec) for job in jobs}
     desired = desired_jobs(jobs, assigned, NAMESPACES)
     assert desired["node-a"] is desired["node-b"]
     told = agent_pb2.ToAgent.FromString(desired_state(7, desired["node-a"])).desired_state
