@@ -219,12 +219,30 @@ def manifests() -> dict[str, str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the files into a directory (crds when none is given)."""
-    directory = Path(arguments[0] if arguments else "crds")
+    """Write the files into a directory (crds when none is given), or --check those there.
+
+    Returns 1 when a file that is checked is not what would be written.
+    """
+    check = "--check" in arguments
+    places = [argument for argument in arguments if argument != "--check"]
+    directory = Path(places[0] if places else "crds")
+    if check:
+        return _check(directory)
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in manifests().items():
         (directory / name).write_text(text, encoding="utf-8")
     return 0
+
+
+def _check(directory: Path) -> int:
+    stale = [
+        name
+        for name, text in manifests().items()
+        if not (directory / name).is_file() or (directory / name).read_text("utf-8") != text
+    ]
+    for name in stale:
+        print(f"{directory / name} is not what the models say: run python -m eunomia_api.crd")
+    return 1 if stale else 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 
 from eunomia_operator import logs, web
 from eunomia_operator.cluster import Cluster, connect
@@ -78,6 +79,15 @@ async def run(settings: Settings) -> None:
         logger.info("stopped")
 
 
+def _innermost(error: BaseException) -> Iterator[BaseException]:
+    """Yield the errors of a group of groups."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _innermost(inner)
+    else:
+        yield error
+
+
 def main() -> int:
     """Return the exit code: 2 for settings that cannot be used, 1 when leading ended badly."""
     try:
@@ -91,7 +101,7 @@ def main() -> int:
         asyncio.run(run(settings))
     except* OperatorError as group:
         failed = True
-        for failure in group.exceptions:
+        for failure in _innermost(group):
             logger.error("ends: %s", failure)
     return 1 if failed else 0
 

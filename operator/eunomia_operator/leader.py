@@ -57,8 +57,7 @@ class Leader:
                 parts.create_task(self._journal.run())
                 parts.create_task(self._trust.run())
                 parts.create_task(self._keep_lists())
-                with_kubeconfig = self._settings.kubeconfig is not None
-                parts.create_task(watch(self._see, with_kubeconfig=with_kubeconfig))
+                parts.create_task(self._watch())
                 port = await self._dispatch.open(lambda: self._trust.server)
                 self.listening = True
                 logger.info("leading; agents are served on port %d", port)
@@ -67,6 +66,10 @@ class Leader:
             self._metrics.leader.set(0)
             await self._dispatch.close()
             await self._control.close()
+
+    async def _watch(self) -> None:
+        with_kubeconfig = self._settings.kubeconfig is not None
+        await watch(self._see, self._settings.identity, with_kubeconfig=with_kubeconfig)
 
     def _see(self, kind: Kind, event: str | None, body: Body) -> None:
         self._control.world.see(kind, event, body)

@@ -42,6 +42,20 @@ def test_writes_into_the_directory_that_is_named(tmp_path: Path) -> None:
     assert names == ["clustertracejobs.eunomia.dev", "tracejobs.eunomia.dev"]
 
 
+def test_a_check_tells_of_files_that_are_stale(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = [str(tmp_path)]
+    assert crd.main([*where, "--check"]) == 1
+    crd.main(where)
+    assert crd.main(["--check", *where]) == 0
+    stale = tmp_path / "eunomia.dev_tracejobs.yaml"
+    stale.write_text(f"{stale.read_text()}# by hand\n")
+    capsys.readouterr()
+    assert crd.main([*where, "--check"]) == 1
+    assert capsys.readouterr().out.startswith(f"{stale} is not what the models say")
+
+
 @KINDS
 def test_schema_is_structural(kind: type[TraceJob] | type[ClusterTraceJob]) -> None:
     foreign = {"$ref", "$defs", "title", "anyOf", "oneOf", "discriminator", "const"}

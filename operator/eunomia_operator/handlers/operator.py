@@ -9,6 +9,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterator
+from typing import Any, cast
 
 import kopf
 
@@ -40,8 +41,10 @@ def _settings() -> kopf.OperatorSettings:
     return settings
 
 
-async def watch(see: See, *, with_kubeconfig: bool) -> None:
+async def watch(see: See, identity: str, *, with_kubeconfig: bool) -> None:
     """Watch until cancelled; `see` is called on the loop of the caller.
+
+    identity: a name for kopf, which would else look for a user and a host name.
 
     Raises OperatorError when kopf gives up.
     """
@@ -63,6 +66,7 @@ async def watch(see: See, *, with_kubeconfig: bool) -> None:
                 settings=_settings(),
                 clusterwide=True,
                 standalone=True,
+                identity=cast(Any, identity),
                 stop_flag=stop,
             )
         except BaseException as error:
