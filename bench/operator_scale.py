@@ -206,6 +206,7 @@ async def operate(arguments: argparse.Namespace) -> None:
     assert leader.Leader
     store, metrics = Store(), Metrics()
     control = Control(Catalogue.load(), store, lambda *_: None, metrics)
+    control.begin(time.time())
     world = control.world
     nodes = [{"metadata": {"name": node_name(n), "uid": f"{n}"}} for n in range(arguments.agents)]
     world.replace(Kind.NODES, nodes, world.mark())

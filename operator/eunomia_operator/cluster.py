@@ -217,6 +217,7 @@ class _Lock(BaseLock):
         super().__init__(NAME, settings.namespace, settings.identity)
         self._cluster = cluster
         self._lease: dict[str, Any] = {}
+        self._holds = False
 
     async def get(self, name: str, namespace: str) -> tuple[bool, Any]:
         """Return the record of who leads, or what the API server says instead."""
@@ -252,7 +253,8 @@ class _Lock(BaseLock):
     def _spec(self, lease: Mapping[str, Any]) -> dict[str, object]:
         before = lease.get("spec") or {}
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        ours = before.get("holderIdentity") == self.identity
+        # A process that was killed and started again in its pod leads anew.
+        ours = self._holds and before.get("holderIdentity") == self.identity
         return {
             "holderIdentity": self.identity,
             "leaseDurationSeconds": LEASE_SECONDS,
@@ -267,6 +269,7 @@ class _Lock(BaseLock):
         except ClusterError as error:
             logger.warning("the Lease is not ours: %s", error)
             return False
+        self._holds = True
         return True
 
 

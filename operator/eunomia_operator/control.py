@@ -83,17 +83,23 @@ class Control:
         self._metrics = metrics
         self._jobs: dict[str, Job] = {}
         self._first_seen: dict[str, tuple[str, float]] = {}
-        self._generation = int(time.time() * 1000)
+        self._generation = 0
         self._desired: dict[str, tuple[bytes, ...]] = {}
         self._messages: dict[tuple[bytes, ...], bytes] = {}
         self._world_dirty = True
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._writes = asyncio.Semaphore(WRITES_AT_ONCE)
-        self._led_since = time.time()
+        self._led_since = 0.0
         self._last_unreachable: frozenset[str] = frozenset()
         self.passed_at = time.monotonic()
         """When the last pass ended, on the monotonic clock."""
+
+    def begin(self, now: float) -> None:
+        """Lead from now on. now: Unix time in seconds."""
+        self._led_since = now
+        # Higher than whatever an earlier leader told, which began earlier.
+        self._generation = int(now * 1000)
 
     # What agents ask and tell: the Office of the sessions.
 

@@ -51,6 +51,7 @@ class Leader:
         try:
             # Agents end what they are not told of: nothing is told before all is known.
             await self._know_all()
+            self._control.begin(time.time())
             await self._trust.start()
             async with asyncio.TaskGroup() as parts:
                 parts.create_task(self._control.run(self._dispatch))

@@ -80,6 +80,7 @@ class Story:
             lambda job, news, _: self.news.append((job.name, news.reason)),
             self.metrics,
         )
+        self.control.begin(self.now)
 
     def node(self, name: str, event: str = "ADDED", uid: str = "", **labels: str) -> None:
         metadata = {"name": name, "uid": uid or f"uid-{name}", "labels": labels}
