@@ -16,9 +16,14 @@ def neighbour(kubectl):
     kubectl("delete", "namespace", name, "--wait=false")
 
 
-def test_a_pod_that_starts_later_is_seen_from_its_first_instruction(cluster, namespace):
+def loaded(job, until):
+    """The node has taken up the job, and waits for a pod."""
+    until(lambda: job.status().get("nodes", {}).get("waiting") == 1, 20, "the node waits")
+
+
+def test_a_pod_that_starts_later_is_seen_from_its_first_instruction(cluster, namespace, until):
     job = cluster.trace(namespace, "later", {"opensnoop": {"prefix": "/tmp/late-"}}, budget=PLENTY)
-    job.wait("Accepted")
+    loaded(job, until)
 
     cluster.pod(namespace, "late", "generator", "opens", "1000", "/tmp/late", ready=False)
 
@@ -33,20 +38,23 @@ def test_a_pod_that_starts_later_is_seen_from_its_first_instruction(cluster, nam
 
 def test_a_pod_whose_only_process_ends_at_once_has_all_of_its_events(cluster, namespace, until):
     job = cluster.trace(namespace, "blink", {"process": {}}, budget=PLENTY)
-    job.wait("Accepted")
+    loaded(job, until)
 
     cluster.pod(namespace, "blink", "/bin/true", ready=False)
 
-    def ended():
+    def of_true():
+        # Processes of the runtime that start the container end in its cgroup, too.
         rows = [row for row in job.rows() if row.get("pod") == "blink"]
-        return rows if any(row["kind"] == "exit" for row in rows) else None
+        pids = {row["pid"] for row in rows if row["filename"] == "/bin/true"}
+        found = [row for row in rows if row["pid"] in pids and row["kind"] == "exit"]
+        return [row for row in rows if row["pid"] in pids] if found else None
 
-    rows = until(ended, 30, "the exit of /bin/true")
-    execs = [row for row in rows if row["kind"] == "exec" and row["filename"] == "/bin/true"]
+    rows = until(of_true, 30, "/bin/true has begun and ended")
+    execs = [row for row in rows if row["filename"] == "/bin/true"]
+    exits = [row for row in rows if row["kind"] == "exit"]
     assert len(execs) == 1
     assert (execs[0]["namespace"], execs[0]["container"]) == (namespace, "main")
-    exits = [row for row in rows if row["kind"] == "exit" and row["pid"] == execs[0]["pid"]]
-    assert [row["exit_code"] for row in exits] == [0]
+    assert [(row["pid"], row["exit_code"]) for row in exits] == [(execs[0]["pid"], 0)]
 
 
 def test_the_same_labels_in_another_namespace_are_no_concern_of_a_tracejob(
