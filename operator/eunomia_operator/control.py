@@ -20,6 +20,7 @@ from eunomia_operator.errors import ClusterError
 from eunomia_operator.job import Heard, Job
 from eunomia_operator.metrics import Metrics
 from eunomia_operator.news import News, news
+from eunomia_operator.records import Slots
 from eunomia_operator.status import to_patch
 from eunomia_operator.world import JobObject, World
 
@@ -82,6 +83,7 @@ class Control:
         self._tell = tell
         self._metrics = metrics
         self._jobs: dict[str, Job] = {}
+        self._slots = Slots()
         self._first_seen: dict[str, tuple[str, float]] = {}
         self._generation = 0
         self._desired: dict[str, tuple[bytes, ...]] = {}
@@ -200,6 +202,8 @@ class Control:
         placement = plan.Placement(nodes.values())
         for job in self._jobs.values():
             job.assign(placement, gone)
+        for name in gone:
+            self._slots.release(name)
         return new
 
     def _take_in_jobs(self) -> None:
@@ -211,7 +215,7 @@ class Control:
         for uid, found in seen.items():
             job = self._jobs.get(uid)
             if job is None:
-                self._jobs[uid] = jobs.begin(found, self._catalogue)
+                self._jobs[uid] = jobs.begin(found, self._catalogue, self._slots)
             elif job.object != found:
                 job.change(found, self._catalogue)
 

@@ -15,6 +15,7 @@ from eunomia_operator.accept import Spec, accept
 from eunomia_operator.errors import NotAccepted
 from eunomia_operator.ledger import Ledger, NodeReport
 from eunomia_operator.plan import Placement, PlannedJob
+from eunomia_operator.records import Slots
 from eunomia_operator.world import JobObject
 
 logger = logging.getLogger("eunomia.control")
@@ -179,10 +180,10 @@ class Job:
         return clock.read(self.status.completion_time) + spec.ttl_seconds_after_finished
 
 
-def begin(seen: JobObject, catalogue: Catalogue) -> Job:
+def begin(seen: JobObject, catalogue: Catalogue, slots: Slots) -> Job:
     """Return a job as it is first seen, with what an earlier leader made of it."""
     before = _status(seen)
-    ledger = Ledger(tally.from_status(before.events), tally.from_status(before.retired))
+    ledger = Ledger(tally.from_status(before.events), tally.from_status(before.retired), slots)
     ledger.begin_generation(seen.generation)
     return Job(
         object=seen,

@@ -14,14 +14,13 @@ and counts nothing twice, over deletions of nodes and changes of leader:
 import heapq
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from struct import Struct
 
 from eunomia_api import agent_pb2
 from eunomia_api.tracejob import MAX_FAILURES, Failure
+from eunomia_operator.records import Record, Records, Slots
 from eunomia_operator.tally import NOTHING, Tally
 
-# state, pods, gaps, then a Tally: thousands of nodes times dozens of jobs are kept.
-_RECORD = Struct("<BII6Q")
+_NONE = Record(agent_pb2.JOB_STATE_UNSPECIFIED, 0, 0, NOTHING)
 _STATES = len(agent_pb2.JobState.values())
 _TROUBLED = {
     agent_pb2.JOB_STATE_FAILED: 0,
@@ -66,15 +65,20 @@ class Census:
 class Ledger:
     """The reports of one job."""
 
-    def __init__(self, published: Tally = NOTHING, retired: Tally = NOTHING) -> None:
-        """Begin from a status: its `events` and `retired`."""
+    def __init__(
+        self, published: Tally = NOTHING, retired: Tally = NOTHING, slots: Slots | None = None
+    ) -> None:
+        """Begin from a status: its `events` and `retired`.
+
+        slots: where many ledgers are kept, those of all.
+        """
         self.retired = retired
         """What came from nodes that are gone."""
         self.generation = 0
         """The job's generation; what nodes say of an older one tells only of totals."""
         self._published = published
         self._settled = published == retired
-        self._records: dict[str, bytes] = {}
+        self._records = Records(slots or Slots())
         self._ended: set[str] = set()
         self._troubles: dict[str, tuple[int, str, str]] = {}
         self._states = [0] * _STATES
@@ -100,7 +104,8 @@ class Ledger:
 
     def report(self, node: str, report: NodeReport) -> bool:
         """Take in what a node says: absolute totals. Returns whether the node's state changed."""
-        state_before, pods_before, _, before = self._take(node)
+        last = self._take(node)
+        before = last.tally
         tally = report.tally
         if node in self._ended:
             self._ended.discard(node)
@@ -110,26 +115,23 @@ class Ledger:
                 before = NOTHING
         current = report.generation >= self.generation
         state = report.state if current else agent_pb2.JOB_STATE_UNSPECIFIED
-        self._put(node, state, report.pods, report.gaps, tally.at_least(before))
+        self._put(node, Record(state, report.pods, report.gaps, tally.at_least(before)))
         trouble = self._troubles.get(node)
         self._note_trouble(node, report if current else None)
-        return (state, report.pods) != (state_before, pods_before) or self._troubles.get(
-            node
-        ) != trouble
+        moved = (state, report.pods) != (last.state, last.pods)
+        return moved or self._troubles.get(node) != trouble
 
     def withdraw(self, node: str) -> None:
         """The job is no longer meant for a node that still exists."""
         if node in self._records:
-            _, _, _, tally = self._take(node)
-            self._put(node, agent_pb2.JOB_STATE_UNSPECIFIED, 0, 0, tally)
+            self._put(node, _NONE._replace(tally=self._take(node).tally))
             self._note_trouble(node, None)
             self._ended.add(node)
 
     def retire(self, node: str) -> None:
         """A node is gone: what it counted stays."""
         if node in self._records:
-            *_, tally = self._take(node)
-            self.retired += tally
+            self.retired += self._take(node).tally
             self._note_trouble(node, None)
             self._ended.discard(node)
 
@@ -145,9 +147,9 @@ class Ledger:
         if generation == self.generation:
             return
         self.generation = generation
-        for node in list(self._records):
-            _, pods, gaps, tally = self._take(node)
-            self._put(node, agent_pb2.JOB_STATE_UNSPECIFIED, pods, gaps, tally)
+        self._states = [0] * _STATES
+        unspecified = agent_pb2.JOB_STATE_UNSPECIFIED
+        self._states[unspecified] = self._records.set_all(unspecified)
         self._troubles.clear()
 
     def census(self, desired: Collection[str], unreachable: Iterable[str]) -> Census:
@@ -157,8 +159,9 @@ class Ledger:
         degraded = sum(1 for rank, *_ in self._troubles.values() if rank == _DEGRADED)
         for node in unreachable:
             gone += 1
-            if node in self._records:
-                states[self._records[node][0]] -= 1
+            record = self._records.get(node)
+            if record is not None:
+                states[record.state] -= 1
                 trouble = self._troubles.get(node)
                 degraded -= trouble is not None and trouble[0] == _DEGRADED
         return Census(
@@ -196,32 +199,21 @@ class Ledger:
         elif report.degraded:
             self._troubles[node] = (_DEGRADED, "Degraded", report.degraded)
 
-    def _take(self, node: str) -> tuple[int, int, int, Tally]:
-        """Remove a node's record from the sums and return it."""
-        record = self._records.pop(node, None)
+    def _take(self, node: str) -> Record:
+        """Remove a node's record, also from the sums, and return it."""
+        record = self._records.get(node)
         if record is None:
-            return agent_pb2.JOB_STATE_UNSPECIFIED, 0, 0, NOTHING
-        state, pods, gaps, *fields = _RECORD.unpack(record)
-        tally = Tally(*fields)
-        self._states[state] -= 1
-        self._pods -= pods
-        self._gaps -= gaps
-        self._sum = self._sum.beyond(tally)
-        return state, pods, gaps, tally
+            return _NONE
+        self._records.remove(node)
+        self._states[record.state] -= 1
+        self._pods -= record.pods
+        self._gaps -= record.gaps
+        self._sum = self._sum.beyond(record.tally)
+        return record
 
-    def _put(self, node: str, state: int, pods: int, gaps: int, tally: Tally) -> None:
-        self._records[node] = _RECORD.pack(
-            state,
-            pods,
-            gaps,
-            tally.matched,
-            tally.delivered,
-            tally.lost,
-            tally.limited,
-            tally.sampled_out,
-            tally.unclassified,
-        )
-        self._states[state] += 1
-        self._pods += pods
-        self._gaps += gaps
-        self._sum += tally
+    def _put(self, node: str, record: Record) -> None:
+        self._records.put(node, record)
+        self._states[record.state] += 1
+        self._pods += record.pods
+        self._gaps += record.gaps
+        self._sum += record.tally
