@@ -8,20 +8,19 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from eunomia_api import agent_pb2
-from eunomia_api.tracejob import Phase, TraceJobStatus
+from eunomia_api.tracejob import Phase
 from eunomia_api.tracker import Catalogue
 from eunomia_operator import job as jobs
 from eunomia_operator import plan
-from eunomia_operator.errors import ClusterError
 from eunomia_operator.job import Heard, Job
 from eunomia_operator.metrics import Metrics
 from eunomia_operator.news import News, news
+from eunomia_operator.publisher import Publisher, StatusStore
 from eunomia_operator.records import Slots
-from eunomia_operator.status import to_patch
 from eunomia_operator.world import JobObject, World
 
 logger = logging.getLogger("eunomia.control")
@@ -31,19 +30,6 @@ LOOK_SECONDS = 1.0
 """Deadlines, grace periods and counters are looked at so often."""
 GRACE_SECONDS = 30.0
 """So long may a node be without a stream before it counts as unreachable."""
-WRITES_AT_ONCE = 8
-
-
-class StatusStore(Protocol):
-    """Where statuses are written."""
-
-    async def patch_status(self, job: JobObject, status: dict[str, object]) -> None:
-        """Write the status of a job."""
-        ...
-
-    async def delete_job(self, job: JobObject) -> None:
-        """Delete a job."""
-        ...
 
 
 class Streams(Protocol):
@@ -79,7 +65,7 @@ class Control:
     ) -> None:
         self.world = World(self._world_changed)
         self._catalogue = catalogue
-        self._store = store
+        self._publisher = Publisher(store, metrics)
         self._tell = tell
         self._metrics = metrics
         self._jobs: dict[str, Job] = {}
@@ -90,8 +76,6 @@ class Control:
         self._messages: dict[tuple[bytes, ...], bytes] = {}
         self._world_dirty = True
         self._wake = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._writes = asyncio.Semaphore(WRITES_AT_ONCE)
         self._led_since = 0.0
         self._last_unreachable: frozenset[str] = frozenset()
         self.passed_at = time.monotonic()
@@ -171,14 +155,12 @@ class Control:
         if changed:
             streams.push(self._plan() | new_nodes)
         for job in self._jobs.values():
-            self._write_or_delete(job, now)
+            self._publisher.look(job, now)
         self._count_phases()
 
     async def close(self) -> None:
         """Let go of what is being written."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._publisher.close()
 
     def _world_changed(self) -> None:
         self._world_dirty = True
@@ -257,48 +239,6 @@ class Control:
             self._messages.clear()
             self._metrics.generation.set(self._generation)
         return told
-
-    # Statuses.
-
-    def _write_or_delete(self, job: Job, now: float) -> None:
-        if job.is_write_due(now):
-            job.writing = True
-            self._begin(self._write(job, job.status))
-            return
-        due = job.delete_at()
-        if due is not None and now >= due and not job.deleting and now >= job.retry_at:
-            job.deleting = True
-            self._begin(self._delete(job))
-
-    async def _write(self, job: Job, status: TraceJobStatus) -> None:
-        try:
-            async with self._writes:
-                await self._store.patch_status(job.object, to_patch(status))
-            job.note_written(status, time.time())
-            self._metrics.status_writes.labels("done").inc()
-        except ClusterError as error:
-            self._note_failure(job, error)
-        finally:
-            job.writing = False
-
-    async def _delete(self, job: Job) -> None:
-        try:
-            await self._store.delete_job(job.object)
-            logger.info("deleted %s %s: its time is over", job.object.kind, job.object.name)
-        except ClusterError as error:
-            self._note_failure(job, error)
-            job.deleting = False
-
-    def _note_failure(self, job: Job, error: ClusterError) -> None:
-        job.note_failure(time.time())
-        self._metrics.status_writes.labels("gone" if error.gone else "failed").inc()
-        if not error.gone:
-            logger.warning("will try again: %s", error)
-
-    def _begin(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def _count_phases(self) -> None:
         counts = dict.fromkeys(Phase, 0)
