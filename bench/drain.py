@@ -23,11 +23,11 @@ from eunomia_agent.kernel.object import Object
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.node import OBJECTS, Keys, Sinks
 from eunomia_agent.tracing import Tracing
+from eunomia_agent.trackers.catalogue import Catalogue
 from eunomia_agent.trackers.instance import Instance, Key
 from eunomia_agent.trackers.limit import Limit
 from eunomia_agent.trackers.pool import Pool
 from eunomia_api import agent_pb2
-from eunomia_api.tracker import Catalogue
 
 RUNS = 3
 OPENS = 1_000_000
@@ -91,8 +91,9 @@ def _figures(name: str, runs: list[Run], cpu: Goal, rate: Goal | None, note: str
 
 def _read(source: Load, programs: Object, targets: Targets) -> Run:
     """Read batches and let them go."""
-    tracker = Catalogue.load().tracker("opensnoop")
-    key = Keys(Catalogue.load()).key_of("opensnoop", {"prefix": PREFIX}, RING_BYTES)
+    catalogue = Catalogue.load()
+    key = Keys(catalogue).key_of("opensnoop", {"prefix": PREFIX}, RING_BYTES)
+    tracker = catalogue.trackers["opensnoop"]
     instance = Instance.load(OBJECTS, tracker, key, programs.map("targets"))
     try:
         instance.join(SLOT, Limit())
@@ -153,17 +154,16 @@ def _write(source: Load, programs: Object, targets: Targets) -> Run:
 @contextmanager
 def _tracing(folder: Path, programs: Object, targets: Targets) -> Generator[Tracing]:
     catalogue = Catalogue.load()
-    trackers = {tracker.name: tracker for tracker in catalogue.trackers}
 
     def open_instance(key: Key) -> Instance:
-        return Instance.load(OBJECTS, trackers[key.tracker], key, programs.map("targets"))
+        return Instance.load(OBJECTS, catalogue.trackers[key.tracker], key, programs.map("targets"))
 
     tracing = Tracing(
         Pool(open_instance),
         node="bench",
         key_of=Keys(catalogue).key_of,
         open_sinks=Sinks(folder).open,
-        observed=Observed(trackers, "bench"),
+        observed=Observed(catalogue.trackers, "bench"),
     )
     tracing.open(targets)
     try:

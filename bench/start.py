@@ -6,8 +6,8 @@ import time
 from bench.figure import Figure, Goal
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.node import OBJECTS, Keys
+from eunomia_agent.trackers.catalogue import Catalogue
 from eunomia_agent.trackers.instance import Instance
-from eunomia_api.tracker import Catalogue
 
 RUNS = 10
 RING_BYTES = 2 << 20
@@ -21,7 +21,7 @@ def measure() -> list[Figure]:
     figures: list[Figure] = []
     with Object.open(OBJECTS / "cgroups.bpf.o") as programs:
         programs.load()
-        for tracker in catalogue.trackers:
+        for tracker in catalogue.trackers.values():
             key = keys.key_of(tracker.name, {}, RING_BYTES)
             times: list[float] = []
             for _ in range(RUNS):

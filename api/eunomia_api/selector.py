@@ -8,11 +8,11 @@ keys and values is that of "Labels and Selectors" in the Kubernetes documentatio
 
 import re
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from eunomia_api.labels import Operator, meets
 from eunomia_api.model import Written
 
 MAX_LABELS = 64
@@ -56,15 +56,6 @@ LabelKey = Annotated[str, Field(max_length=317), AfterValidator(_label_key)]
 LabelValue = Annotated[str, Field(max_length=63), AfterValidator(_label_value)]
 
 
-class Operator(StrEnum):
-    """How a key relates to the values of a requirement."""
-
-    IN = "In"
-    NOT_IN = "NotIn"
-    EXISTS = "Exists"
-    DOES_NOT_EXIST = "DoesNotExist"
-
-
 class LabelSelectorRequirement(Written):
     """One condition on one label."""
 
@@ -86,15 +77,7 @@ class LabelSelectorRequirement(Written):
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Tell whether an object with these labels meets the condition."""
-        match self.operator:
-            case Operator.IN:
-                return labels.get(self.key) in self.values
-            case Operator.NOT_IN:
-                return labels.get(self.key) not in self.values
-            case Operator.EXISTS:
-                return self.key in labels
-            case Operator.DOES_NOT_EXIST:
-                return self.key not in labels
+        return meets(labels, self.key, self.operator, self.values)
 
 
 class LabelSelector(Written):

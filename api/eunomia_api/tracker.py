@@ -13,9 +13,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from eunomia_api import param
 from eunomia_api.model import Written
+from eunomia_api.param import ParamValue
 
-ParamValue = bool | int | str
 CamelName = Annotated[str, Field(pattern=r"^[a-z][a-zA-Z0-9]{0,62}$")]
 MemberName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 TrackerName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
@@ -23,7 +24,6 @@ MetricName = Annotated[str, Field(pattern=r"^eunomia_observed_[a-z0-9_]+$", max_
 Sentence = Annotated[str, Field(min_length=1, max_length=1024)]
 Names = Annotated[list[str], Field(max_length=16)]
 JsonType = Literal["string", "integer", "number", "boolean", "array"]
-TYPES = {"bool": bool, "int": int, "string": str}
 
 
 class Param(Written):
@@ -58,48 +58,12 @@ class Param(Written):
 
     def check(self, value: object) -> ParamValue:
         """Return a value that the param takes. Raises ValueError that says what is allowed."""
-        if not isinstance(value, bool | int | str) or type(value) is not TYPES[self.type]:
-            raise ValueError(f"must be {self.allowed}, not {_shown(value)}")
-        if isinstance(value, str):
-            _check_text(value, self.max_length or 0)
-        elif self.type == "int" and not self._least <= value <= self._most:
-            raise ValueError(f"must be {self.allowed}, not {value}")
-        return value
+        return param.check(self, value)
 
     @property
     def allowed(self) -> str:
         """What values it takes, in words."""
-        match self.type:
-            case "bool":
-                return "true or false"
-            case "int":
-                return f"a whole number from {self._least} to {self._most}"
-            case "string":
-                return f"a string of at most {self.max_length} bytes"
-
-    @property
-    def _least(self) -> int:
-        return self.min or 0
-
-    @property
-    def _most(self) -> int:
-        return self.max or 0
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}…"
-
-
-def _check_text(value: str, max_length: int) -> None:
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError:
-        raise ValueError("must be text that UTF-8 can hold") from None
-    if "\0" in value:
-        raise ValueError("must not hold a NUL character")
-    if size > max_length:
-        raise ValueError(f"must be a string of at most {max_length} bytes, not {size}")
+        return param.allowed(self)
 
 
 class Column(Written):
@@ -152,21 +116,7 @@ class TrackerDescription(Written):
 
         Raises ValueError that names the param and says what is allowed.
         """
-        for name in values:
-            if name not in self.params:
-                known = ", ".join(self.params) or "none"
-                raise ValueError(f"{_shown(name)} is no param of {self.name}; there are: {known}")
-        return {
-            name: _checked(name, param, values[name]) if name in values else param.default
-            for name, param in self.params.items()
-        }
-
-
-def _checked(name: str, param: Param, value: object) -> ParamValue:
-    try:
-        return param.check(value)
-    except ValueError as error:
-        raise ValueError(f"{name} {error}") from None
+        return param.check_all(self.name, self.params, values)
 
 
 class CatalogueColumn(Written):
@@ -209,7 +159,7 @@ class Catalogue(Written):
             if tracker.name == name:
                 return tracker
         known = ", ".join(tracker.name for tracker in self.trackers)
-        raise KeyError(f"no tracker {_shown(name)}; there are: {known}")
+        raise KeyError(f"no tracker {param.shown(name)}; there are: {known}")
 
 
 @cache

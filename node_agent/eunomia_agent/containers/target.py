@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 
 from eunomia_agent.containers.owner import Owner
-from eunomia_api.selector import LabelSelector
+from eunomia_api.labels import Selector
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Target:
 
     namespaces: frozenset[str] = frozenset()
     all_namespaces: bool = False
-    pod_selector: LabelSelector | None = None
+    pod_selector: Selector | None = None
     containers: frozenset[str] = frozenset()
     host: bool = False
 

@@ -14,8 +14,8 @@ from prometheus_client.metrics_core import Metric as Family
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.events.batch import Batch
+from eunomia_agent.trackers.catalogue import Metric, Tracker
 from eunomia_api import agent_pb2
-from eunomia_api.tracker import Metric, TrackerDescription
 
 OWNER_LABELS = ("tracejob", "node", "namespace", "pod", "container", "container_id")
 Labels = tuple[str, ...]
@@ -24,7 +24,7 @@ Labels = tuple[str, ...]
 class Observed:
     """Counts rows for the metrics of all trackers. Counted on the data thread, read on any."""
 
-    def __init__(self, trackers: Mapping[str, TrackerDescription], node: str) -> None:
+    def __init__(self, trackers: Mapping[str, Tracker], node: str) -> None:
         self._trackers = trackers
         self._node = node
         self._counts: dict[tuple[str, str], Counter[Labels]] = {}

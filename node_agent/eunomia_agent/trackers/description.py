@@ -137,7 +137,7 @@ def _params(description: Description, btf: Btf) -> Iterator[str]:
     used: dict[str, str] = {}
     for name, param in description.tracker.params.items():
         say = partial(description.problem, ("params", name))
-        variable = variable_name(name, param)
+        variable = variable_name(name, param.variable)
         if variable not in variables:
             known = ", ".join(variables) or "none"
             yield say(f"param {name}: no variable {variable} in C; there are: {known}")

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The C variable of a param."""
 
-from eunomia_api.tracker import Param
 
-
-def variable_name(name: str, param: Param) -> str:
-    """Return the C variable of a param: its own, or the param's name in snake_case."""
-    return param.variable or "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
+def variable_name(name: str, variable: str | None) -> str:
+    """Return the C variable of a param: the one given, or the param's name in snake_case."""
+    return variable or "".join(f"_{c.lower()}" if c.isupper() else c for c in name)

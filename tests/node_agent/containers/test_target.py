@@ -7,7 +7,7 @@ import pytest
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.target import Target, matches, matches_pod, may_match
-from eunomia_api.selector import LabelSelector
+from eunomia_api.labels import Selector
 
 WEB = Owner(
     7, "container", "shop", "web-0", "uid", "nginx", "1b" * 32, "nginx:1.27", {"app": "web"}
@@ -19,18 +19,18 @@ PENDING = Owner(8, "pending", pod_uid="uid", container_id="1b" * 32)
 UNKNOWN = replace(PENDING, kind="unknown")
 ALL = (WEB, SANDBOX, POD, HOST, PENDING, UNKNOWN)
 
-EVERY_POD = Target(all_namespaces=True, pod_selector=LabelSelector())
+EVERY_POD = Target(all_namespaces=True, pod_selector=Selector())
 
 
 @pytest.mark.parametrize(
     ("target", "watched"),
     [
-        (Target(frozenset({"shop"}), pod_selector=LabelSelector()), {WEB}),
-        (Target(frozenset({"bank"}), pod_selector=LabelSelector()), set()),
-        (Target(frozenset(), pod_selector=LabelSelector()), set()),
+        (Target(frozenset({"shop"}), pod_selector=Selector()), {WEB}),
+        (Target(frozenset({"bank"}), pod_selector=Selector()), set()),
+        (Target(frozenset(), pod_selector=Selector()), set()),
         (EVERY_POD, {WEB}),
-        (replace(EVERY_POD, pod_selector=LabelSelector(match_labels={"app": "web"})), {WEB}),
-        (replace(EVERY_POD, pod_selector=LabelSelector(match_labels={"app": "db"})), set()),
+        (replace(EVERY_POD, pod_selector=Selector({"app": "web"})), {WEB}),
+        (replace(EVERY_POD, pod_selector=Selector({"app": "db"})), set()),
         (replace(EVERY_POD, containers=frozenset({"nginx", "php"})), {WEB}),
         (replace(EVERY_POD, containers=frozenset({"php"})), set()),
         (replace(EVERY_POD, host=True), {WEB, HOST}),

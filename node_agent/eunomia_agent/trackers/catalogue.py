@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trackers of this release, as the build wrote them down (`eunomia_api.tracker`).
+
+Read without checks and into plain objects: the file is the package's own, and was checked when it
+was written. The models that check it would take 11 MiB on every node.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from importlib import resources
+from typing import Any, Literal, Self, TypeVar
+
+from eunomia_api.param import ParamValue, check_all
+
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """An option of a tracker; see eunomia_api.tracker.Param."""
+
+    type: Literal["bool", "int", "string"]
+    default: ParamValue
+    variable: str | None
+    min: int | None
+    max: int | None
+    max_length: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A Prometheus counter made of a tracker's rows; see eunomia_api.tracker.Metric."""
+
+    where: Mapping[str, ParamValue]
+    labels: Sequence[str]
+    max_series: int
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tracker:
+    """One tracker. hooks: sections of its object without which it makes no sense."""
+
+    name: str
+    params: Mapping[str, Param]
+    metrics: Mapping[str, Metric]
+    hooks: Sequence[str]
+
+    def check_params(self, values: Mapping[str, object]) -> dict[str, ParamValue]:
+        """Return the values of all params, defaults included. Raises ValueError."""
+        return check_all(self.name, self.params, values)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All trackers, by name. hash: of what they are, as the operator compares it."""
+
+    hash: str
+    trackers: Mapping[str, Tracker]
+
+    @classmethod
+    def load(cls) -> Self:
+        """Return the catalogue that the build wrote. Raises FileNotFoundError before a build."""
+        written = json.loads(resources.files("eunomia_api").joinpath("catalogue.json").read_bytes())
+        return cls(written["hash"], {each["name"]: _tracker(each) for each in written["trackers"]})
+
+
+def _tracker(written: dict[str, Any]) -> Tracker:
+    return Tracker(
+        written["name"],
+        {name: _part(Param, param) for name, param in written["params"].items()},
+        {name: _part(Metric, metric) for name, metric in written["metrics"].items()},
+        written["requires"]["hooks"],
+    )
+
+
+def _part(kind: type[Part], written: dict[str, Any]) -> Part:
+    """Return what is used of a part. The file's names are in camelCase."""
+    names = [each.name for each in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: written[_camel(name)] for name in names})
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(other.capitalize() for other in others)
