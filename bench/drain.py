@@ -112,7 +112,7 @@ def _read(source: Load, programs: Object, targets: Targets) -> Run:
         return Run(made, read, account.lost, seconds, cpu)
     finally:
         targets.delete(source.cgroup_id)
-        instance.close()
+        instance.retire()()
 
 
 def _write(source: Load, programs: Object, targets: Targets) -> Run:
@@ -159,7 +159,7 @@ def _tracing(folder: Path, programs: Object, targets: Targets) -> Generator[Trac
         return Instance.load(OBJECTS, catalogue.trackers[key.tracker], key, programs.map("targets"))
 
     tracing = Tracing(
-        Pool(open_instance),
+        Pool(open_instance, 2 * BUDGET_BYTES),
         node="bench",
         key_of=Keys(catalogue).key_of,
         open_sinks=Sinks(folder).open,

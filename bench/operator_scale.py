@@ -201,11 +201,15 @@ async def review(token: str) -> dict[str, Any]:
     }
 
 
+def ignore(*_: object) -> None:
+    """Take Kubernetes Events to nowhere."""
+
+
 async def operate(arguments: argparse.Namespace) -> None:
     """Be the operator. `leader` has loaded kopf and kubernetes, for what they take of memory."""
-    assert leader.Leader
+    assert "kopf" in sys.modules, leader
     store, metrics = Store(), Metrics()
-    control = Control(Catalogue.load(), store, lambda *_: None, metrics)
+    control = Control(Catalogue.load(), store, ignore, metrics)
     control.begin(time.time())
     world = control.world
     nodes = [{"metadata": {"name": node_name(n), "uid": f"{n}"}} for n in range(arguments.agents)]

@@ -29,6 +29,6 @@ def measure() -> list[Figure]:
                 instance = Instance.load(OBJECTS, tracker, key, programs.map("targets"))
                 instance.attach()
                 times.append((time.monotonic() - began) * 1000)
-                instance.close()
+                instance.retire()()
             figures.append(Figure(f"start of {tracker.name}", "ms", times, Goal("<", 100)))
     return figures
