@@ -46,7 +46,8 @@ def main(arguments: list[str]) -> int:
     options = argparse.ArgumentParser(prog="python -m dev.demo", description=__doc__)
     options.add_argument("--keep", action="store_true", help="leave the cluster up at the end")
     keep = options.parse_args(arguments).keep
-    signal.signal(signal.SIGTERM, _interrupted)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupted)
     try:
         show()
         if keep:
