@@ -20,6 +20,7 @@ PATIENCE_SECONDS = 20.0
 def measure(cluster: Cluster) -> list[Figure]:
     """Apply jobs, one after the other, and wait for the first row of each."""
     cluster.pod("busy", "opens", str(RATE * SECONDS), "/bench", str(RATE))
+    _run(cluster, "warm-up")  # the agent may have to find the operator yet
     runs = [_run(cluster, f"first-{number}") for number in range(RUNS)]
     return [
         Figure(

@@ -136,7 +136,7 @@ def running(*, as_installed: bool = False) -> Generator[Cluster]:
         finally:
             lent.kubectl("delete", "namespace", lent.namespace, "--timeout=120s")
             shutil.rmtree(STATE / "jobs" / lent.namespace, ignore_errors=True)
-            if was_up and not was_installed:
+            if was_up and not was_installed and not _jobs(lent):
                 lent.kubectl("delete", "-k", OVERLAY)
                 lent.kubectl("delete", "-k", "crds")
     finally:
@@ -148,6 +148,12 @@ def running(*, as_installed: bool = False) -> Generator[Cluster]:
 
 def _is_installed(lent: Cluster) -> bool:
     return bool(lent.kubectl("get", "namespace", SYSTEM, "--ignore-not-found"))
+
+
+def _jobs(lent: Cluster) -> list[Resource]:
+    """Return the jobs of others, who have begun to use what was installed here."""
+    jobs: list[Resource] = lent.get("tracejobs,clustertracejobs", "--all-namespaces")["items"]
+    return jobs
 
 
 def _install(lent: Cluster, *, again: bool) -> None:

@@ -12,7 +12,7 @@ KIB_A_MIB = 1024
 
 def resident_mib(pid: int) -> float:
     """Return VmRSS of a process, in MiB (proc_pid_status(5))."""
-    for line in (PROC / str(pid) / "status").read_text().splitlines():
+    for line in _read(pid, "status").splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / KIB_A_MIB
     raise BenchError(f"no VmRSS in /proc/{pid}/status")
@@ -24,7 +24,7 @@ def cpu_seconds(pid: int, root: Path) -> float:
     root: of the cgroup2 tree. From cpu.stat, which counts microseconds where
     /proc/PID/stat counts hundredths of a second.
     """
-    for line in (PROC / str(pid) / "cgroup").read_text().splitlines():
+    for line in _read(pid, "cgroup").splitlines():
         number, _, path = line.split(":", 2)
         if number == "0":
             for entry in (root / path.lstrip("/") / "cpu.stat").read_text().splitlines():
@@ -40,6 +40,13 @@ def of_pod(uid: str, module: str) -> int:
     if len(found) != 1:
         raise BenchError(f"{len(found)} processes of pod {uid} run {module}, not one")
     return found[0]
+
+
+def _read(pid: int, name: str) -> str:
+    try:
+        return (PROC / str(pid) / name).read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        raise BenchError(f"process {pid} ended while it was measured") from None
 
 
 def _pids() -> Iterator[int]:
