@@ -13,6 +13,7 @@ from eunomia_agent.containers.index import Index
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.runtime import Runtime
 from eunomia_agent.containers.targets import Targets
+from eunomia_agent.containers.watch import changes
 from eunomia_agent.events.drain import Drain
 from eunomia_agent.events.layout import event_layout
 from eunomia_agent.kernel.map import Map
@@ -51,8 +52,14 @@ class Cgroups:
 
     @property
     def problem(self) -> str | None:
-        """What keeps owners from being known now."""
-        return self._index.problem() if self._index is not None else None
+        """What keeps owners from being known now, and what went unseen since the start."""
+        problems = [self._index.problem() if self._index is not None else None]
+        if self._drain is not None and self._drain.malformed:
+            problems.append(f"{self._drain.malformed} records of cgroups could not be read")
+        refused = self.targets.refused if self.targets is not None else 0
+        if refused:
+            problems.append(f"{refused} cgroups were made faster than they could be told apart")
+        return "; ".join(filter(None, problems)) or None
 
     @property
     def map(self) -> Map:
@@ -64,22 +71,27 @@ class Cgroups:
         """Load and attach the programs. Raises KernelError."""
         loaded = await asyncio.to_thread(self._load)
         try:
+            targets = Targets(
+                *(loaded.map(name) for name in ("targets", "pending_limit", "pending_count"))
+            )
             layout = event_layout(loaded.btf, "cgroup_events")
             self._drain = Drain(loaded.map("cgroup_events"), layout, delay=0.0)
         except BaseException:
             loaded.close()
             raise
-        self._object, self._lost = loaded, 0
-        self.targets = Targets(
-            loaded.map("targets"), loaded.map("pending_limit"), loaded.map("pending_count")
-        )
-        return self.targets
+        self._object, self._lost, self.targets = loaded, 0, targets
+        return targets
 
     async def start(self) -> None:
         """Learn what cgroups there are, and follow them. Raises AgentError."""
         assert self._drain is not None
+        assert self.targets is not None
         self._index = Index(
-            self._runtime, root=self._root, on_change=self._on_change, on_gone=self._on_gone
+            self._runtime,
+            root=self._root,
+            on_change=self._on_change,
+            on_gone=self._on_gone,
+            watched=self.targets.ids,
         )
         asyncio.get_running_loop().add_reader(self._drain.fileno(), self._read)
         await self._index.start()
@@ -110,7 +122,7 @@ class Cgroups:
             return
         self._drain.woken()
         while True:
-            self._index.feed(self._drain.drain().records())
+            self._index.feed(changes(self._drain.drain()))
             if not self._drain.more:
                 break
         lost = self.targets.lost

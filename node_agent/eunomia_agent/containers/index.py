@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from eunomia_agent.containers import hierarchy, watch
+from eunomia_agent.containers import hierarchy
 from eunomia_agent.containers.cgroup import CgroupPath, parse
 from eunomia_agent.containers.owner import Owner
-from eunomia_agent.containers.pods import Pods
 from eunomia_agent.containers.resolver import Resolver
 from eunomia_agent.containers.runtime import Identity, Runtime, Sandbox
-from eunomia_agent.errors import RuntimeUnavailable, SettingsError
+from eunomia_agent.containers.watch import CgroupGone, CgroupMade, Change, scan
+from eunomia_agent.errors import AgentError, RuntimeUnavailable, SettingsError
 
 RESCAN = 60.0
 """Seconds between scans that find what the records missed."""
@@ -37,6 +37,8 @@ class Index:
     once its owner is final. Both are called on the loop, and may call back into the index.
     patience: seconds after which a container that the runtime does not know is "unknown".
     max_cgroups: how many are held; what comes above is "unknown", and `problem` says so.
+    watched: returns the ids of which the kernel keeps entries. One that a scan does not find is
+    told to on_gone even if nothing was ever heard of it. May raise AgentError.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Index:
         linger: float = 5.0,
         patience: float = 10.0,
         max_cgroups: int = 65536,
+        watched: Callable[[], Iterable[int]] = tuple,
     ) -> None:
         self._runtime = runtime
         self._resolver = Resolver(runtime, self._answered, patience=patience) if runtime else None
@@ -57,13 +60,14 @@ class Index:
         self._root = root
         self._linger = linger
         self._max_cgroups = max_cgroups
+        self._watched = watched
         self._turned_away = 0
         self._cgroups = dict[int, _Cgroup]()
-        self._pending = set[int]()
-        self._pods = Pods()
         self._known = WeakValueDictionary[str, Identity]()
         self._sandboxes = WeakValueDictionary[str, Sandbox]()
         """By pod uid. Cgroups hold what these two tables point to."""
+        self._pods = dict[str, set[int]]()
+        """By pod uid, the cgroups that are in the pod but in no container."""
         self._enclosing = set[str]()
         """Containers that the whole runtime runs in, as a node of kind does: its host."""
         self._scan_due = asyncio.Event()
@@ -93,7 +97,7 @@ class Index:
         self._scanner = asyncio.create_task(self._scan_again_and_again(self._root))
 
     async def close(self) -> None:
-        """Stop: nobody is called back any more. Owners can still be asked for."""
+        """Stop: nobody is called back any more."""
         self._closed = True
         if self._scanner:
             self._scanner.cancel()
@@ -102,13 +106,13 @@ class Index:
         if self._resolver:
             await self._resolver.close()
 
-    def feed(self, records: Iterable[bytes]) -> None:
-        """Take in raw `struct cgroup_event` records, in their order. On the loop's thread."""
-        for record in records:
-            match watch.decode(record):
-                case watch.CgroupMade(cgroup_id, path):
+    def feed(self, changes: Iterable[Change | None]) -> None:
+        """Take in what the kernel's records say, in their order. On the loop's thread."""
+        for change in changes:
+            match change:
+                case CgroupMade(cgroup_id, path):
                     self._made(cgroup_id, path)
-                case watch.CgroupGone(cgroup_id):
+                case CgroupGone(cgroup_id):
                     self._gone(cgroup_id)
                 case None:
                     self.rescan_soon()
@@ -117,32 +121,14 @@ class Index:
         """Scan again, since records were lost."""
         self._scan_due.set()
 
-    def owner(self, cgroup_id: int) -> Owner:
-        """Return the owner of a cgroup, also for a while after its end. Unknown for an id that
-        was never seen.
-        """
-        cgroup = self._cgroups.get(cgroup_id)
-        return cgroup.owner if cgroup else _unknown(cgroup_id, "its cgroup was never seen")
-
-    def owners(self) -> list[Owner]:
-        """Return the owners of all cgroups that are, or were a moment ago."""
-        return [cgroup.owner for cgroup in self._cgroups.values()]
-
-    def pending(self) -> list[Owner]:
-        """Return the owners that the runtime has not told of yet."""
-        return [self._cgroups[cgroup_id].owner for cgroup_id in self._pending]
-
-    def pods(self) -> list[Owner]:
-        """Return one owner for each pod that has a cgroup now and whose metadata is known."""
-        return self._pods.told()
-
     def problem(self) -> str | None:
         """Return what keeps owners from being known, or None."""
-        if self._resolver and self._resolver.problem:
-            return self._resolver.problem
+        problems = [self._resolver.problem if self._resolver else None, self._scan_problem]
         if self._turned_away and len(self._cgroups) >= self._max_cgroups:
-            return f"more than {self._max_cgroups} cgroups: the owners of others are not known"
-        return self._scan_problem
+            problems.append(
+                f"more than {self._max_cgroups} cgroups: the owners of others are not known"
+            )
+        return "; ".join(filter(None, problems)) or None
 
     async def _listed(self) -> list[Identity]:
         """Ask for all at once rather than for each. Who holds the answer keeps it known."""
@@ -160,23 +146,25 @@ class Index:
     async def _scan_again_and_again(self, root: Path) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._scan_due.wait(), RESCAN)
+                async with asyncio.timeout(RESCAN):  # wait_for of 3.11 may swallow a cancellation
+                    await self._scan_due.wait()
             self._scan_due.clear()
             try:
                 await self._scan(root)
-            except OSError as error:
+            except (OSError, AgentError) as error:
                 self._scan_problem = f"the cgroup v2 tree cannot be read: {error}"
             else:
-                self._scan_problem = None
                 self._ask_about_unknown()
 
     async def _scan(self, root: Path) -> None:
         before = {cgroup_id for cgroup_id, cgroup in self._cgroups.items() if not cgroup.gone}
-        found = await asyncio.to_thread(watch.scan, root, self._max_cgroups)
-        if len(found) < self._max_cgroups:  # else the scan did not see all
-            for cgroup_id in before.difference(made.cgroup_id for made in found):
+        before.update(self._watched())
+        seen = await asyncio.to_thread(scan, root, self._max_cgroups)
+        self._scan_problem = f"cgroups are missing: {seen.unseen}" if seen.unseen else None
+        if not seen.unseen:
+            for cgroup_id in before.difference(made.cgroup_id for made in seen.found):
                 self._gone(cgroup_id)
-        for made in found:
+        for made in seen.found:
             self._made(made.cgroup_id, made.path)
 
     def _ask_about_unknown(self) -> None:
@@ -223,7 +211,6 @@ class Index:
             self._on_gone(cgroup_id)
         elif not cgroup.gone:
             cgroup.gone = True
-            self._pods.remove(cgroup.owner)
             if cgroup.owner.kind != "pending":
                 self._forget_later(cgroup_id)
 
@@ -232,7 +219,7 @@ class Index:
 
     def _forget(self, cgroup_id: int) -> None:
         if not self._closed:
-            del self._cgroups[cgroup_id]
+            self._leave_pod(self._cgroups.pop(cgroup_id).owner)
             self._on_gone(cgroup_id)
 
     def _answered(self, cgroup_id: int, identity: Identity | None, reason: str) -> None:
@@ -263,10 +250,9 @@ class Index:
         sandbox = identity.sandbox
         if sandbox.pod_uid and self._sandboxes.get(sandbox.pod_uid) is not sandbox:
             self._sandboxes[sandbox.pod_uid] = sandbox
-            for owner in self._pods.of(sandbox.pod_uid):
-                if owner.kind == "pod":
-                    other = self._cgroups[owner.cgroup_id]
-                    self._settle(other, self._outside(owner.cgroup_id, other.path))
+            for cgroup_id in list(self._pods.get(sandbox.pod_uid, ())):
+                other = self._cgroups[cgroup_id]
+                self._settle(other, self._outside(cgroup_id, other.path))
 
     def _outside(self, cgroup_id: int, path: CgroupPath, reason: str = "") -> Owner:
         """Return the owner of a cgroup that is in no container that the runtime knows."""
@@ -284,18 +270,21 @@ class Index:
     def _settle(self, cgroup: _Cgroup, owner: Owner) -> None:
         if owner == cgroup.owner:
             return
-        was_pending = cgroup.owner.cgroup_id in self._pending
-        self._pods.remove(cgroup.owner)
+        was_pending = cgroup.owner.kind == "pending"
+        self._leave_pod(cgroup.owner)
         cgroup.owner = owner
-        if owner.kind == "pending":
-            self._pending.add(owner.cgroup_id)
-        else:
-            self._pending.discard(owner.cgroup_id)
-        if not cgroup.gone:
-            self._pods.add(owner)
+        if owner.kind == "pod":
+            self._pods.setdefault(owner.pod_uid, set()).add(owner.cgroup_id)
         self._on_change(owner)
         if cgroup.gone and was_pending and owner.kind != "pending":
             self._forget_later(owner.cgroup_id)
+
+    def _leave_pod(self, owner: Owner) -> None:
+        cgroups = self._pods.get(owner.pod_uid)
+        if cgroups:
+            cgroups.discard(owner.cgroup_id)
+            if not cgroups:
+                del self._pods[owner.pod_uid]
 
 
 def _container_ids(path: CgroupPath) -> list[str]:

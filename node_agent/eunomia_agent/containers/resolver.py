@@ -92,7 +92,8 @@ class Resolver:
             wait = self._due[0][0] - loop.time() if self._due else None
             if wait is None or wait > 0:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._more.wait(), wait)
+                    async with asyncio.timeout(wait):
+                        await self._more.wait()
                 continue
             await self._free.acquire()
             self._begin(self._attempt(heapq.heappop(self._due)[2]))

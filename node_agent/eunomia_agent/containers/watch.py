@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cgroups that come and go: the kernel's records of them, and a scan of what there is."""
 
+import errno
 import os
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_EVENT = struct.Struct("=QQQQIIII")  # struct cgroup_event of bpf/cgroups.bpf.c
-_MADE, _GONE = 1, 2
+from eunomia_agent.events.batch import Batch
+
+_GONE_SINCE = (errno.ENOENT, errno.ENODEV)
+"""Of a folder that is opened or read while its cgroup is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,42 +28,58 @@ class CgroupGone:
     cgroup_id: int
 
 
-def decode(record: bytes) -> CgroupMade | CgroupGone | None:
-    """Read one `struct cgroup_event`, or return None for one that is malformed.
+Change = CgroupMade | CgroupGone
 
-    Its path is offset (low 16 bits) and length (high 16 bits) of bytes in the record; a new cgroup
-    is never the root, so without a path it could be anyone's.
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The cgroups of a tree, parents first. unseen: why some are missing; empty when none are."""
+
+    found: list[CgroupMade]
+    unseen: str = ""
+
+
+def changes(batch: Batch) -> Iterator[Change | None]:
+    """Yield what the records of `struct cgroup_event` say; None for one without a path.
+
+    A new cgroup is never the root, so without a path it could be anyone's.
     """
-    if len(record) < _EVENT.size:
-        return None
-    _time, cgroup_id, _parent, _jobs, kind, _state, path, _pad = _EVENT.unpack_from(record)
-    if kind == _GONE:
-        return CgroupGone(cgroup_id)
-    start, length = path & 0xFFFF, path >> 16
-    if kind != _MADE or not length or start + length > len(record):
-        return None
-    return CgroupMade(cgroup_id, os.fsdecode(record[start : start + length]))
+    names = batch.layout.column("kind").values
+    kinds = [names.get(kind) for kind in batch.fixed["kind"].tolist()]
+    ids: list[int] = batch.fixed["cgroup_id"].tolist()
+    for kind, cgroup_id, path in zip(kinds, ids, batch.bytes_of("path"), strict=True):
+        if kind == "cgroup_rmdir":
+            yield CgroupGone(cgroup_id)
+        elif kind == "cgroup_mkdir" and path:
+            yield CgroupMade(cgroup_id, os.fsdecode(path))
+        else:
+            yield None
 
 
-def scan(root: Path, limit: int) -> list[CgroupMade]:
-    """Return the cgroups below and with `root`, parents first, at most `limit` of them.
+def scan(root: Path, limit: int) -> Scan:
+    """Find the cgroups below and with `root`, at most `limit` of them.
 
-    The id of a cgroup is the inode number of its folder (kernfs; 64-bit hosts).
+    The id of a cgroup is the inode number of its folder (kernfs; 64-bit hosts). Raises OSError
+    where the root itself cannot be read.
     """
-    made = [CgroupMade(root.stat().st_ino, "/")]
-    for cgroup in made:  # grows while it is walked
-        for name, inode in _children(root, cgroup.path):
-            if len(made) >= limit:
-                return made
-            made.append(CgroupMade(inode, f"{cgroup.path.rstrip('/')}/{name}"))
-    return made
+    found = [CgroupMade(root.stat().st_ino, "/")]
+    unseen = ""
+    for cgroup in found:  # grows while it is walked
+        try:
+            for name, inode in _children(root, cgroup.path):
+                if len(found) >= limit:
+                    return Scan(found, f"there are more than {limit} cgroups")
+                found.append(CgroupMade(inode, f"{cgroup.path.rstrip('/')}/{name}"))
+        except OSError as error:
+            if cgroup.path == "/":
+                raise
+            if error.errno not in _GONE_SINCE:
+                unseen = f"those below {cgroup.path!a} cannot be read: {error.strerror}"
+    return Scan(found, unseen)
 
 
 def _children(root: Path, path: str) -> Iterator[tuple[str, int]]:
-    try:
-        with os.scandir(root / path.lstrip("/")) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    yield entry.name, entry.inode()
-    except OSError:  # gone since: ENOENT, or ENODEV while reading
-        return
+    with os.scandir(root / path.lstrip("/")) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield entry.name, entry.inode()

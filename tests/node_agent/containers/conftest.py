@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cgroup records as the kernel makes them, and container runtimes: in memory, fake, and real."""
+"""The tree of cgroups, and container runtimes: in memory, fake, and real."""
 
 import asyncio
 import hashlib
@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import shutil
-import struct
 import subprocess
 import sys
 import tarfile
@@ -54,19 +53,6 @@ state = "{folder}/state"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
   Root = "{folder}/runc"
 """
-
-
-@pytest.fixture
-def cgroup_record() -> Callable[..., bytes]:
-    """Make one `struct cgroup_event`."""
-
-    def make(cgroup_id: int, path: str = "", *, gone: bool = False, kind: int = 0) -> bytes:
-        text = os.fsencode(path)
-        event = struct.Struct("=QQQQIIII")
-        where = len(text) << 16 | event.size
-        return event.pack(1, cgroup_id, 1, 0, kind or (2 if gone else 1), 0, where, 0) + text
-
-    return make
 
 
 @pytest.fixture

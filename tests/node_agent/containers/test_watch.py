@@ -4,26 +4,47 @@
 import os
 from pathlib import Path
 
-from eunomia_agent.containers.watch import CgroupGone, CgroupMade, decode, scan
+import numpy as np
+
+from eunomia_agent import cgroups
+from eunomia_agent.containers.watch import CgroupGone, CgroupMade, changes, scan
+from eunomia_agent.events.batch import Batch
+from eunomia_agent.events.layout import event_layout
+from eunomia_agent.kernel.btf import Btf
+
+OBJECT = Path(cgroups.__file__).parent / "objects/cgroups.bpf.o"
+MADE, GONE = "cgroup_mkdir", "cgroup_rmdir"
 
 
-def test_record_of_a_new_cgroup(cgroup_record) -> None:
-    assert decode(cgroup_record(7, "/kubepods/podA/C")) == CgroupMade(7, "/kubepods/podA/C")
-    assert decode(cgroup_record(7, "/kubepods/podA/C", gone=True)) == CgroupGone(7)
+def batch_of(*records: tuple[str, int, bytes]) -> Batch:
+    """Records as the programs in the object make them."""
+    layout = event_layout(Btf.of_object(OBJECT.read_bytes()), "cgroup_events")
+    kinds = {name: kind for kind, name in layout.column("kind").values.items()}
+    fixed = np.zeros(len(records), layout.dtype)
+    starts = np.zeros(len(records), np.uint64)
+    tail = b""
+    for row, (kind, cgroup_id, path) in enumerate(records):
+        fixed[row]["kind"] = kinds.get(kind, 99)
+        fixed[row]["cgroup_id"] = cgroup_id
+        fixed[row]["path"] = len(path) << 16 | layout.size if path else 0
+        starts[row] = len(tail)
+        tail += path
+    return Batch(layout, fixed, tail, starts)
 
 
-def test_path_that_is_no_text_goes_through_unharmed(cgroup_record) -> None:
-    made = decode(cgroup_record(7, os.fsdecode(b"/a\xff\n\x1b[2J")))
-    assert made == CgroupMade(7, os.fsdecode(b"/a\xff\n\x1b[2J"))
+def test_records_tell_what_came_and_went_in_their_order() -> None:
+    odd = b"/a\xff\n\x1b[2J"
+    batch = batch_of((MADE, 2**63 + 7, b"/kubepods/podA/C"), (MADE, 8, odd), (GONE, 8, odd))
+    assert list(changes(batch)) == [
+        CgroupMade(2**63 + 7, "/kubepods/podA/C"),
+        CgroupMade(8, os.fsdecode(odd)),
+        CgroupGone(8),
+    ]
 
 
-def test_malformed_records_are_told_from_others(cgroup_record) -> None:
-    whole = cgroup_record(7, "/kubepods")
-    assert decode(b"") is None
-    assert decode(whole[:40]) is None
-    assert decode(whole[:-1]) is None, "the path goes beyond the record"
-    assert decode(cgroup_record(7, "/kubepods", kind=9)) is None
-    assert decode(cgroup_record(7, "")) is None, "not the host's: its path could not be read"
+def test_record_whose_path_could_not_be_read_says_nothing() -> None:
+    batch = batch_of((MADE, 7, b""), (GONE, 8, b""), ("cgroup_freeze", 9, b"/a"))
+    assert list(changes(batch)) == [None, CgroupGone(8), None], "not the host's"
 
 
 def test_scan_finds_parents_first_and_stops_at_the_limit(tmp_path: Path) -> None:
@@ -31,7 +52,9 @@ def test_scan_finds_parents_first_and_stops_at_the_limit(tmp_path: Path) -> None
     (tmp_path / "system.slice").mkdir()
     (tmp_path / "cgroup.procs").touch()
     (tmp_path / "link").symlink_to(tmp_path / "kubepods")
-    found = scan(tmp_path, 100)
+    seen = scan(tmp_path, 100)
+    found = seen.found
+    assert seen.unseen == ""
     assert sorted(made.path for made in found) == [
         "/",
         "/kubepods",
@@ -45,10 +68,11 @@ def test_scan_finds_parents_first_and_stops_at_the_limit(tmp_path: Path) -> None
     assert (
         order.index("/kubepods") < order.index("/kubepods/podA") < order.index("/kubepods/podA/C")
     )
-    assert len(scan(tmp_path, 2)) == 2
+    assert len(scan(tmp_path, 2).found) == 2
+    assert scan(tmp_path, 2).unseen == "there are more than 2 cgroups"
 
 
 def test_scan_of_the_machine_itself(cgroup_root: Path) -> None:
-    found = scan(cgroup_root, 65536)
+    found = scan(cgroup_root, 65536).found
     assert found[0] == CgroupMade(cgroup_root.stat().st_ino, "/")
     assert len({made.cgroup_id for made in found}) == len(found)
