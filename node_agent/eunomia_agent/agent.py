@@ -236,7 +236,9 @@ class Agent:
         if self._retry_at is not None:
             left = min(left, self._retry_at - time.monotonic())
         try:
-            await asyncio.wait_for(self._changed.wait(), max(0.0, left))
+            # Not wait_for(): until Python 3.12 it may pass over being cancelled.
+            async with asyncio.timeout(max(0.0, left)):
+                await self._changed.wait()
         except TimeoutError:
             return
         await asyncio.sleep(0.05)  # changes come in flocks
