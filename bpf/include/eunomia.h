@@ -55,7 +55,9 @@ struct subject {
 	comm_t comm;
 };
 
-/* Which cgroups are watched, agent-wide. An id that is absent is not a target. */
+/* Which cgroups are watched, agent-wide. An id that is absent is not a target.
+ * All room is made at the start: memory for a single entry is charged to the agent's memory cgroup
+ * and refused when that is full, be it of page cache that could be dropped. */
 enum target_state {
 	target_classified = 0,
 	target_pending = 1, /* made a moment ago: passes for every job that it may belong to */
@@ -68,8 +70,7 @@ struct target {
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
 	__type(key, cgroup_id_t);
 	__type(value, struct target);
 } targets SEC(".maps");

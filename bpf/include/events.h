@@ -24,7 +24,7 @@
 
 #include "eunomia.h"
 
-enum { MAX_JOBS = 64, MAX_ACCOUNTS = 16384 };
+enum { MAX_JOBS = 64, MAX_ACCOUNTS = 8192 };
 
 /* Who shares this instance, and each one's token bucket; written by the agent. */
 struct limit {
@@ -42,7 +42,8 @@ struct {
 	__type(value, struct instance);
 } instance SEC(".maps");
 
-/* Absolute counts, and the state of the token bucket. */
+/* Absolute counts, and the state of the token bucket. Room for all is made at the start, like that
+ * of `targets`. */
 struct account_key {
 	cgroup_id_t cgroup_id;
 	u32 job;
@@ -58,7 +59,6 @@ struct account {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_ACCOUNTS);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct account_key);
 	__type(value, struct account);
 } accounts SEC(".maps");

@@ -18,6 +18,9 @@ from eunomia_agent.sinks.sink import Refusal
 CLUSTER = "_cluster"
 """Stands for the namespace of jobs that have none; no namespace can be called so."""
 MAX_OPEN = 64
+CACHED_BYTES = 1 << 20
+"""Written bytes after which pages are written back and dropped: the agent reads none of them, and
+they count as its memory."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9.-]")
 
 
@@ -58,6 +61,7 @@ class FileSink:
         self._total_bytes = total_bytes
         self._folder: Folder | None = None
         self._used = 0
+        self._cached = 0
         self._open = OrderedDict[str, _Open]()
         self.problem: str | None = None
 
@@ -76,9 +80,8 @@ class FileSink:
 
     def close(self) -> None:
         """Close all files."""
-        for file in self._open.values():
-            os.close(file.fd)
-        self._open.clear()
+        for name in list(self._open):
+            self._shut(name)
         if self._folder:
             self._folder.close()
             self._folder = None
@@ -111,9 +114,14 @@ class FileSink:
         added = ends[whole - 1] if whole else 0
         file.size += added
         self._used += added
+        self._cached += added
         if file.torn:
             with suppress(OSError):
                 self._cut(file)
+        if self._cached >= CACHED_BYTES:
+            self._cached = 0
+            for each in self._open.values():
+                _drop_pages(each.fd)
         if failure and not whole:
             raise failure
         return whole
@@ -137,6 +145,7 @@ class FileSink:
     def _shut(self, name: str) -> None:
         file = self._open.pop(name, None)
         if file:
+            _drop_pages(file.fd)
             os.close(file.fd)
 
     def _living_folder(self) -> Folder:
@@ -170,6 +179,12 @@ class FileSink:
                 self._shut(entry.name)
                 folder.remove(entry.name)
                 self._used -= entry.size
+
+
+def _drop_pages(fd: int) -> None:
+    """Begin to write pages back, and drop those that were: mm/fadvise.c. No one waits for it."""
+    with suppress(OSError):
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def file_name(owner: Owner) -> str:

@@ -3,6 +3,9 @@
 
 import json
 import os
+import shutil
+import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,6 +158,25 @@ def test_file_and_folder_that_are_removed_are_made_again(tmp_path: Path, web: Ow
     folder.rmdir()
     assert sink.write(web, rows(2, 1)) == 1
     assert numbers(folder / WEB_FILE) == [2]
+    sink.close()
+
+
+def test_what_is_written_does_not_stay_in_memory(tmp_path: Path, web: Owner) -> None:
+    if not shutil.which("fincore"):
+        pytest.skip("needs fincore, of util-linux 2.30 or newer")
+    if (tmp_path.stat().st_dev >> 8) == 0:
+        pytest.skip("needs a folder on a disk: pages of tmpfs are the file")
+    sink = FileSink(tmp_path, "shop/opens")
+    batch = rows(0, 250, width=1000)
+    for _ in range(128):
+        assert sink.write(web, batch) == 250
+        time.sleep(0.002)  # as between batches; write-back takes a moment
+    file = tmp_path / "shop/opens" / WEB_FILE
+    cached = subprocess.run(
+        ["fincore", "-b", "-n", "-o", "RES", file], capture_output=True, text=True, check=True
+    )
+    assert file.stat().st_size > 32_000_000
+    assert int(cached.stdout) < 8_000_000
     sink.close()
 
 
