@@ -60,5 +60,9 @@ class RuntimeUnavailable(AgentError):
     """The container runtime did not answer; it may, later."""
 
 
+class RuntimeUnreadable(RuntimeUnavailable):
+    """What the container runtime answered is no message, or holds text that is not UTF-8."""
+
+
 class RuntimeUnsupported(RuntimeUnavailable):
     """What listens on the container runtime's socket does not speak CRI version 1."""

@@ -10,11 +10,11 @@ from weakref import WeakValueDictionary
 
 import grpc
 import grpc.aio
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from eunomia_agent.containers import cri_pb2 as cri
 from eunomia_agent.containers.runtime import Container, Sandbox
-from eunomia_agent.errors import RuntimeUnavailable, RuntimeUnsupported
+from eunomia_agent.errors import RuntimeUnavailable, RuntimeUnreadable, RuntimeUnsupported
 
 SOCKETS = (
     "run/containerd/containerd.sock",
@@ -152,13 +152,17 @@ class CriClient:
     async def _call(
         self, method: str, request: Message, decode: Callable[[bytes], Answer]
     ) -> Answer:
-        call = self._channel.unary_unary(
+        call: grpc.aio.UnaryUnaryMultiCallable[Message, bytes] = self._channel.unary_unary(
             f"/runtime.v1.RuntimeService/{method}",
             request_serializer=type(request).SerializeToString,
-            response_deserializer=decode,
-        )
+        )  # not given the decoder: what that cannot read, the channel would make None of
         try:
-            return await call(request, timeout=self._timeout)
+            return decode(await call(request, timeout=self._timeout))
+        except DecodeError as error:
+            raise RuntimeUnreadable(
+                f"the container runtime at {self._socket} answered {method} with what cannot be "
+                f"read: {error}"
+            ) from error
         except grpc.aio.AioRpcError as error:
             told = f"{error.code().name}: {(error.details() or '')[:300]}"
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:

@@ -2,6 +2,7 @@
 """The index of cgroups: who the events of each belong to, from its mkdir to after its end."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from eunomia_agent.containers.resolver import Resolver
 from eunomia_agent.containers.runtime import Identity, Runtime, Sandbox
 from eunomia_agent.containers.watch import CgroupGone, CgroupMade, Change, scan
 from eunomia_agent.errors import AgentError, RuntimeUnavailable, SettingsError
+
+logger = logging.getLogger("eunomia.containers")
 
 RESCAN = 60.0
 """Seconds between scans that find what the records missed."""
@@ -137,7 +140,9 @@ class Index:
         try:
             listed: list[Identity] = [*await self._runtime.containers()]
             listed += await self._runtime.sandboxes()
-        except RuntimeUnavailable:
+        except Exception as error:  # whatever one of them brings
+            if not isinstance(error, RuntimeUnavailable):
+                logger.exception("the container runtime's lists were not understood")
             return []  # each is asked for on its own, then, with patience
         for identity in listed:
             self._known[identity.id] = identity

@@ -8,13 +8,16 @@ both only after: so a first answer of "not here" means "not yet".
 import asyncio
 import heapq
 import itertools
+import logging
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from eunomia_agent.containers.runtime import Identity, Runtime
-from eunomia_agent.errors import RuntimeUnavailable, RuntimeUnsupported
+from eunomia_agent.errors import RuntimeUnavailable, RuntimeUnreadable, RuntimeUnsupported
+
+logger = logging.getLogger("eunomia.containers")
 
 Answered = Callable[[int, Identity | None, str], None]
 """Called with the cgroup's id, and its identity or the reason why there is none."""
@@ -101,10 +104,14 @@ class Resolver:
     async def _attempt(self, question: _Question) -> None:
         try:
             identity = await self._identity(question.container_ids)
-        except RuntimeUnsupported as error:
+        except (RuntimeUnreadable, RuntimeUnsupported) as error:
             self._unanswered(question, error, give_up=True)
         except RuntimeUnavailable as error:
             self._unanswered(question, error, give_up=question.unanswered >= OUTAGE)
+        except Exception as error:  # whatever one container's answer brings, others are asked for
+            logger.exception("the answer for %s was not understood", question.container_ids)
+            reason = f"the container runtime's answer was not understood: {error!r:.300}"
+            self._answered(question.cgroup_id, None, reason)
         else:
             self.problem = None
             self._told(question, identity)

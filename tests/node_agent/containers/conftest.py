@@ -66,11 +66,15 @@ def cgroup_root() -> Path:
 
 @dataclass
 class RuntimeInMemory:
-    """A `Runtime` whose pods and containers the test puts there. down: it does not answer."""
+    """A `Runtime` whose pods and containers the test puts there.
+
+    down: it does not answer. broken: ids for which its client breaks.
+    """
 
     held: dict[str, Container | Sandbox] = field(default_factory=dict)
     down: RuntimeUnavailable | None = None
     asked: list[str] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
 
     def add(self, *identities: Container | Sandbox) -> None:
         self.held.update({identity.id: identity for identity in identities})
@@ -93,6 +97,8 @@ class RuntimeInMemory:
 
     def _found(self, identity: str) -> Container | Sandbox | None:
         self._answers()
+        if identity in self.broken:
+            raise AttributeError(identity)
         self.asked.append(identity)
         return self.held.get(identity)
 
@@ -114,6 +120,8 @@ class FakeCri:
         self.sandboxes: dict[str, cri_pb2.PodSandbox] = {}
         self.containers: dict[str, cri_pb2.Container] = {}
         self.delay = 0.0
+        self.spoilt = (b"spoil", b"\xff\xff\xff\xff\xff")
+        """Bytes in an answer, and what is sent in their stead: not UTF-8."""
         self.calls: list[str] = []
         self._server: grpc.aio.Server | None = None
         self._ids = itertools.count(1)
@@ -130,7 +138,7 @@ class FakeCri:
             name: grpc.unary_unary_rpc_method_handler(
                 self._handler(name),
                 request_deserializer=request.FromString,
-                response_serializer=lambda message: message.SerializeToString(),
+                response_serializer=self._serialized,
             )
             for name, request in requests.items()
         }
@@ -172,6 +180,9 @@ class FakeCri:
             return getattr(self, f"_{name}")(request)
 
         return answer
+
+    def _serialized(self, message: Message) -> bytes:
+        return message.SerializeToString().replace(*self.spoilt)
 
     def _Version(self, _request: Message) -> Message:  # noqa: N802
         return cri_pb2.VersionResponse(runtime_name="fake", runtime_version="1")

@@ -16,7 +16,7 @@ from eunomia_agent.containers import cri_pb2
 from eunomia_agent.containers.cri import CriClient, find_socket
 from eunomia_agent.containers.index import Index
 from eunomia_agent.containers.owner import Owner
-from eunomia_agent.errors import RuntimeUnavailable, RuntimeUnsupported
+from eunomia_agent.errors import RuntimeUnavailable, RuntimeUnreadable, RuntimeUnsupported
 
 IMAGE = "localhost/eunomia-test:1"
 UID = "0f8a6b0e-1c2d-4e3f-8a9b-0123456789ab"
@@ -130,6 +130,33 @@ async def test_hostile_metadata_spoils_no_other(fake_cri) -> None:
     assert sandboxes[fat].labels == {}
     assert sandboxes[fat].pod == ""
     await client.close()
+
+
+async def test_text_that_is_not_utf8_makes_one_unknown_and_hurts_no_other(
+    fake_cri, client_of, tmp_path: Path
+) -> None:
+    client = client_of(fake_cri)
+    good = await fake_cri.run_pod("shop", "web-0", UID, LABELS)
+    odd = await fake_cri.run_pod("shop", "spoilt", UID, LABELS)
+    with pytest.raises(RuntimeUnreadable, match="ListPodSandbox with what cannot be read"):
+        await client.sandboxes()
+    for sandbox_id in (good, odd):
+        (tmp_path / "kubepods" / f"pod{UID}" / sandbox_id).mkdir(parents=True)
+    told: dict[str, Owner] = {}
+    index = Index(
+        client,
+        root=tmp_path,
+        on_change=lambda owner: told.update({owner.container_id: owner}),
+        on_gone=lambda _: None,
+    )
+    await index.start()
+    async with asyncio.timeout(5):
+        while any(owner.kind == "pending" for owner in told.values()):
+            await asyncio.sleep(0.01)
+    assert (told[good].kind, told[good].pod) == ("sandbox", "web-0")
+    assert told[odd].kind == "unknown"
+    assert "answered ListPodSandbox with what cannot be read" in told[odd].reason
+    await index.close()
 
 
 async def test_answer_of_more_than_16_mib_is_no_answer(fake_cri) -> None:

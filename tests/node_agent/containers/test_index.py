@@ -231,6 +231,19 @@ async def test_socket_that_speaks_something_else_is_not_waited_for(world: World)
     assert world.owner(web).reason == "no CRI here"
 
 
+async def test_answer_that_breaks_the_client_makes_one_unknown_and_hurts_no_other(
+    world: World,
+) -> None:
+    world.runtime.add(POD, CONTAINER)
+    world.runtime.broken.add(OTHER)
+    await world.index.start()
+    odd, web = world.mkdir(f"{FOLDER}/{OTHER}"), world.mkdir(f"{FOLDER}/{WEB}")
+    await world.until(lambda: not world.pending())
+    assert world.owner(odd).kind == "unknown"
+    assert "was not understood: AttributeError" in world.owner(odd).reason
+    assert world.owner(web).container == "nginx"
+
+
 async def test_metadata_out_of_bounds_makes_one_unknown_and_hurts_no_other(
     world: World,
 ) -> None:
