@@ -12,7 +12,9 @@ from eunomia_agent.sinks.sink import Refusal
 
 ROWS_PER_SECOND = 1000
 PATIENCE_SECONDS = 0.05
-"""How long one write may wait, in all, for a slow reader."""
+"""How long writes may wait for a slow reader, one after another, before they refuse at once."""
+PATIENCE_REGAINED = 0.1
+"""The share of the time that may go into waiting in the long run."""
 
 
 class LineWriter:
@@ -27,6 +29,8 @@ class LineWriter:
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
         self._owed = b""
+        self._patience = PATIENCE_SECONDS
+        self._at = time.monotonic()
         self.problem: str | None = None
 
     def write(self, lines: Sequence[bytes]) -> int:
@@ -34,22 +38,25 @@ class LineWriter:
 
         A line that was begun counts as taken and is ended by the next write, whoever makes it.
         """
-        until = time.monotonic() + PATIENCE_SECONDS
+        now = time.monotonic()
+        regained = (now - self._at) * PATIENCE_REGAINED
+        self._patience = min(PATIENCE_SECONDS, self._patience + regained)
+        self._at = now
         taken = 0
         self.problem = None
-        self._push(self._owed, until)
+        self._push(self._owed)
         while taken < len(lines) and not self._owed:
             count = _fitting(lines, taken)
-            if not self._push(b"\n".join([*lines[taken : taken + count], b""]), until):
+            if not self._push(b"\n".join([*lines[taken : taken + count], b""])):
                 break
             taken += count
         return taken
 
-    def _push(self, data: bytes, until: float) -> bool:
+    def _push(self, data: bytes) -> bool:
         """Write data, or owe the rest of it; False when not a byte could be written."""
         left = data
         try:
-            while left and self._writable(until):
+            while left and self._writable():
                 left = left[os.write(self._fd, left[: select.PIPE_BUF]) :]
         except BrokenPipeError:  # the reader is gone, and with it the line that was begun
             self._owed = b""
@@ -62,9 +69,11 @@ class LineWriter:
             self._owed = left
         return begun
 
-    def _writable(self, until: float) -> bool:
-        patience = max(0.0, until - time.monotonic())
-        if self._poll.poll(patience * 1000):
+    def _writable(self) -> bool:
+        began = time.monotonic()
+        ready = self._poll.poll(int(self._patience * 1000))
+        self._patience = max(0.0, self._patience - (time.monotonic() - began))
+        if ready:
             return True
         self.problem = "standard output: its reader is too slow"
         return False

@@ -85,6 +85,20 @@ def test_slow_reader_costs_rows_but_neither_time_nor_half_a_line(pipe: Pipe, web
     assert sink.problem is None
 
 
+def test_reader_that_stands_still_is_waited_for_once_and_not_for_each_container(
+    pipe: Pipe, web: Owner
+) -> None:
+    writer = LineWriter(pipe.writer)
+    sinks = [LogSink(writer, f"shop/job-{number}") for number in range(40)]
+    sinks[0].write(web, [b'{"pad":"%s"}' % (b"x" * 1000)] * 100)
+    began = time.monotonic()
+    assert [sink.write(web, [b"{}"]) for sink in sinks] == [0] * 40
+    assert time.monotonic() - began < 0.04
+    assert sinks[-1].problem == "standard output: its reader is too slow"
+    pipe.read()
+    assert [sink.write(web, [b"{}"]) for sink in sinks] == [1] * 40, "as soon as it reads again"
+
+
 def test_line_longer_than_the_pipe_is_ended_by_whoever_writes_next(pipe: Pipe, web: Owner) -> None:
     writer = LineWriter(pipe.writer)
     first, second = LogSink(writer, "shop/first"), LogSink(writer, "shop/second")
