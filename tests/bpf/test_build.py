@@ -68,6 +68,16 @@ def test_only_what_is_older_than_its_source_is_made_anew(tree: Path) -> None:
     assert {n for n in after if after[n] != before[n]} == {"process.yaml", "catalogue.json"}
 
 
+def test_part_of_another_build_that_vanishes_does_no_harm(tree: Path) -> None:
+    objects = tree / "node_agent/eunomia_agent/objects"
+    (objects / ".process.bpf.o.99999").symlink_to("gone")  # there to list, and not to stat
+    (tree / "bpf/trackers/process.yaml").touch()
+
+    done = build(tree)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_without_clang_one_sentence_says_what_to_install(tree: Path) -> None:
     (tree / "bpf/trackers/process.bpf.c").touch()
 
