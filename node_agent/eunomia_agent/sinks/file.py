@@ -13,6 +13,7 @@ from pathlib import Path
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.sinks.folder import Folder
+from eunomia_agent.sinks.quota import TOTAL_BYTES, Quota
 from eunomia_agent.sinks.sink import Refusal
 
 CLUSTER = "_cluster"
@@ -38,7 +39,8 @@ class FileSink:
 
     job: "namespace/name", or "name" without a namespace. max_bytes: of one file. backups: rotated
     files kept for each. total_bytes: of all files of the job; those longest without a row are
-    removed first. Nothing is made before the first row.
+    removed first. all_bytes: of all files of all jobs, see Quota. Nothing is made before the first
+    row.
     """
 
     name = "file"
@@ -52,6 +54,7 @@ class FileSink:
         max_bytes: int = 64 << 20,
         backups: int = 2,
         total_bytes: int = 1 << 30,
+        all_bytes: int = TOTAL_BYTES,
     ) -> None:
         namespace, _, name = job.rpartition("/")
         self._root = root
@@ -59,6 +62,7 @@ class FileSink:
         self._max_bytes = max_bytes
         self._backups = backups
         self._total_bytes = total_bytes
+        self._quota = Quota(root, self._parts, all_bytes)
         self._folder: Folder | None = None
         self._used = 0
         self._cached = 0
@@ -97,6 +101,7 @@ class FileSink:
             fitting = bisect_right(ends, self._max_bytes)
         fitting = fitting or 1
         self._make_room(name, ends[fitting - 1])
+        self._quota.spend(name, ends[fitting - 1], new=not file.size)
         return self._write(file, b"\n".join([*rows[:fitting], b""]), ends)
 
     def _write(self, file: _Open, data: bytes, ends: Sequence[int]) -> int:

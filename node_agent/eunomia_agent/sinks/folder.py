@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A folder of our own in a place that others may write to: no link in it is ever followed."""
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -37,6 +39,12 @@ class Folder:
             raise
         self._fd = fd
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Let go of the folder."""
         if self._fd >= 0:
@@ -66,6 +74,19 @@ class Folder:
                 if stat.S_ISREG((told := entry.stat(follow_symlinks=False)).st_mode)
             ]
         return sorted(entries, key=lambda entry: entry.changed)
+
+    def folders(self) -> list[str]:
+        """Return the names of the folders in it."""
+        with os.scandir(self._fd) as found:
+            return [entry.name for entry in found if entry.is_dir(follow_symlinks=False)]
+
+    def remove_empty(self, name: str) -> None:
+        """Remove a folder, if it is empty. One that is not, or not there, is no error."""
+        try:
+            os.rmdir(name, dir_fd=self._fd)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                raise
 
     def rename(self, name: str, new: str) -> None:
         """Rename a file, over another if need be. One that is not there is no error."""

@@ -113,6 +113,40 @@ def test_all_files_of_a_job_together_are_bounded(tmp_path: Path, web: Owner) -> 
     sink.close()
 
 
+def test_files_of_jobs_that_are_gone_make_room_for_new_ones(tmp_path: Path, web: Owner) -> None:
+    """A loop that makes a job, lets it write and deletes it, and one job that goes on."""
+    lasting = FileSink(tmp_path, "shop/lasting", all_bytes=20 << 18)
+    for number in range(100):
+        assert lasting.write(web, rows(number, 1)) == 1
+        sink = FileSink(tmp_path, f"team-{number // 10}/job-{number}", all_bytes=20 << 18)
+        assert sink.write(web, rows(number, 2, width=1000)) == 2
+        sink.close()
+        for file in tmp_path.glob(f"*/job-{number}/*"):
+            os.utime(file, (number, number))
+    assert sink.problem is None
+    kept = sorted(int(path.name.removeprefix("job-")) for path in tmp_path.glob("*/job-*"))
+    assert kept == list(range(kept[0], 100)), "folders of the oldest are gone"
+    assert 15 <= len(kept) < 20
+    assert {path.name for path in tmp_path.iterdir()} == {"shop", "team-8", "team-9"}
+    assert numbers(tmp_path / "shop/lasting" / WEB_FILE) == list(range(100))
+    lasting.close()
+
+
+def test_large_files_of_other_jobs_go_before_the_one_that_is_written(
+    tmp_path: Path, web: Owner
+) -> None:
+    old = FileSink(tmp_path, "shop/old", all_bytes=4 << 20)
+    assert old.write(web, rows(0, 3000, width=1000)) == 3000
+    new = FileSink(tmp_path, "shop/new", all_bytes=4 << 20)
+    for number in range(60):
+        assert new.write(web, rows(number * 50, 50, width=1000)) == 50
+    assert not (tmp_path / "shop/old").exists()
+    assert numbers(tmp_path / "shop/new" / WEB_FILE) == list(range(3000))
+    assert old.write(web, rows(0, 1)) == 1, "its folder is made again"
+    for sink in (old, new):
+        sink.close()
+
+
 def test_more_containers_than_open_files(tmp_path: Path, web: Owner) -> None:
     before = len(os.listdir("/proc/self/fd"))
     sink = FileSink(tmp_path, "shop/opens")
