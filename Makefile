@@ -16,7 +16,7 @@ help: ## List the targets
 
 setup: .venv/ready build ## Install what is needed: packages, a virtual environment, BPF objects
 
-.venv/ready: pyproject.toml dev/packages.py
+.venv/ready: pyproject.toml dev/packages.py dev/packages.txt
 	@echo "Packages of the distribution"
 	@$(SYSTEM_PYTHON) -m dev.packages
 	@echo "Python packages, into .venv"

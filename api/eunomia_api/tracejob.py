@@ -53,7 +53,7 @@ class TrackerUse(Written):
     """One tracker of the catalogue, with its params."""
 
     name: Name
-    """Name of the tracker, as `eunomia trackers` lists it."""
+    """Name of the tracker, such as process or opensnoop."""
     params: Annotated[
         dict[Annotated[str, Field(max_length=63)], ParamValue],
         Field(
