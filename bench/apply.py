@@ -22,6 +22,7 @@ def measure(cluster: Cluster) -> list[Figure]:
     cluster.pod("busy", "opens", str(RATE * SECONDS), "/bench", str(RATE))
     _run(cluster, "warm-up")  # the agent may have to find the operator yet
     runs = [_run(cluster, f"first-{number}") for number in range(RUNS)]
+    cluster.kubectl("-n", cluster.namespace, "delete", "pod", "busy", "--wait")
     return [
         Figure(
             "apply to first event in a file",
