@@ -117,9 +117,7 @@ def _read(source: Load, programs: Object, targets: Targets) -> Run:
 
 def _write(source: Load, programs: Object, targets: Targets) -> Run:
     """Bring every event to a job with a file, as the agent does."""
-    owner = Owner(
-        source.cgroup_id, "container", "bench", "pod", "uid", "main", "0" * 64, "image", {}
-    )
+    owner = Owner(source.cgroup_id, "container", "bench", "pod", "uid", "main", "0" * 64, {})
     job = agent_pb2.Job(
         uid="bench",
         namespace="bench",

@@ -2,7 +2,6 @@
 """A client of the Container Runtime Interface, version 1, over the runtime's unix socket."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -27,7 +26,6 @@ SOCKETS = (
 MAX_MESSAGE = 16 << 20
 """The kubelet's own bound on an answer."""
 MAX_NAME = 253
-MAX_IMAGE = 1024
 MAX_LABEL_BYTES = 1 << 20
 """The API server takes no object much larger than this."""
 
@@ -53,14 +51,6 @@ _CHANNEL_OPTIONS = (
 Answer = TypeVar("Answer", bound=Message)
 
 
-@dataclass(frozen=True, slots=True)
-class RuntimeVersion:
-    """Which runtime answers, such as containerd 1.6.20."""
-
-    name: str
-    version: str
-
-
 class CriClient:
     """A `Runtime` behind a CRI socket. Connects by itself, again and again.
 
@@ -77,11 +67,6 @@ class CriClient:
         """Close the connection."""
         await self._channel.close()
 
-    async def version(self) -> RuntimeVersion:
-        """Return the runtime's own name and version. Raises RuntimeUnavailable."""
-        answer = await self._call("Version", cri.VersionRequest(), cri.VersionResponse.FromString)
-        return RuntimeVersion(answer.runtime_name[:MAX_NAME], answer.runtime_version[:MAX_NAME])
-
     async def container(self, container_id: str) -> Container | None:
         """Return a container with its sandbox, or None. Raises RuntimeUnavailable."""
         listed = await self._list_containers(container_id)
@@ -89,7 +74,7 @@ class CriClient:
             if message.id == container_id:
                 sandbox = await self.sandbox(message.pod_sandbox_id)
                 if sandbox:
-                    return read_container(message, sandbox, await self._image(message))
+                    return read_container(message, sandbox)
         return None
 
     async def sandbox(self, sandbox_id: str) -> Sandbox | None:
@@ -106,7 +91,7 @@ class CriClient:
         """Return all containers whose sandbox is there, too. Raises RuntimeUnavailable."""
         sandboxes = {sandbox.id: sandbox for sandbox in await self.sandboxes()}
         return [
-            read_container(message, sandboxes[message.pod_sandbox_id], await self._image(message))
+            read_container(message, sandboxes[message.pod_sandbox_id])
             for message in await self._list_containers("")
             if message.pod_sandbox_id in sandboxes
         ]
@@ -133,21 +118,6 @@ class CriClient:
             cri.ListContainersResponse.FromString,
         )
         return list(answer.containers)
-
-    async def _image(self, message: cri.Container) -> str:
-        """Return the image's name: the kubelet asks by digest, and only newer ones say for what."""
-        listed = message.image.user_specified_image or message.image.image
-        if not listed.startswith("sha256:"):
-            return listed
-        try:
-            answer = await self._call(
-                "ContainerStatus",
-                cri.ContainerStatusRequest(container_id=message.id),
-                cri.ContainerStatusResponse.FromString,
-            )
-        except RuntimeUnavailable:
-            return listed  # gone since it was listed: who it was is known all the same
-        return answer.status.image.image or listed
 
     async def _call(
         self, method: str, request: Message, decode: Callable[[bytes], Answer]
@@ -188,13 +158,13 @@ def read_sandbox(message: cri.PodSandbox) -> Sandbox:
     )
 
 
-def read_container(message: cri.Container, sandbox: Sandbox, image: str) -> Container:
+def read_container(message: cri.Container, sandbox: Sandbox) -> Container:
     """Take a container out of a message. What is out of bounds is refused as a whole."""
     name = message.metadata.name
     problem = sandbox.problem or _too_long(container=name)
     if problem:
         return Container(message.id, sandbox, problem=problem)
-    return Container(message.id, sandbox, name, image[:MAX_IMAGE])
+    return Container(message.id, sandbox, name)
 
 
 def _too_long(**names: str) -> str:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"eunomia_agent/containers/cri.proto\x12\nruntime.v1\"!\n\x0eVersionRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\"@\n\x0fVersionResponse\x12\x14\n\x0cruntime_name\x18\x02 \x01(\t\x12\x17\n\x0fruntime_version\x18\x03 \x01(\t\"B\n\x12PodSandboxMetadata\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\"\x1e\n\x10PodSandboxFilter\x12\n\n\x02id\x18\x01 \x01(\t\"E\n\x15ListPodSandboxRequest\x12,\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1c.runtime.v1.PodSandboxFilter\"\xad\x01\n\nPodSandbox\x12\n\n\x02id\x18\x01 \x01(\t\x12\x30\n\x08metadata\x18\x02 \x01(\x0b\x32\x1e.runtime.v1.PodSandboxMetadata\x12\x32\n\x06labels\x18\x05 \x03(\x0b\x32\".runtime.v1.PodSandbox.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"?\n\x16ListPodSandboxResponse\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.runtime.v1.PodSandbox\"8\n\tImageSpec\x12\r\n\x05image\x18\x01 \x01(\t\x12\x1c\n\x14user_specified_image\x18\x12 \x01(\t\"!\n\x11\x43ontainerMetadata\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1d\n\x0f\x43ontainerFilter\x12\n\n\x02id\x18\x01 \x01(\t\"D\n\x15ListContainersRequest\x12+\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1b.runtime.v1.ContainerFilter\"\x86\x01\n\tContainer\x12\n\n\x02id\x18\x01 \x01(\t\x12\x16\n\x0epod_sandbox_id\x18\x02 \x01(\t\x12/\n\x08metadata\x18\x03 \x01(\x0b\x32\x1d.runtime.v1.ContainerMetadata\x12$\n\x05image\x18\x04 \x01(\x0b\x32\x15.runtime.v1.ImageSpec\"C\n\x16ListContainersResponse\x12)\n\ncontainers\x18\x01 \x03(\x0b\x32\x15.runtime.v1.Container\".\n\x16\x43ontainerStatusRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"7\n\x0f\x43ontainerStatus\x12$\n\x05image\x18\x08 \x01(\x0b\x32\x15.runtime.v1.ImageSpec\"F\n\x17\x43ontainerStatusResponse\x12+\n\x06status\x18\x01 \x01(\x0b\x32\x1b.runtime.v1.ContainerStatusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"eunomia_agent/containers/cri.proto\x12\nruntime.v1\"B\n\x12PodSandboxMetadata\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\"\x1e\n\x10PodSandboxFilter\x12\n\n\x02id\x18\x01 \x01(\t\"E\n\x15ListPodSandboxRequest\x12,\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1c.runtime.v1.PodSandboxFilter\"\xad\x01\n\nPodSandbox\x12\n\n\x02id\x18\x01 \x01(\t\x12\x30\n\x08metadata\x18\x02 \x01(\x0b\x32\x1e.runtime.v1.PodSandboxMetadata\x12\x32\n\x06labels\x18\x05 \x03(\x0b\x32\".runtime.v1.PodSandbox.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"?\n\x16ListPodSandboxResponse\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.runtime.v1.PodSandbox\"!\n\x11\x43ontainerMetadata\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1d\n\x0f\x43ontainerFilter\x12\n\n\x02id\x18\x01 \x01(\t\"D\n\x15ListContainersRequest\x12+\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1b.runtime.v1.ContainerFilter\"`\n\tContainer\x12\n\n\x02id\x18\x01 \x01(\t\x12\x16\n\x0epod_sandbox_id\x18\x02 \x01(\t\x12/\n\x08metadata\x18\x03 \x01(\x0b\x32\x1d.runtime.v1.ContainerMetadata\"C\n\x16ListContainersResponse\x12)\n\ncontainers\x18\x01 \x03(\x0b\x32\x15.runtime.v1.Containerb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,38 +33,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PODSANDBOX_LABELSENTRY']._loaded_options = None
   _globals['_PODSANDBOX_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_VERSIONREQUEST']._serialized_start=50
-  _globals['_VERSIONREQUEST']._serialized_end=83
-  _globals['_VERSIONRESPONSE']._serialized_start=85
-  _globals['_VERSIONRESPONSE']._serialized_end=149
-  _globals['_PODSANDBOXMETADATA']._serialized_start=151
-  _globals['_PODSANDBOXMETADATA']._serialized_end=217
-  _globals['_PODSANDBOXFILTER']._serialized_start=219
-  _globals['_PODSANDBOXFILTER']._serialized_end=249
-  _globals['_LISTPODSANDBOXREQUEST']._serialized_start=251
-  _globals['_LISTPODSANDBOXREQUEST']._serialized_end=320
-  _globals['_PODSANDBOX']._serialized_start=323
-  _globals['_PODSANDBOX']._serialized_end=496
-  _globals['_PODSANDBOX_LABELSENTRY']._serialized_start=451
-  _globals['_PODSANDBOX_LABELSENTRY']._serialized_end=496
-  _globals['_LISTPODSANDBOXRESPONSE']._serialized_start=498
-  _globals['_LISTPODSANDBOXRESPONSE']._serialized_end=561
-  _globals['_IMAGESPEC']._serialized_start=563
-  _globals['_IMAGESPEC']._serialized_end=619
-  _globals['_CONTAINERMETADATA']._serialized_start=621
-  _globals['_CONTAINERMETADATA']._serialized_end=654
-  _globals['_CONTAINERFILTER']._serialized_start=656
-  _globals['_CONTAINERFILTER']._serialized_end=685
-  _globals['_LISTCONTAINERSREQUEST']._serialized_start=687
-  _globals['_LISTCONTAINERSREQUEST']._serialized_end=755
-  _globals['_CONTAINER']._serialized_start=758
-  _globals['_CONTAINER']._serialized_end=892
-  _globals['_LISTCONTAINERSRESPONSE']._serialized_start=894
-  _globals['_LISTCONTAINERSRESPONSE']._serialized_end=961
-  _globals['_CONTAINERSTATUSREQUEST']._serialized_start=963
-  _globals['_CONTAINERSTATUSREQUEST']._serialized_end=1009
-  _globals['_CONTAINERSTATUS']._serialized_start=1011
-  _globals['_CONTAINERSTATUS']._serialized_end=1066
-  _globals['_CONTAINERSTATUSRESPONSE']._serialized_start=1068
-  _globals['_CONTAINERSTATUSRESPONSE']._serialized_end=1138
+  _globals['_PODSANDBOXMETADATA']._serialized_start=50
+  _globals['_PODSANDBOXMETADATA']._serialized_end=116
+  _globals['_PODSANDBOXFILTER']._serialized_start=118
+  _globals['_PODSANDBOXFILTER']._serialized_end=148
+  _globals['_LISTPODSANDBOXREQUEST']._serialized_start=150
+  _globals['_LISTPODSANDBOXREQUEST']._serialized_end=219
+  _globals['_PODSANDBOX']._serialized_start=222
+  _globals['_PODSANDBOX']._serialized_end=395
+  _globals['_PODSANDBOX_LABELSENTRY']._serialized_start=350
+  _globals['_PODSANDBOX_LABELSENTRY']._serialized_end=395
+  _globals['_LISTPODSANDBOXRESPONSE']._serialized_start=397
+  _globals['_LISTPODSANDBOXRESPONSE']._serialized_end=460
+  _globals['_CONTAINERMETADATA']._serialized_start=462
+  _globals['_CONTAINERMETADATA']._serialized_end=495
+  _globals['_CONTAINERFILTER']._serialized_start=497
+  _globals['_CONTAINERFILTER']._serialized_end=526
+  _globals['_LISTCONTAINERSREQUEST']._serialized_start=528
+  _globals['_LISTCONTAINERSREQUEST']._serialized_end=596
+  _globals['_CONTAINER']._serialized_start=598
+  _globals['_CONTAINER']._serialized_end=694
+  _globals['_LISTCONTAINERSRESPONSE']._serialized_start=696
+  _globals['_LISTCONTAINERSRESPONSE']._serialized_end=763
 # @@protoc_insertion_point(module_scope)

@@ -35,7 +35,6 @@ class Owner:
     pod_uid: str = ""
     container: str = ""
     container_id: str = ""
-    image: str = ""
     labels: Mapping[str, str] = field(default_factory=no_labels, hash=False, repr=False)
     reason: str = ""
 

@@ -53,7 +53,6 @@ class Container:
     id: str
     sandbox: Sandbox
     name: str = ""
-    image: str = ""
     problem: str = ""
 
     def owner(self, cgroup_id: int) -> Owner:
@@ -68,7 +67,6 @@ class Container:
             self.sandbox.pod_uid,
             self.name,
             self.id,
-            self.image,
             self.sandbox.labels,
         )
 

@@ -14,7 +14,7 @@ from eunomia_agent.kernel.libbpf import check, check_pointer, library
 # include/uapi/linux/bpf.h
 HASH, ARRAY, RINGBUF = 1, 2, 27
 PER_CPU = frozenset({5, 6, 10, 21})
-ANY, NOEXIST, EXIST = 0, 1, 2
+ANY = 0
 BATCH = 4096
 
 
@@ -105,18 +105,12 @@ class Map:
         check(result, f"{self._title}: cannot be read")
         return value.raw
 
-    def update(
-        self, key: bytes, value: bytes, *, only_new: bool = False, only_existing: bool = False
-    ) -> bool:
-        """Set a value; return False when there was one, or none, and the caller minds."""
+    def update(self, key: bytes, value: bytes) -> None:
+        """Set a value."""
         if len(value) != self._stride:
             raise KernelError(f"{self._title}: a value has {self._stride} bytes, not {len(value)}")
-        flags = NOEXIST if only_new else EXIST if only_existing else ANY
-        result = self._bpf.bpf_map_update_elem(self.fd, self._key(key), value, flags)
-        if (only_new and result == -errno.EEXIST) or (only_existing and result == -errno.ENOENT):
-            return False
+        result = self._bpf.bpf_map_update_elem(self.fd, self._key(key), value, ANY)
         check(result, f"{self._title}: cannot be written")
-        return True
 
     def delete(self, key: bytes) -> bool:
         """Remove an entry; return whether it was there."""

@@ -122,17 +122,14 @@ class FakeCri:
         self.delay = 0.0
         self.spoilt = (b"spoil", b"\xff\xff\xff\xff\xff")
         """Bytes in an answer, and what is sent in their stead: not UTF-8."""
-        self.calls: list[str] = []
         self._server: grpc.aio.Server | None = None
         self._ids = itertools.count(1)
 
     async def start(self) -> None:
         self._server = grpc.aio.server()
         requests = {
-            "Version": cri_pb2.VersionRequest,
             "ListContainers": cri_pb2.ListContainersRequest,
             "ListPodSandbox": cri_pb2.ListPodSandboxRequest,
-            "ContainerStatus": cri_pb2.ContainerStatusRequest,
         }
         handlers = {
             name: grpc.unary_unary_rpc_method_handler(
@@ -169,13 +166,11 @@ class FakeCri:
             id=container_id,
             pod_sandbox_id=sandbox_id,
             metadata=cri_pb2.ContainerMetadata(name=name),
-            image=cri_pb2.ImageSpec(image="sha256:" + "0" * 64),
         )
         return container_id
 
     def _handler(self, name: str) -> Callable[..., object]:
         async def answer(request: Message, _context: object) -> Message:
-            self.calls.append(name)
             await asyncio.sleep(self.delay)
             return getattr(self, f"_{name}")(request)
 
@@ -183,9 +178,6 @@ class FakeCri:
 
     def _serialized(self, message: Message) -> bytes:
         return message.SerializeToString().replace(*self.spoilt)
-
-    def _Version(self, _request: Message) -> Message:  # noqa: N802
-        return cri_pb2.VersionResponse(runtime_name="fake", runtime_version="1")
 
     def _ListContainers(self, request: cri_pb2.ListContainersRequest) -> Message:  # noqa: N802
         wanted = request.filter.id
@@ -196,10 +188,6 @@ class FakeCri:
         wanted = request.filter.id
         chosen = [each for each in self.sandboxes.values() if not wanted or each.id == wanted]
         return cri_pb2.ListPodSandboxResponse(items=chosen)
-
-    def _ContainerStatus(self, _request: cri_pb2.ContainerStatusRequest) -> Message:  # noqa: N802
-        status = cri_pb2.ContainerStatus(image=cri_pb2.ImageSpec(image=IMAGE))
-        return cri_pb2.ContainerStatusResponse(status=status)
 
 
 @pytest.fixture

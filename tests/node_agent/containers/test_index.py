@@ -19,7 +19,7 @@ from eunomia_agent.errors import RuntimeUnavailable, RuntimeUnsupported, Setting
 UID = "0f8a6b0e-1c2d-4e3f-8a9b-0123456789ab"
 PAUSE, WEB, OTHER, NODE = "0a" * 32, "1b" * 32, "2c" * 32, "3d" * 32
 POD = Sandbox(PAUSE, "shop", "web-0", UID, {"app": "web"})
-CONTAINER = Container(WEB, POD, "nginx", "nginx:1.27")
+CONTAINER = Container(WEB, POD, "nginx")
 FOLDER = f"kubepods/burstable/pod{UID}"
 
 
@@ -93,7 +93,7 @@ async def test_what_ran_before_the_agent_is_known_when_start_returns(world: Worl
     await world.index.start()
 
     assert world.owner(web) == Owner(
-        web, "container", "shop", "web-0", UID, "nginx", WEB, "nginx:1.27", {"app": "web"}
+        web, "container", "shop", "web-0", UID, "nginx", WEB, {"app": "web"}
     )
     assert world.owner(pause).kind == "sandbox"
     assert world.owner(pause).container == ""

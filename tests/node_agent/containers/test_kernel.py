@@ -188,7 +188,6 @@ async def test_containers_that_live_a_moment_pass_as_pending_and_get_their_names
                 uid,
                 name,
                 container_id,
-                "localhost/eunomia-test:1",
                 LABELS,
             )
         assert owners_of(pod)[-1].kind == "sandbox"

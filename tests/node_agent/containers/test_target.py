@@ -9,9 +9,7 @@ from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.target import Target, matches, matches_pod, may_match
 from eunomia_api.labels import Selector
 
-WEB = Owner(
-    7, "container", "shop", "web-0", "uid", "nginx", "1b" * 32, "nginx:1.27", {"app": "web"}
-)
+WEB = Owner(7, "container", "shop", "web-0", "uid", "nginx", "1b" * 32, {"app": "web"})
 SANDBOX = replace(WEB, kind="sandbox", container="")
 POD = replace(SANDBOX, kind="pod", container_id="")
 HOST = Owner(1, "host")

@@ -13,7 +13,7 @@ from eunomia_agent.containers.owner import Owner
 
 @pytest.fixture
 def web() -> Owner:
-    return Owner(7, "container", "shop", "web-0", "uid", "nginx", "1b" * 32, "nginx:1.27")
+    return Owner(7, "container", "shop", "web-0", "uid", "nginx", "1b" * 32)
 
 
 @pytest.fixture
