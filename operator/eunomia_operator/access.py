@@ -58,6 +58,8 @@ def identify(token: str, review: Mapping[str, Any], settings: Settings) -> Ident
         raise Forbidden(f"{_bounded(user.get('username'))} may not connect, only {wanted} may")
     extra: Mapping[str, Any] = user.get("extra") or {}
     node, pod_uid = _one(extra, "node-name"), _one(extra, "pod-uid")
+    if pod_uid and not node:
+        raise Forbidden("the token does not name its node: Kubernetes 1.30 or newer is needed")
     if not node or not pod_uid:
         raise Forbidden("the token is bound to no pod on a node")
     return Identity(

@@ -46,6 +46,9 @@ class Publisher:
             job.writing = True
             self._begin(self._write(job, job.status))
             return
+        if job.writing or job.status != job.written:
+            # Who watches the job shall read how it ended before it is gone.
+            return
         due = job.delete_at()
         if due is not None and now >= max(due, job.retry_at) and not job.deleting:
             job.deleting = True

@@ -103,7 +103,11 @@ class World:
         for key in [*listed, *(self._objects[kind].keys() - listed.keys())]:
             if self._touched.get((kind, key), 0) <= mark:
                 changed = self._put(kind, key, listed.get(key)) or changed
-                self._touched.pop((kind, key), None)
+        self._touched = {
+            touched: moment
+            for touched, moment in self._touched.items()
+            if touched[0] != kind or moment > mark
+        }
         if changed:
             self._changed()
 
