@@ -56,6 +56,10 @@ class Job:
     deleting: bool = False
     written_at: float = 0.0
     retry_at: float = 0.0
+    refused_since: float | None = None
+    """Since when every node refuses the job."""
+    unclaimed_since: float | None = None
+    """Since when no node is picked."""
     failures: int = 0
     """Writes that failed since the last one that did not."""
 
@@ -125,17 +129,22 @@ class Job:
         before = self.status
         silent = sorted(self.nodes & unreachable)
         self.ledger.settle(self.nodes)
+        census = self.ledger.census(self.nodes, silent)
+        self.refused_since = (self.refused_since or now) if census.refused else None
+        self.unclaimed_since = None if self.nodes else (self.unclaimed_since or now)
         facts = status.Facts(
             now=now,
             led_since=led_since,
             generation=self.object.generation,
             verdict=self.verdict,
-            census=self.ledger.census(self.nodes, silent),
+            census=census,
             pods=self.ledger.pods,
             gaps=self.ledger.gaps,
             events=self.ledger.events,
             retired=self.ledger.retired,
             failures=self.ledger.failures(silent),
+            refused_since=self.refused_since,
+            unclaimed_since=self.unclaimed_since,
         )
         self.status = status.judge(before, facts)
         self.dirty = False
@@ -146,7 +155,7 @@ class Job:
 
     def is_judgement_due(self, now: float) -> bool:
         """Tell whether the status may have to say something else by now."""
-        if self.dirty:
+        if self.dirty or self.refused_since is not None:
             return not self.over
         settled = self.status.phase in (Phase.RUNNING, Phase.SUSPENDED, Phase.FAILED)
         deadline = self.status.deadline

@@ -61,6 +61,11 @@ class Census:
     degraded: int = 0
     """Run, but something is wrong."""
 
+    @property
+    def refused(self) -> bool:
+        """Whether every node has answered, and none can run it."""
+        return 0 < self.desired == self.answered == self.failed + self.unsupported
+
 
 class Ledger:
     """The reports of one job."""

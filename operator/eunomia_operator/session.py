@@ -13,7 +13,7 @@ import grpc.aio
 from eunomia_api import agent_pb2
 from eunomia_operator import VERSION
 from eunomia_operator.access import Identity, check_same
-from eunomia_operator.errors import AccessDenied
+from eunomia_operator.errors import AccessDenied, ClusterError
 
 logger = logging.getLogger("eunomia.dispatch")
 
@@ -165,12 +165,25 @@ class Session:
         self._office.hear(self.node, report)
 
     async def _renew(self, token: str) -> None:
-        try:
-            fresh = await self._review(token)
-            check_same(self.identity, fresh)
-        except AccessDenied as denied:
-            raise Ended(grpc.StatusCode.PERMISSION_DENIED, str(denied)) from None
-        self.identity = fresh
+        """Go on with a fresh token. Raises Ended.
+
+        While the API server is away to review it, the stream lives on the present one.
+        """
+        wait = 1.0
+        async with self._until(self.identity.expires, "the token has run out"):
+            while True:
+                try:
+                    fresh = await self._review(token)
+                    check_same(self.identity, fresh)
+                except AccessDenied as denied:
+                    raise Ended(grpc.StatusCode.PERMISSION_DENIED, str(denied)) from None
+                except ClusterError as error:
+                    logger.warning("node %s: the token waits to be reviewed: %s", self.node, error)
+                    await asyncio.sleep(wait)
+                    wait = min(10.0, 2 * wait)
+                else:
+                    self.identity = fresh
+                    return
 
 
 class _Limit:

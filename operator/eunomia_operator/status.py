@@ -23,6 +23,8 @@ from eunomia_operator.tally import NOTHING, Tally
 
 NO_NODE_SECONDS = 60.0
 """For so long may a job wait for a node that its nodeSelector picks."""
+REFUSED_SECONDS = 60.0
+"""For so long may every node fail to run a job, for causes that may pass: agents try again."""
 LAST_REPORTS_SECONDS = 10.0
 """For so long after the deadline may nodes send their last totals."""
 
@@ -42,6 +44,10 @@ class Facts:
     events: Tally = NOTHING
     retired: Tally = NOTHING
     failures: tuple[Failure, ...] = ()
+    refused_since: float | None = None
+    """Since when every node refuses the job; None: not every one does."""
+    unclaimed_since: float | None = None
+    """Since when no node is picked; None: some are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +160,12 @@ def _clocked(status: TraceJobStatus, facts: Facts, spec: Spec) -> TraceJobStatus
 
 def _ending(status: TraceJobStatus, facts: Facts) -> Ending | None:
     census = facts.census
-    none_can = census.desired > 0 and census.failed + census.unsupported == census.desired
-    if none_can and census.answered == census.desired:
-        return _no_node_can(facts)
-    started = clock.read(status.start_time) if status.start_time else facts.now
-    unclaimed = census.desired == 0 and status.phase == Phase.PENDING
-    if unclaimed and facts.now >= started + NO_NODE_SECONDS:
+    if census.refused:
+        held = facts.now - (facts.now if facts.refused_since is None else facts.refused_since)
+        if census.unsupported == census.desired or held >= REFUSED_SECONDS:
+            return _no_node_can(facts)
+    unclaimed = facts.unclaimed_since is not None and status.phase == Phase.PENDING
+    if unclaimed and facts.now >= (facts.unclaimed_since or 0.0) + NO_NODE_SECONDS:
         return _no_node_matches()
     if status.deadline is None or facts.now < clock.read(status.deadline):
         return None

@@ -55,6 +55,8 @@ class Served:
     authority: ca.Pair
     pair: ca.Pair
     port: int = 0
+    away: bool = False
+    """Whether the API server does not answer."""
 
     async def until(self, condition: Any) -> None:
         async with asyncio.timeout(5):
@@ -65,7 +67,7 @@ class Served:
 @pytest_asyncio.fixture
 async def served(settings: Settings, review_of: Any) -> AsyncIterator[Served]:
     async def review(token: str) -> dict[str, Any]:
-        if token == "unavailable":
+        if token == "unavailable" or served.away:
             raise ClusterError("review a token", "no answer within 10 s")
         return review_of(token)
 
@@ -178,6 +180,19 @@ async def test_a_fresh_token_keeps_the_stream(
     await agent.hear()
     await agent.say(token=agent_pb2.Token(token=make_token(seconds=60)))
     await asyncio.sleep(0.6)
+    await agent.report("node-a")
+    await served.until(lambda s: s.office.heard)
+
+
+async def test_a_fresh_token_waits_while_the_api_server_is_away(
+    served: Served, connect: Any, make_token: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = await connect(make_token())
+    await agent.hear()
+    served.away = True
+    await agent.say(token=agent_pb2.Token(token=make_token(seconds=60)))
+    await served.until(lambda _: "the token waits to be reviewed" in caplog.text)
+    served.away = False
     await agent.report("node-a")
     await served.until(lambda s: s.office.heard)
 

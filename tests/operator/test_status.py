@@ -122,14 +122,15 @@ def test_an_operator_that_was_away_at_the_deadline_hears_the_nodes_first() -> No
 
 def test_a_job_that_no_node_can_run_fails_so_that_nobody_waits() -> None:
     worst = Failure(node="node-a", reason="HookMissing", message="no tp_btf")
-    asked = facts(1, Census(desired=3, answered=2, failed=1, unsupported=1), failures=(worst,))
+    census = Census(desired=3, answered=2, failed=1, unsupported=1)
+    asked = facts(1, census, spec(), failures=(worst,))
     one_may_yet = judge(NEW, asked)
     assert one_may_yet.phase == Phase.PENDING
     assert reasons(NEW, one_may_yet) == ["Accepted", "NodeFailed"]
-    failed = judge(
-        one_may_yet,
-        facts(2, Census(desired=3, answered=3, failed=1, unsupported=2), failures=(worst,)),
-    )
+    none_can = Census(desired=3, answered=3, failed=1, unsupported=2)
+    minute = {"failures": (worst,), "refused_since": START + 2}
+    assert judge(one_may_yet, facts(61.9, none_can, spec(), **minute)).phase == Phase.PENDING
+    failed = judge(one_may_yet, facts(62.1, none_can, spec(), **minute))
     assert failed.phase == Phase.FAILED
     assert told(failed)["Failed"] == ("True", "NoNodeCanRun")
     assert failed.conditions[-1].message == (
@@ -140,15 +141,24 @@ def test_a_job_that_no_node_can_run_fails_so_that_nobody_waits() -> None:
     assert reasons(one_may_yet, failed) == ["Failed"]
 
 
+def test_a_job_that_no_kernel_can_run_fails_at_once() -> None:
+    none_can = Census(desired=2, answered=2, unsupported=2)
+    failed = judge(NEW, facts(1, none_can, refused_since=START + 1))
+    assert told(failed)["Failed"] == ("True", "NoNodeCanRun")
+
+
 def test_a_job_for_which_no_node_has_the_labels_fails_after_a_minute() -> None:
     verdict = spec()
     pending = judge(NEW, facts(0, Census(), verdict))
     assert told(pending)["Running"] == ("False", "NoMatchingNode")
-    assert judge(pending, facts(59, Census(), verdict)).phase == Phase.PENDING
-    failed = judge(pending, facts(60, Census(), verdict))
+    left = START + 900  # its one node is replaced while it waits for a pod
+    assert (
+        judge(pending, facts(959, Census(), verdict, unclaimed_since=left)).phase == Phase.PENDING
+    )
+    failed = judge(pending, facts(960, Census(), verdict, unclaimed_since=left))
     assert told(failed)["Failed"] == ("True", "NoMatchingNode")
     ran = judge(pending, facts(5, Census(desired=1, answered=1, running=1), verdict))
-    assert judge(ran, facts(500, Census(), verdict)).phase == Phase.RUNNING
+    assert judge(ran, facts(999, Census(), verdict, unclaimed_since=left)).phase == Phase.RUNNING
 
 
 def test_a_job_that_no_agent_ever_took_up_is_not_called_complete() -> None:
