@@ -219,6 +219,12 @@ class _Lock(BaseLock):
         self._lease: dict[str, Any] = {}
         self._holds = False
 
+    @property
+    def taken(self) -> bool:
+        """Whether another holds the Lease that was ours, as last read."""
+        holder = (self._lease.get("spec") or {}).get("holderIdentity")
+        return self._holds and bool(holder) and holder != self.identity
+
     async def get(self, name: str, namespace: str) -> tuple[bool, Any]:
         """Return the record of who leads, or what the API server says instead."""
         try:
@@ -269,7 +275,7 @@ class _Lock(BaseLock):
         except ClusterError as error:
             logger.warning("the Lease is not ours: %s", error)
             return False
-        self._holds = True
+        self._lease, self._holds = dict(lease), True
         return True
 
 
@@ -277,6 +283,7 @@ class Election:
     """Who leads: the holder of one coordination.k8s.io Lease."""
 
     def __init__(self, lock: _Lock) -> None:
+        self._lock = lock
         self._election = LeaderElection(
             Config(
                 lock,
@@ -293,8 +300,18 @@ class Election:
         await self._election.acquire()
 
     async def hold(self) -> None:
-        """Renew the Lease; return when it could not be renewed in time."""
-        await self._election.renew_loop()
+        """Renew the Lease; return once another holds it, or it was not renewed in time.
+
+        The library's own loop counts from each attempt, by a clock that can be set: a process that
+        slept through its Lease would go on for a while beside the next leader.
+        """
+        renewed = time.monotonic()
+        while time.monotonic() - renewed < RENEW_SECONDS:
+            if await self._election.try_acquire_or_renew():
+                renewed = time.monotonic()
+            if self._lock.taken:
+                return
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _nothing() -> None:
