@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent of a node: the loop that ties operator, containers, trackers and disk together.
 
-The loop waits; the data thread works. Whatever touches the kernel's maps, rows or the disk runs
-there, one thing after another, so that none of it needs a lock.
+The loop waits; the data thread works. Whatever touches the trackers' maps and rows runs there, one
+thing after another, so that none of it needs a lock. The agent's own files are written on others.
 """
 
 import asyncio

@@ -61,9 +61,15 @@ class Job:
 
     @property
     def name(self) -> str:
-        """ "namespace/name", or "name" of a ClusterTraceJob."""
-        wanted = self.wanted
-        return f"{wanted.namespace}/{wanted.name}" if wanted.namespace else wanted.name
+        """namespace/name, or the name alone of a ClusterTraceJob."""
+        return name_of(self.wanted)
+
+    @property
+    def deadline(self) -> float | None:
+        """Unix time in seconds at which the job is to end; None when no end is to come."""
+        if self.finished or self.wanted.suspended or not self.wanted.deadline_ms:
+            return None
+        return self.wanted.deadline_ms / 1000
 
     @property
     def bit(self) -> int:
@@ -166,6 +172,11 @@ class Job:
         if self.running and attached and (self.pods or self.members):
             return agent_pb2.JOB_STATE_RUNNING, "Attached", ""
         return agent_pb2.JOB_STATE_WAITING, "NoPodMatches", ""
+
+
+def name_of(wanted: agent_pb2.Job) -> str:
+    """Return namespace/name, or the name alone of a ClusterTraceJob."""
+    return f"{wanted.namespace}/{wanted.name}" if wanted.namespace else wanted.name
 
 
 def wire_totals(totals: JobTotals) -> agent_pb2.Totals:

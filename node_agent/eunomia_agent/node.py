@@ -12,6 +12,7 @@ from eunomia_agent.cgroups import Cgroups
 from eunomia_agent.containers.cri import CriClient, find_socket
 from eunomia_agent.errors import OutputUnknown, ParamInvalid, TrackerUnknown
 from eunomia_agent.heap import map_large_blocks, trim
+from eunomia_agent.job import name_of
 from eunomia_agent.kernel import features, hooks
 from eunomia_agent.metrics.exporter import Accounts, Exporter
 from eunomia_agent.metrics.observed import Observed
@@ -101,7 +102,7 @@ class Sinks:
 
     def open(self, job: agent_pb2.Job) -> list[Sink]:
         """Return the sinks of a job. Raises OutputUnknown."""
-        name = f"{job.namespace}/{job.name}" if job.namespace else job.name
+        name = name_of(job)
         sinks: list[Sink] = []
         for output in job.outputs:
             match output:

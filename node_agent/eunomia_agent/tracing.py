@@ -109,17 +109,12 @@ class Tracing:
     def expire(self, now: float) -> None:
         """End the jobs whose deadline has passed. now: Unix time in seconds."""
         for job in self.jobs.values():
-            deadline = job.wanted.deadline_ms
-            if deadline and deadline <= now * 1000 and not (job.finished or job.wanted.suspended):
+            if job.deadline is not None and job.deadline <= now:
                 self._stop(job)
                 job.finished = True
 
     def _next_deadline(self) -> float | None:
-        deadlines = [
-            job.wanted.deadline_ms / 1000
-            for job in self.jobs.values()
-            if job.wanted.deadline_ms and not (job.finished or job.wanted.suspended)
-        ]
+        deadlines = [job.deadline for job in self.jobs.values() if job.deadline is not None]
         return min(deadlines, default=None)
 
     def _may_run(self, job: Job, now: float) -> bool:
@@ -159,9 +154,8 @@ class Tracing:
         size = ring_bytes(job.wanted.budget.memory_bytes, len(job.wanted.trackers), PAGESIZE)
         key = self._key_of(tracker.name, params_of(tracker), size)
         instance = self._pool.acquire(key, job.slot)
-        self._delivery.drain(
-            instance
-        )  # rows that still carry the slot's bit for a job that is over
+        # Rows may still carry the slot's bit for a job that is over.
+        self._delivery.drain(instance)
         instance.clear(job.slot)
         job.runs[tracker.name] = Run(key, instance, instance.unclassified())
         job.ledgers.setdefault(tracker.name, Ledger())
@@ -197,6 +191,7 @@ class Tracing:
             return
         self.owners[owner.cgroup_id] = owner
         self._classify(owner)
+        self._share()
         self._balance()
 
     def gone(self, cgroup_id: int) -> None:
@@ -234,8 +229,6 @@ class Tracing:
             if job not in its:
                 self._leave(job, cgroup)
         self._delivery.release(owner, mask)
-        for job in self._running():
-            self._share(job)
 
     def _leave(self, job: Job, cgroup_id: int) -> None:
         """Close a job's account of a cgroup that is gone, or no longer the job's."""
@@ -252,8 +245,7 @@ class Tracing:
         self._targets.set_candidates(sum(job.bit for job in self._running()))
         for owner in list(self.owners.values()):
             self._classify(owner)
-        for job in self._running():
-            self._share(job)
+        self._share()
 
     def _retarget(self, slot: int) -> None:
         """Take a job's bit out of every cgroup's set."""
@@ -264,10 +256,11 @@ class Tracing:
                 mask = sum(job.bit for job in others if cgroup in job.members)
                 self._targets.set(cgroup, mask, inherit=owner.kind == "container")
 
-    def _share(self, job: Job) -> None:
-        limit = share(job.wanted.budget.events_per_second, len(job.runs), job.containers)
-        for run in job.runs.values():
-            run.instance.join(job.slot, limit)
+    def _share(self) -> None:
+        for job in self._running():
+            limit = share(job.wanted.budget.events_per_second, len(job.runs), job.containers)
+            for run in job.runs.values():
+                run.instance.join(job.slot, limit)
 
     def _running(self) -> list[Job]:
         return [job for job in self.jobs.values() if job.running]

@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import Metric as Family
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.events.batch import Batch
+from eunomia_agent.job import name_of
 from eunomia_agent.trackers.catalogue import Metric, Tracker
 from eunomia_api import agent_pb2
 
@@ -40,7 +41,7 @@ class Observed:
         for name, metric in self._trackers[tracker].metrics.items():
             counts = self._counts.setdefault((job.uid, name), Counter())
             head = (
-                f"{job.namespace}/{job.name}" if job.namespace else job.name,
+                name_of(job),
                 self._node,
                 owner.namespace,
                 owner.pod,
