@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-INCLUDE = Path(__file__).parents[3] / "bpf/include"
+INCLUDE = Path(__file__).parents[2] / "bpf/include"
 ARCHITECTURE = {"x86_64": "x86", "aarch64": "arm64"}.get(platform.machine(), "unknown")
 HEAD = '#include "kernel.h"\n#include <bpf/bpf_helpers.h>\n#include <bpf/bpf_tracing.h>\n'
 LICENCE = 'char LICENSE[] SEC("license") = "GPL";\n'
