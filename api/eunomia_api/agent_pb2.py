@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x65unomia_api/agent.proto\x12\x10\x65unomia.v1alpha1\"\xd1\x01\n\tFromAgent\x12(\n\x05hello\x18\x01 \x01(\x0b\x32\x17.eunomia.v1alpha1.HelloH\x00\x12(\n\x05token\x18\x02 \x01(\x0b\x32\x17.eunomia.v1alpha1.TokenH\x00\x12<\n\x0f\x61\x63knowledgement\x18\x03 \x01(\x0b\x32!.eunomia.v1alpha1.AcknowledgementH\x00\x12*\n\x06report\x18\x04 \x01(\x0b\x32\x18.eunomia.v1alpha1.ReportH\x00\x42\x06\n\x04\x62ody\"x\n\x07ToAgent\x12,\n\x07welcome\x18\x01 \x01(\x0b\x32\x19.eunomia.v1alpha1.WelcomeH\x00\x12\x37\n\rdesired_state\x18\x02 \x01(\x0b\x32\x1e.eunomia.v1alpha1.DesiredStateH\x00\x42\x06\n\x04\x62ody\"\xa6\x01\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12\x16\n\x0ekernel_release\x18\x03 \x01(\t\x12\x16\n\x0e\x63\x61talogue_hash\x18\x04 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x05 \x03(\t\x12\x32\n\x08trackers\x18\x06 \x03(\x0b\x32 .eunomia.v1alpha1.TrackerSupport\"/\n\x0eTrackerSupport\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07missing\x18\x02 \x01(\t\"\x16\n\x05Token\x12\r\n\x05token\x18\x01 \x01(\t\"q\n\x07Welcome\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x18\n\x10operator_version\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x10\n\x08node_uid\x18\x04 \x01(\t\x12\x1a\n\x12report_interval_ms\x18\x05 \x01(\r\"G\n\x0c\x44\x65siredState\x12\x12\n\ngeneration\x18\x01 \x01(\x03\x12#\n\x04jobs\x18\x02 \x03(\x0b\x32\x15.eunomia.v1alpha1.Job\"\x8f\x02\n\x03Job\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x12\n\ngeneration\x18\x05 \x01(\x03\x12(\n\x06target\x18\x06 \x01(\x0b\x32\x18.eunomia.v1alpha1.Target\x12+\n\x08trackers\x18\x07 \x03(\x0b\x32\x19.eunomia.v1alpha1.Tracker\x12\x0f\n\x07outputs\x18\x08 \x03(\t\x12(\n\x06\x62udget\x18\t \x01(\x0b\x32\x18.eunomia.v1alpha1.Budget\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\n \x01(\x03\x12\x11\n\tsuspended\x18\x0b \x01(\x08\"\x9b\x01\n\x06Target\x12\x0c\n\x04pods\x18\x01 \x01(\x08\x12\x35\n\x0cpod_selector\x18\x02 \x01(\x0b\x32\x1f.eunomia.v1alpha1.LabelSelector\x12\x16\n\x0e\x61ll_namespaces\x18\x03 \x01(\x08\x12\x12\n\nnamespaces\x18\x04 \x03(\t\x12\x12\n\ncontainers\x18\x05 \x03(\t\x12\x0c\n\x04host\x18\x06 \x01(\x08\"\xc5\x01\n\rLabelSelector\x12\x46\n\x0cmatch_labels\x18\x01 \x03(\x0b\x32\x30.eunomia.v1alpha1.LabelSelector.MatchLabelsEntry\x12\x38\n\x11match_expressions\x18\x02 \x03(\x0b\x32\x1d.eunomia.v1alpha1.Requirement\x1a\x32\n\x10MatchLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"<\n\x0bRequirement\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08operator\x18\x02 \x01(\t\x12\x0e\n\x06values\x18\x03 \x03(\t\"\x96\x01\n\x07Tracker\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x35\n\x06params\x18\x02 \x03(\x0b\x32%.eunomia.v1alpha1.Tracker.ParamsEntry\x1a\x46\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.eunomia.v1alpha1.Param:\x02\x38\x01\"F\n\x05Param\x12\x11\n\x07\x62oolean\x18\x01 \x01(\x08H\x00\x12\x11\n\x07integer\x18\x02 \x01(\x03H\x00\x12\x0e\n\x04text\x18\x03 \x01(\tH\x00\x42\x07\n\x05value\"9\n\x06\x42udget\x12\x19\n\x11\x65vents_per_second\x18\x01 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\"%\n\x0f\x41\x63knowledgement\x12\x12\n\ngeneration\x18\x01 \x01(\x03\"A\n\x06Report\x12\x0c\n\x04node\x18\x01 \x01(\t\x12)\n\x04jobs\x18\x02 \x03(\x0b\x32\x1b.eunomia.v1alpha1.JobReport\"\xd0\x01\n\tJobReport\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.eunomia.v1alpha1.JobState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0c\n\x04pods\x18\x06 \x01(\r\x12(\n\x06totals\x18\x07 \x01(\x0b\x32\x18.eunomia.v1alpha1.Totals\x12\x0c\n\x04gaps\x18\x08 \x01(\r\x12\x10\n\x08\x64\x65graded\x18\t \x01(\t\"\x91\x01\n\x06Totals\x12\x0f\n\x07matched\x18\x01 \x01(\x04\x12\x11\n\tdelivered\x18\x02 \x01(\x04\x12\x13\n\x0blost_kernel\x18\x03 \x01(\x04\x12\x12\n\nlost_agent\x18\x04 \x01(\x04\x12\x0f\n\x07limited\x18\x05 \x01(\x04\x12\x13\n\x0bsampled_out\x18\x06 \x01(\x04\x12\x14\n\x0cunclassified\x18\x07 \x01(\x04*\xb5\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATE_WAITING\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n\x13JOB_STATE_SUSPENDED\x10\x03\x12\x16\n\x12JOB_STATE_FINISHED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x19\n\x15JOB_STATE_UNSUPPORTED\x10\x06\x32O\n\x06\x41gents\x12\x45\n\x07\x43onnect\x12\x1b.eunomia.v1alpha1.FromAgent\x1a\x19.eunomia.v1alpha1.ToAgent(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x65unomia_api/agent.proto\x12\x10\x65unomia.v1alpha1\"\xd1\x01\n\tFromAgent\x12(\n\x05hello\x18\x01 \x01(\x0b\x32\x17.eunomia.v1alpha1.HelloH\x00\x12(\n\x05token\x18\x02 \x01(\x0b\x32\x17.eunomia.v1alpha1.TokenH\x00\x12<\n\x0f\x61\x63knowledgement\x18\x03 \x01(\x0b\x32!.eunomia.v1alpha1.AcknowledgementH\x00\x12*\n\x06report\x18\x04 \x01(\x0b\x32\x18.eunomia.v1alpha1.ReportH\x00\x42\x06\n\x04\x62ody\"x\n\x07ToAgent\x12,\n\x07welcome\x18\x01 \x01(\x0b\x32\x19.eunomia.v1alpha1.WelcomeH\x00\x12\x37\n\rdesired_state\x18\x02 \x01(\x0b\x32\x1e.eunomia.v1alpha1.DesiredStateH\x00\x42\x06\n\x04\x62ody\"\xa6\x01\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12\x16\n\x0ekernel_release\x18\x03 \x01(\t\x12\x16\n\x0e\x63\x61talogue_hash\x18\x04 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x05 \x03(\t\x12\x32\n\x08trackers\x18\x06 \x03(\x0b\x32 .eunomia.v1alpha1.TrackerSupport\"/\n\x0eTrackerSupport\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07missing\x18\x02 \x01(\t\"\x16\n\x05Token\x12\r\n\x05token\x18\x01 \x01(\t\"q\n\x07Welcome\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x18\n\x10operator_version\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x10\n\x08node_uid\x18\x04 \x01(\t\x12\x1a\n\x12report_interval_ms\x18\x05 \x01(\r\"G\n\x0c\x44\x65siredState\x12\x12\n\ngeneration\x18\x01 \x01(\x03\x12#\n\x04jobs\x18\x02 \x03(\x0b\x32\x15.eunomia.v1alpha1.Job\"\xa4\x02\n\x03Job\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x12\n\ngeneration\x18\x05 \x01(\x03\x12(\n\x06target\x18\x06 \x01(\x0b\x32\x18.eunomia.v1alpha1.Target\x12+\n\x08trackers\x18\x07 \x03(\x0b\x32\x19.eunomia.v1alpha1.Tracker\x12\x0f\n\x07outputs\x18\x08 \x03(\t\x12(\n\x06\x62udget\x18\t \x01(\x0b\x32\x18.eunomia.v1alpha1.Budget\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\n \x01(\x03\x12\x11\n\tsuspended\x18\x0b \x01(\x08\x12\x13\n\x0binterval_ms\x18\x0c \x01(\r\"\x8a\x02\n\x06Target\x12\x0c\n\x04pods\x18\x01 \x01(\x08\x12\x35\n\x0cpod_selector\x18\x02 \x01(\x0b\x32\x1f.eunomia.v1alpha1.LabelSelector\x12\x16\n\x0e\x61ll_namespaces\x18\x03 \x01(\x08\x12\x12\n\nnamespaces\x18\x04 \x03(\t\x12\x12\n\ncontainers\x18\x05 \x03(\t\x12\x0c\n\x04host\x18\x06 \x01(\x08\x12\x12\n\neverything\x18\x07 \x01(\x08\x12\x11\n\tpod_names\x18\x08 \x03(\t\x12\x15\n\rcontainer_ids\x18\t \x03(\t\x12\x0f\n\x07\x63groups\x18\n \x03(\t\x12\x0c\n\x04pids\x18\x0b \x03(\r\x12\x10\n\x08\x63hildren\x18\x0c \x01(\x08\"\xc5\x01\n\rLabelSelector\x12\x46\n\x0cmatch_labels\x18\x01 \x03(\x0b\x32\x30.eunomia.v1alpha1.LabelSelector.MatchLabelsEntry\x12\x38\n\x11match_expressions\x18\x02 \x03(\x0b\x32\x1d.eunomia.v1alpha1.Requirement\x1a\x32\n\x10MatchLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"<\n\x0bRequirement\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08operator\x18\x02 \x01(\t\x12\x0e\n\x06values\x18\x03 \x03(\t\"\xb5\x01\n\x07Tracker\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x35\n\x06params\x18\x02 \x03(\x0b\x32%.eunomia.v1alpha1.Tracker.ParamsEntry\x12\r\n\x05where\x18\x03 \x01(\t\x12\x0e\n\x06sample\x18\x04 \x01(\r\x1a\x46\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.eunomia.v1alpha1.Param:\x02\x38\x01\"F\n\x05Param\x12\x11\n\x07\x62oolean\x18\x01 \x01(\x08H\x00\x12\x11\n\x07integer\x18\x02 \x01(\x03H\x00\x12\x0e\n\x04text\x18\x03 \x01(\tH\x00\x42\x07\n\x05value\"9\n\x06\x42udget\x12\x19\n\x11\x65vents_per_second\x18\x01 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\"%\n\x0f\x41\x63knowledgement\x12\x12\n\ngeneration\x18\x01 \x01(\x03\"A\n\x06Report\x12\x0c\n\x04node\x18\x01 \x01(\t\x12)\n\x04jobs\x18\x02 \x03(\x0b\x32\x1b.eunomia.v1alpha1.JobReport\"\xd0\x01\n\tJobReport\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.eunomia.v1alpha1.JobState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0c\n\x04pods\x18\x06 \x01(\r\x12(\n\x06totals\x18\x07 \x01(\x0b\x32\x18.eunomia.v1alpha1.Totals\x12\x0c\n\x04gaps\x18\x08 \x01(\r\x12\x10\n\x08\x64\x65graded\x18\t \x01(\t\"\x91\x01\n\x06Totals\x12\x0f\n\x07matched\x18\x01 \x01(\x04\x12\x11\n\tdelivered\x18\x02 \x01(\x04\x12\x13\n\x0blost_kernel\x18\x03 \x01(\x04\x12\x12\n\nlost_agent\x18\x04 \x01(\x04\x12\x0f\n\x07limited\x18\x05 \x01(\x04\x12\x13\n\x0bsampled_out\x18\x06 \x01(\x04\x12\x14\n\x0cunclassified\x18\x07 \x01(\x04*\xb5\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATE_WAITING\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n\x13JOB_STATE_SUSPENDED\x10\x03\x12\x16\n\x12JOB_STATE_FINISHED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x19\n\x15JOB_STATE_UNSUPPORTED\x10\x06\x32O\n\x06\x41gents\x12\x45\n\x07\x43onnect\x12\x1b.eunomia.v1alpha1.FromAgent\x1a\x19.eunomia.v1alpha1.ToAgent(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,8 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LABELSELECTOR_MATCHLABELSENTRY']._serialized_options = b'8\001'
   _globals['_TRACKER_PARAMSENTRY']._loaded_options = None
   _globals['_TRACKER_PARAMSENTRY']._serialized_options = b'8\001'
-  _globals['_JOBSTATE']._serialized_start=2253
-  _globals['_JOBSTATE']._serialized_end=2434
+  _globals['_JOBSTATE']._serialized_start=2416
+  _globals['_JOBSTATE']._serialized_end=2597
   _globals['_FROMAGENT']._serialized_start=46
   _globals['_FROMAGENT']._serialized_end=255
   _globals['_TOAGENT']._serialized_start=257
@@ -52,31 +52,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESIREDSTATE']._serialized_start=736
   _globals['_DESIREDSTATE']._serialized_end=807
   _globals['_JOB']._serialized_start=810
-  _globals['_JOB']._serialized_end=1081
-  _globals['_TARGET']._serialized_start=1084
-  _globals['_TARGET']._serialized_end=1239
-  _globals['_LABELSELECTOR']._serialized_start=1242
-  _globals['_LABELSELECTOR']._serialized_end=1439
-  _globals['_LABELSELECTOR_MATCHLABELSENTRY']._serialized_start=1389
-  _globals['_LABELSELECTOR_MATCHLABELSENTRY']._serialized_end=1439
-  _globals['_REQUIREMENT']._serialized_start=1441
-  _globals['_REQUIREMENT']._serialized_end=1501
-  _globals['_TRACKER']._serialized_start=1504
-  _globals['_TRACKER']._serialized_end=1654
-  _globals['_TRACKER_PARAMSENTRY']._serialized_start=1584
-  _globals['_TRACKER_PARAMSENTRY']._serialized_end=1654
-  _globals['_PARAM']._serialized_start=1656
-  _globals['_PARAM']._serialized_end=1726
-  _globals['_BUDGET']._serialized_start=1728
-  _globals['_BUDGET']._serialized_end=1785
-  _globals['_ACKNOWLEDGEMENT']._serialized_start=1787
-  _globals['_ACKNOWLEDGEMENT']._serialized_end=1824
-  _globals['_REPORT']._serialized_start=1826
-  _globals['_REPORT']._serialized_end=1891
-  _globals['_JOBREPORT']._serialized_start=1894
-  _globals['_JOBREPORT']._serialized_end=2102
-  _globals['_TOTALS']._serialized_start=2105
-  _globals['_TOTALS']._serialized_end=2250
-  _globals['_AGENTS']._serialized_start=2436
-  _globals['_AGENTS']._serialized_end=2515
+  _globals['_JOB']._serialized_end=1102
+  _globals['_TARGET']._serialized_start=1105
+  _globals['_TARGET']._serialized_end=1371
+  _globals['_LABELSELECTOR']._serialized_start=1374
+  _globals['_LABELSELECTOR']._serialized_end=1571
+  _globals['_LABELSELECTOR_MATCHLABELSENTRY']._serialized_start=1521
+  _globals['_LABELSELECTOR_MATCHLABELSENTRY']._serialized_end=1571
+  _globals['_REQUIREMENT']._serialized_start=1573
+  _globals['_REQUIREMENT']._serialized_end=1633
+  _globals['_TRACKER']._serialized_start=1636
+  _globals['_TRACKER']._serialized_end=1817
+  _globals['_TRACKER_PARAMSENTRY']._serialized_start=1747
+  _globals['_TRACKER_PARAMSENTRY']._serialized_end=1817
+  _globals['_PARAM']._serialized_start=1819
+  _globals['_PARAM']._serialized_end=1889
+  _globals['_BUDGET']._serialized_start=1891
+  _globals['_BUDGET']._serialized_end=1948
+  _globals['_ACKNOWLEDGEMENT']._serialized_start=1950
+  _globals['_ACKNOWLEDGEMENT']._serialized_end=1987
+  _globals['_REPORT']._serialized_start=1989
+  _globals['_REPORT']._serialized_end=2054
+  _globals['_JOBREPORT']._serialized_start=2057
+  _globals['_JOBREPORT']._serialized_end=2265
+  _globals['_TOTALS']._serialized_start=2268
+  _globals['_TOTALS']._serialized_end=2413
+  _globals['_AGENTS']._serialized_start=2599
+  _globals['_AGENTS']._serialized_end=2678
 # @@protoc_insertion_point(module_scope)

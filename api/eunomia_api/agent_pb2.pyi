@@ -97,7 +97,7 @@ class DesiredState(_message.Message):
     def __init__(self, generation: _Optional[int] = ..., jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("uid", "kind", "namespace", "name", "generation", "target", "trackers", "outputs", "budget", "deadline_ms", "suspended")
+    __slots__ = ("uid", "kind", "namespace", "name", "generation", "target", "trackers", "outputs", "budget", "deadline_ms", "suspended", "interval_ms")
     UID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
@@ -109,6 +109,7 @@ class Job(_message.Message):
     BUDGET_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
     SUSPENDED_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
     uid: str
     kind: str
     namespace: str
@@ -120,23 +121,36 @@ class Job(_message.Message):
     budget: Budget
     deadline_ms: int
     suspended: bool
-    def __init__(self, uid: _Optional[str] = ..., kind: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., generation: _Optional[int] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., trackers: _Optional[_Iterable[_Union[Tracker, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., deadline_ms: _Optional[int] = ..., suspended: _Optional[bool] = ...) -> None: ...
+    interval_ms: int
+    def __init__(self, uid: _Optional[str] = ..., kind: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., generation: _Optional[int] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., trackers: _Optional[_Iterable[_Union[Tracker, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., deadline_ms: _Optional[int] = ..., suspended: _Optional[bool] = ..., interval_ms: _Optional[int] = ...) -> None: ...
 
 class Target(_message.Message):
-    __slots__ = ("pods", "pod_selector", "all_namespaces", "namespaces", "containers", "host")
+    __slots__ = ("pods", "pod_selector", "all_namespaces", "namespaces", "containers", "host", "everything", "pod_names", "container_ids", "cgroups", "pids", "children")
     PODS_FIELD_NUMBER: _ClassVar[int]
     POD_SELECTOR_FIELD_NUMBER: _ClassVar[int]
     ALL_NAMESPACES_FIELD_NUMBER: _ClassVar[int]
     NAMESPACES_FIELD_NUMBER: _ClassVar[int]
     CONTAINERS_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
+    EVERYTHING_FIELD_NUMBER: _ClassVar[int]
+    POD_NAMES_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_IDS_FIELD_NUMBER: _ClassVar[int]
+    CGROUPS_FIELD_NUMBER: _ClassVar[int]
+    PIDS_FIELD_NUMBER: _ClassVar[int]
+    CHILDREN_FIELD_NUMBER: _ClassVar[int]
     pods: bool
     pod_selector: LabelSelector
     all_namespaces: bool
     namespaces: _containers.RepeatedScalarFieldContainer[str]
     containers: _containers.RepeatedScalarFieldContainer[str]
     host: bool
-    def __init__(self, pods: _Optional[bool] = ..., pod_selector: _Optional[_Union[LabelSelector, _Mapping]] = ..., all_namespaces: _Optional[bool] = ..., namespaces: _Optional[_Iterable[str]] = ..., containers: _Optional[_Iterable[str]] = ..., host: _Optional[bool] = ...) -> None: ...
+    everything: bool
+    pod_names: _containers.RepeatedScalarFieldContainer[str]
+    container_ids: _containers.RepeatedScalarFieldContainer[str]
+    cgroups: _containers.RepeatedScalarFieldContainer[str]
+    pids: _containers.RepeatedScalarFieldContainer[int]
+    children: bool
+    def __init__(self, pods: _Optional[bool] = ..., pod_selector: _Optional[_Union[LabelSelector, _Mapping]] = ..., all_namespaces: _Optional[bool] = ..., namespaces: _Optional[_Iterable[str]] = ..., containers: _Optional[_Iterable[str]] = ..., host: _Optional[bool] = ..., everything: _Optional[bool] = ..., pod_names: _Optional[_Iterable[str]] = ..., container_ids: _Optional[_Iterable[str]] = ..., cgroups: _Optional[_Iterable[str]] = ..., pids: _Optional[_Iterable[int]] = ..., children: _Optional[bool] = ...) -> None: ...
 
 class LabelSelector(_message.Message):
     __slots__ = ("match_labels", "match_expressions")
@@ -164,7 +178,7 @@ class Requirement(_message.Message):
     def __init__(self, key: _Optional[str] = ..., operator: _Optional[str] = ..., values: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Tracker(_message.Message):
-    __slots__ = ("name", "params")
+    __slots__ = ("name", "params", "where", "sample")
     class ParamsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -174,9 +188,13 @@ class Tracker(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Param, _Mapping]] = ...) -> None: ...
     NAME_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
+    WHERE_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_FIELD_NUMBER: _ClassVar[int]
     name: str
     params: _containers.MessageMap[str, Param]
-    def __init__(self, name: _Optional[str] = ..., params: _Optional[_Mapping[str, Param]] = ...) -> None: ...
+    where: str
+    sample: int
+    def __init__(self, name: _Optional[str] = ..., params: _Optional[_Mapping[str, Param]] = ..., where: _Optional[str] = ..., sample: _Optional[int] = ...) -> None: ...
 
 class Param(_message.Message):
     __slots__ = ("boolean", "integer", "text")
