@@ -12,8 +12,7 @@ from eunomia_agent.events.batch import Batch
 from eunomia_agent.held import Held, jobs_of
 from eunomia_agent.job import Job
 from eunomia_agent.metrics.observed import Observed
-from eunomia_agent.sinks.clock import boot_offset_ns
-from eunomia_agent.sinks.rows import json_rows
+from eunomia_agent.sinks.rows import Rows
 from eunomia_agent.trackers.instance import Instance
 
 logger = logging.getLogger("eunomia.delivery")
@@ -74,15 +73,12 @@ class Delivery:
         if not len(chosen):
             return
         rows, bits = (rows, bits) if len(chosen) == len(rows) else (rows.take(chosen), bits[chosen])
-        lines = json_rows(
-            rows, owner, node=self._node, tracker=instance.tracker, offset_ns=boot_offset_ns()
-        )
+        shown = Rows(rows, owner, instance.tracker, node=self._node)
         for job in sharers:
             index = np.flatnonzero(bits & np.uint64(job.bit))
             if len(index):
-                mine = lines if len(index) == len(lines) else [lines[i] for i in index.tolist()]
-                accepted = job.deliver(instance.tracker, owner, mine)
-                delivered = rows.take(index[:accepted])
+                mine = shown.take(index)
+                delivered = mine.batch.take(slice(job.deliver(mine)))
                 self._observed.count(job.wanted, instance.tracker, delivered, owner)
 
     def release(self, owner: Owner, mask: int) -> None:

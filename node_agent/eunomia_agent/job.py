@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.target import Target, matches, matches_pod, may_match
+from eunomia_agent.sinks.rows import Rows
 from eunomia_agent.sinks.sink import Sink
 from eunomia_agent.state import JobTotals
 from eunomia_agent.trackers.accounting import Ledger, Totals
@@ -108,15 +109,15 @@ class Job:
     def _is_member(self, owner: Owner) -> bool:
         return matches(self.target, owner)
 
-    def deliver(self, tracker: str, owner: Owner, rows: Sequence[bytes]) -> int:
-        """Hand rows of one cgroup to every sink; return how many, from the first, all accepted."""
+    def deliver(self, rows: Rows) -> int:
+        """Hand rows to every sink; return how many, from the first, all accepted."""
         accepted = len(rows)
         refusal = "lost"
         for sink in self.sinks:
-            taken = sink.write(owner, rows)
+            taken = sink.write(rows)
             if taken < accepted:
                 accepted, refusal = taken, sink.refusal
-        ledger = self.ledgers[tracker]
+        ledger = self.ledgers[rows.tracker]
         ledger.delivered += accepted
         if refusal == "limited":
             ledger.limited += len(rows) - accepted

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from eunomia_agent.containers.targets import Targets
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.node import OBJECTS, Keys
+from eunomia_agent.sinks.rows import Rows
 from eunomia_agent.sinks.sink import Refusal
 from eunomia_agent.standing import Standing
 from eunomia_agent.state import JobTotals
@@ -59,8 +60,8 @@ class ListSink:
         self.rows: list[dict[str, object]] = []
         self._room = room
 
-    def write(self, owner: Owner, rows: Sequence[bytes]) -> int:
-        taken = rows[: max(0, self._room - len(self.rows))]
+    def write(self, rows: Rows) -> int:
+        taken = list(rows.json())[: max(0, self._room - len(self.rows))]
         self.rows += [json.loads(row) for row in taken]
         return len(taken)
 

@@ -3,17 +3,17 @@
 
 import os
 import re
-from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 from eunomia_agent.containers.owner import Owner
+from eunomia_agent.events.lines import Lines
 from eunomia_agent.sinks.folder import Folder
 from eunomia_agent.sinks.quota import TOTAL_BYTES, Quota
+from eunomia_agent.sinks.rows import Rows
 from eunomia_agent.sinks.sink import Refusal
 
 CLUSTER = "_cluster"
@@ -69,13 +69,14 @@ class FileSink:
         self._open = OrderedDict[str, _Open]()
         self.problem: str | None = None
 
-    def write(self, owner: Owner, rows: Sequence[bytes]) -> int:
+    def write(self, rows: Rows) -> int:
         """Append rows to the file of the owner's container; see Sink."""
-        name = file_name(owner)
+        name = file_name(rows.owner)
         accepted = 0
         try:
-            while accepted < len(rows):
-                accepted += self._append(name, rows[accepted:])
+            lines = rows.json()
+            while accepted < len(lines):
+                accepted += self._append(name, lines, accepted)
         except OSError as error:
             self.problem = f"{'/'.join((*self._parts, name))}: {error.strerror or error}"
         else:
@@ -90,22 +91,24 @@ class FileSink:
             self._folder.close()
             self._folder = None
 
-    def _append(self, name: str, rows: Sequence[bytes]) -> int:
-        """Append as many rows as fit, at least one; return their number. Raises OSError."""
+    def _append(self, name: str, lines: Lines, first: int) -> int:
+        """Append as many lines as fit, at least one; return their number. Raises OSError."""
         file = self._file(name)
-        ends = list(accumulate(len(row) + 1 for row in rows))
-        fitting = bisect_right(ends, self._max_bytes - file.size)
+        fitting = lines.fitting(self._max_bytes - file.size, first)
         if not fitting and file.size:
             self._rotate(name)
             file = self._file(name)
-            fitting = bisect_right(ends, self._max_bytes)
-        fitting = fitting or 1
-        self._make_room(name, ends[fitting - 1])
-        self._quota.spend(name, ends[fitting - 1], new=not file.size)
-        return self._write(file, b"\n".join([*rows[:fitting], b""]), ends)
+            fitting = lines.fitting(self._max_bytes, first)
+        data = lines.part(first, first + (fitting or 1))
+        self._make_room(name, len(data))
+        self._quota.spend(name, len(data), new=not file.size)
+        return self._write(file, data, lines, first)
 
-    def _write(self, file: _Open, data: bytes, ends: Sequence[int]) -> int:
-        """Write whole rows; return how many. Raises OSError when it is none."""
+    def _write(self, file: _Open, data: memoryview, lines: Lines, first: int) -> int:
+        """Write whole lines, of which data begins with `first`; return how many.
+
+        Raises OSError when it is none.
+        """
         if file.torn:
             self._cut(file)
         written = 0
@@ -115,8 +118,8 @@ class FileSink:
                 written += os.write(file.fd, data[written:])
         except OSError as error:
             failure, file.torn = error, True
-        whole = bisect_right(ends, written)
-        added = ends[whole - 1] if whole else 0
+        whole = lines.fitting(written, first)
+        added = len(lines.part(first, first + whole))
         file.size += added
         self._used += added
         self._cached += added

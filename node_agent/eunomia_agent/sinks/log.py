@@ -5,9 +5,10 @@ import json
 import os
 import select
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from eunomia_agent.containers.owner import Owner
+from eunomia_agent.events.lines import Lines
+from eunomia_agent.sinks.rows import Rows
 from eunomia_agent.sinks.sink import Refusal
 
 ROWS_PER_SECOND = 1000
@@ -33,7 +34,7 @@ class LineWriter:
         self._at = time.monotonic()
         self.problem: str | None = None
 
-    def write(self, lines: Sequence[bytes]) -> int:
+    def write(self, lines: Lines) -> int:
         """Write lines; return how many, from the first, were taken.
 
         A line that was begun counts as taken and is ended by the next write, whoever makes it.
@@ -46,8 +47,8 @@ class LineWriter:
         self.problem = None
         self._push(self._owed)
         while taken < len(lines) and not self._owed:
-            count = _fitting(lines, taken)
-            if not self._push(b"\n".join([*lines[taken : taken + count], b""])):
+            count = lines.fitting(select.PIPE_BUF, taken) or 1
+            if not self._push(bytes(lines.part(taken, taken + count))):
                 break
             taken += count
         return taken
@@ -105,13 +106,14 @@ class LogSink:
         self.refusal: Refusal = "limited"
         self.problem: str | None = None
 
-    def write(self, owner: Owner, rows: Sequence[bytes]) -> int:
+    def write(self, rows: Rows) -> int:
         """Write rows; see Sink."""
         now = self._clock()
         self._allowance = min(self._rate, self._allowance + (now - self._at) * self._rate)
         self._at = now
         allowed = min(len(rows), int(self._allowance))
-        taken = self._writer.write([self._head + row[1:] for row in rows[:allowed]])
+        lines = rows.take(slice(allowed)).json()
+        taken = self._writer.write(Lines.of(self._head + line[1:] for line in lines))
         self._allowance -= taken
         self.refusal = "limited" if taken == allowed else "lost"
         self.problem = self._writer.problem
@@ -119,13 +121,3 @@ class LogSink:
 
     def close(self) -> None:
         """Do nothing: standard output stays open for others."""
-
-
-def _fitting(lines: Sequence[bytes], start: int) -> int:
-    """Return how many lines, at least one, fit in what a pipe takes at once."""
-    size = 0
-    for count, line in enumerate(lines[start:]):
-        size += len(line) + 1
-        if size > select.PIPE_BUF:
-            return max(1, count)
-    return len(lines) - start

@@ -1,44 +1,120 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A batch of one cgroup's events as JSON lines, made column by column."""
+"""What is handed to sinks: rows of one owner and one tracker, rendered when a sink asks for it."""
 
 import json
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.events.batch import Batch
-from eunomia_agent.sinks.clock import rfc3339
+from eunomia_agent.events.lines import Lines
+from eunomia_agent.sinks.clock import boot_offset_ns, rfc3339
+
+Source = Literal["events", "counts", "histogram", "stacks"]
 
 SUBJECT = ("comm", "pid", "tid", "uid")
 """Columns of the subject that rows show, in their order, before the tracker's own."""
 
 
-def json_rows(
-    batch: Batch, owner: Owner, *, node: str, tracker: str, offset_ns: int
-) -> list[bytes]:
-    """Return one JSON object a row, ASCII, without a newline.
+class Rows:
+    """Rows of one owner, of one result of a tracker.
 
-    Keys: time (RFC 3339, nanoseconds, UTC), node, namespace, pod, container, container_id (12
-    characters), owner (only where it is no container: host, unknown …), tracker, comm, pid, tid,
-    uid, and the tracker's columns in their order. offset_ns: see clock.boot_offset_ns.
+    source: which result; interval: seconds that a row sums up, None of events; offset_ns: see
+    clock.boot_offset_ns, by default as of now; lines: the rows as JSON, where they are made
+    already.
     """
-    names = [column.name for column in batch.layout.columns if not column.internal]
-    own = [name for name in names if name not in SUBJECT and name != "time"]
-    shown = [*SUBJECT, *own]
-    columns = [rfc3339(batch.fixed["time"], offset_ns), *map(batch.json, shown)]
-    row = _template(owner, node, tracker, shown)
-    return [(row % values).encode("ascii") for values in zip(*columns, strict=True)]
 
+    def __init__(
+        self,
+        batch: Batch,
+        owner: Owner,
+        tracker: str,
+        *,
+        node: str,
+        source: Source = "events",
+        interval: float | None = None,
+        offset_ns: int | None = None,
+        lines: Lines | None = None,
+    ) -> None:
+        self.batch = batch
+        self.owner = owner
+        self.tracker = tracker
+        self.node = node
+        self.source: Source = source
+        self.interval = interval
+        self.offset_ns = boot_offset_ns() if offset_ns is None else offset_ns
+        self._lines = lines
+        self._whole: tuple[Rows, NDArray[np.intp]] | None = None
 
-def _template(owner: Owner, node: str, tracker: str, columns: list[str]) -> str:
-    """Return a row with %s for its time and for each of its columns."""
-    same = {
-        "node": node,
-        "namespace": owner.namespace,
-        "pod": owner.pod,
-        "container": owner.container,
-        "container_id": owner.short_id,
-        **({} if owner.kind == "container" else {"owner": owner.kind}),
-        "tracker": tracker,
-    }
-    constant = json.dumps(same, separators=(",", ":"))[1:-1].replace("%", "%%")
-    changing = ",".join(f"{json.dumps(name)}:%s" for name in columns)
-    return '{"time":"%s",' + constant + "," + changing + "}"
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def take(self, index: slice | NDArray[np.intp] | NDArray[np.bool_]) -> "Rows":
+        """Return some of the rows, by slice, index or mask.
+
+        They share what is rendered, and render these rows for all when they are half of them.
+        """
+        chosen = np.arange(len(self))[index]
+        if len(chosen) == len(self) and np.array_equal(chosen, np.arange(len(self))):
+            return self
+        part = Rows(
+            self.batch.take(index),
+            self.owner,
+            self.tracker,
+            node=self.node,
+            source=self.source,
+            interval=self.interval,
+            offset_ns=self.offset_ns,
+        )
+        part._whole = self, chosen
+        return part
+
+    def json(self) -> Lines:
+        """Return one JSON object a row, ASCII. They are rendered once, and kept.
+
+        Keys: time (RFC 3339, nanoseconds, UTC), node, namespace, pod, container, container_id (12
+        characters), owner (only where it is no container: host, unknown …), tracker, source and
+        interval (seconds; both only where the rows are no events), comm, pid, tid, uid where
+        there are such columns, and the tracker's columns in their order.
+        """
+        if self._lines is None:
+            self._lines = self._part_of_whole() or self._render()
+            self._whole = None
+        return self._lines
+
+    def _part_of_whole(self) -> Lines | None:
+        if self._whole is None:
+            return None
+        whole, index = self._whole
+        if whole._lines is None and len(index) * 2 < len(whole):
+            return None
+        return whole.json().take(index)
+
+    def _render(self) -> Lines:
+        names = [column.name for column in self.batch.layout.columns if not column.internal]
+        subject = [name for name in SUBJECT if name in names]
+        shown = [*subject, *(name for name in names if name not in SUBJECT and name != "time")]
+        dates = rfc3339(self.batch.fixed["time"], self.offset_ns)
+        columns = [dates, *map(self.batch.json, shown)]
+        row = self._template(shown)
+        return Lines.of((row % values).encode("ascii") for values in zip(*columns, strict=True))
+
+    def _template(self, columns: list[str]) -> str:
+        """Return a row with %s for its time and for each of its columns."""
+        owner = self.owner
+        same = {
+            "node": self.node,
+            "namespace": owner.namespace,
+            "pod": owner.pod,
+            "container": owner.container,
+            "container_id": owner.short_id,
+            **({} if owner.kind == "container" else {"owner": owner.kind}),
+            "tracker": self.tracker,
+            **({} if self.source == "events" else {"source": self.source}),
+            **({} if self.interval is None else {"interval": self.interval}),
+        }
+        constant = json.dumps(same, separators=(",", ":"))[1:-1].replace("%", "%%")
+        changing = "".join(f",{json.dumps(name)}:%s" for name in columns)
+        return '{"time":"%s",' + constant + changing + "}"

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every sink is."""
 
-from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from eunomia_agent.containers.owner import Owner
+from eunomia_agent.sinks.rows import Rows
 
 Refusal = Literal["limited", "lost"]
 
@@ -24,11 +23,8 @@ class Sink(Protocol):
         """What is wrong now; None again once it works again."""
         ...
 
-    def write(self, owner: Owner, rows: Sequence[bytes]) -> int:
-        """Take rows of one cgroup, each a JSON object without a newline.
-
-        Returns how many, from the first, were accepted. Never raises.
-        """
+    def write(self, rows: Rows) -> int:
+        """Take rows; return how many, from the first, were accepted. Never raises."""
         ...
 
     def close(self) -> None:

@@ -3,17 +3,35 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from eunomia_agent.containers.owner import Owner
+from eunomia_agent.events.batch import Batch
+from eunomia_agent.events.layout import Column, Layout
+from eunomia_agent.events.lines import Lines
+from eunomia_agent.sinks.rows import Rows
 
 
 @pytest.fixture
 def web() -> Owner:
     return Owner(7, "container", "shop", "web-0", "uid", "nginx", "1b" * 32)
+
+
+@pytest.fixture
+def of_lines() -> Callable[[Owner, Sequence[bytes]], Rows]:
+    """Makes rows that are these lines as JSON."""
+    layout = Layout("event", 8, [Column("time", "boot_ns_t", "uint", 0, 8)])
+
+    def make(owner: Owner, lines: Sequence[bytes]) -> Rows:
+        fixed = np.zeros(len(lines), layout.dtype)
+        batch = Batch(layout, fixed, b"", np.zeros(len(lines), np.uint64))
+        return Rows(batch, owner, "opensnoop", node="n1", lines=Lines.of(lines))
+
+    return make
 
 
 @pytest.fixture
