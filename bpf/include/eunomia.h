@@ -33,6 +33,11 @@ typedef u32 exit_code_t; /* 0 to 255 */
 typedef u32 open_flags_t;
 typedef u32 file_mode_t;
 
+/* What was counted. */
+typedef u64 log2_t;	    /* how many values v had 2^i <= v < 2^(i+1), in slot i; 0 is in slot 0 */
+typedef s32 kernel_stack_t; /* id of a stack in stack_traces; negative: an error */
+typedef s32 user_stack_t;
+
 /* Bytes of any length that stand behind the record's fixed part, without a NUL at the end:
  * low 16 bits: offset from the start of the record; high 16 bits: length. 0: empty. */
 typedef u32 string_t;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* How a tracker matches, limits, builds and sends its events.
+/* How a tracker limits, builds and sends its events.
  *
  * Before including this, a tracker defines `struct event`, whose first member is
  * `struct subject who`, and EVENT_TAIL, the most bytes of strings that one event may carry.
@@ -22,54 +22,7 @@
  */
 #pragma once
 
-#include "eunomia.h"
-
-enum { MAX_JOBS = 64, MAX_ACCOUNTS = 8192 };
-
-/* Who shares this instance, and each one's token bucket; written by the agent. */
-struct limit {
-	u64 period_ns; /* between two events, in the long run; 0: no limit */
-	u64 burst_ns;  /* how far ahead of that pace a burst may run */
-};
-struct instance {
-	job_set_t jobs;
-	struct limit limits[MAX_JOBS];
-};
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, struct instance);
-} instance SEC(".maps");
-
-/* Absolute counts, and the state of the token bucket. Room for all is made at the start, like that
- * of `targets`. */
-struct account_key {
-	cgroup_id_t cgroup_id;
-	u32 job;
-	u32 pad;
-};
-struct account {
-	u64 next; /* CLOCK_BOOTTIME ns at which the bucket will be full again */
-	u64 matched;
-	u64 lost;
-	u64 limited;
-	u64 sampled_out;
-};
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_ACCOUNTS);
-	__type(key, struct account_key);
-	__type(value, struct account);
-} accounts SEC(".maps");
-
-/* Events of refused cgroups, and of cgroups for which no account could be opened. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, u64);
-} unclassified SEC(".maps");
+#include "match.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -95,59 +48,7 @@ struct {
 
 static bool reader_hurried;
 
-/* ---- accounts ---- */
-
-struct match {
-	cgroup_id_t cgroup_id;
-	job_set_t jobs;
-	boot_ns_t time;
-	u32 state; /* enum target_state */
-	bool admitted;
-};
-
-static __always_inline bool match_cgroup(struct match *match, cgroup_id_t cgroup_id)
-{
-	u32 zero = 0;
-	struct target *target = bpf_map_lookup_elem(&targets, &cgroup_id);
-
-	if (!target)
-		return false;
-	struct instance *shared = bpf_map_lookup_elem(&instance, &zero);
-
-	if (!shared)
-		return false;
-	match->cgroup_id = cgroup_id;
-	match->jobs = target->jobs & shared->jobs;
-	match->state = target->state;
-	return match->jobs != 0;
-}
-
-static __always_inline bool match_current(struct match *match)
-{
-	return match_cgroup(match, bpf_get_current_cgroup_id());
-}
-
-static __always_inline void count_unclassified(void)
-{
-	u32 zero = 0;
-	u64 *count = bpf_map_lookup_elem(&unclassified, &zero);
-
-	if (count)
-		__sync_fetch_and_add(count, 1);
-}
-
-static __always_inline struct account *account_of(cgroup_id_t cgroup_id, u32 job)
-{
-	struct account_key key = {.cgroup_id = cgroup_id, .job = job};
-	struct account *account = bpf_map_lookup_elem(&accounts, &key);
-
-	if (account)
-		return account;
-	struct account empty = {};
-
-	bpf_map_update_elem(&accounts, &key, &empty, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&accounts, &key);
-}
+/* ---- limits ---- */
 
 /* The generic cell rate algorithm (ITU-T I.371): `next` runs ahead of the clock by one period an
  * event, and may be ahead by burst_ns at most. A race that is lost four times lets the event pass. */
@@ -174,20 +75,18 @@ static __always_inline bool within_limit(struct account *account, u32 job, boot_
 	return true;
 }
 
-/* The number of the lowest bit that is set: how many are below it. BPF has no instruction for it,
- * and anything with a branch multiplies what the verifier has to walk. */
-static __always_inline u32 lowest_bit(u64 set)
+static __always_inline bool in_sample(u32 job)
 {
-	u64 below = (set & -set) - 1;
+	u32 zero = 0;
+	struct instance *shared = bpf_map_lookup_elem(&instance, &zero);
 
-	below -= below >> 1 & 0x5555555555555555ull;
-	below = (below & 0x3333333333333333ull) + (below >> 2 & 0x3333333333333333ull);
-	below = (below + (below >> 4)) & 0x0f0f0f0f0f0f0f0full;
-	return below * 0x0101010101010101ull >> 56;
+	if (!shared || job >= MAX_JOBS)
+		return true;
+	u64 sample = shared->limits[job].sample;
+
+	return sample <= 1 || bpf_get_prandom_u32() % sample == 0;
 }
 
-/* The functions marked weak are global ones: the verifier walks each once, and not once more on
- * every path that leads to it, loops included. It is most of the load time. */
 __weak int admit_for_job(cgroup_id_t cgroup_id, u32 job, boot_ns_t now)
 {
 	struct account *account = account_of(cgroup_id, job);
@@ -197,6 +96,10 @@ __weak int admit_for_job(cgroup_id_t cgroup_id, u32 job, boot_ns_t now)
 		return false;
 	}
 	__sync_fetch_and_add(&account->matched, 1);
+	if (!in_sample(job)) {
+		__sync_fetch_and_add(&account->sampled_out, 1);
+		return false;
+	}
 	if (within_limit(account, job, now))
 		return true;
 	__sync_fetch_and_add(&account->limited, 1);
@@ -216,24 +119,6 @@ __weak u64 admit_for_jobs(cgroup_id_t cgroup_id, job_set_t jobs, boot_ns_t now)
 	return admitted;
 }
 
-__weak int lose_for_job(cgroup_id_t cgroup_id, u32 job)
-{
-	struct account *account = account_of(cgroup_id, job);
-
-	if (account)
-		__sync_fetch_and_add(&account->lost, 1);
-	return 0;
-}
-
-__weak int lose_for_jobs(cgroup_id_t cgroup_id, job_set_t jobs)
-{
-	for (int turn = 0; turn < MAX_JOBS && jobs; turn++) {
-		lose_for_job(cgroup_id, lowest_bit(jobs));
-		jobs &= jobs - 1;
-	}
-	return 0;
-}
-
 /* Counts the event as matched; what stays in match->jobs is within its limit. */
 static __always_inline bool event_admit(struct match *match)
 {
@@ -250,7 +135,7 @@ static __always_inline bool event_admit(struct match *match)
 
 static __always_inline void event_lose(const struct match *match)
 {
-	lose_for_jobs(match->cgroup_id, match->jobs);
+	lose_for_jobs(match->cgroup_id, match->jobs, 0);
 }
 
 /* ---- building and sending ---- */
@@ -364,17 +249,27 @@ static __always_inline u64 wake_flags(u64 length)
 
 static __always_inline void subject_fill(struct subject *who, const struct match *match)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	u64 pid_tgid = bpf_get_current_pid_tgid();
+	const struct owner *owner = match->owner;
 
 	who->time = match->time;
 	who->cgroup_id = match->cgroup_id;
 	who->jobs = match->jobs;
+	who->subject_flags = match->state == target_pending ? subject_pending : 0;
+	if (owner) {
+		who->start_time = owner->start_time;
+		who->pid = owner->pid;
+		who->tid = owner->tid;
+		who->uid = owner->uid;
+		__builtin_memcpy(who->comm, owner->comm, sizeof(who->comm));
+		return;
+	}
+	struct task_struct *task = bpf_get_current_task_btf();
+	u64 pid_tgid = bpf_get_current_pid_tgid();
+
 	who->start_time = task->group_leader->start_boottime;
 	who->pid = pid_tgid >> 32;
 	who->tid = pid_tgid;
 	who->uid = bpf_get_current_uid_gid();
-	who->subject_flags = match->state == target_pending ? subject_pending : 0;
 	bpf_get_current_comm(who->comm, sizeof(who->comm));
 }
 

@@ -136,8 +136,8 @@ class Tracked:
     drain: Drain
 
     def limit(self, limits: Sequence[tuple[int, int]], jobs: int = JOB) -> None:
-        flat = [number for limit in limits for number in limit]
-        value = struct.pack("=Q128Q", jobs, *flat, *[0] * (128 - len(flat)))
+        flat = [number for limit in limits for number in (*limit, 0)]
+        value = struct.pack("=2Q192Q", jobs, 0, *flat, *[0] * (192 - len(flat)))
         self.object.map("instance").update(bytes(4), value)
 
     def target(self, cgroup: Path, jobs: int = JOB, state: int = 0) -> None:

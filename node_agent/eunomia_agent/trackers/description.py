@@ -37,6 +37,12 @@ SUBJECT_HELP: Mapping[str, Described] = {
 """Help for the columns that every tracker has, from `struct subject`."""
 
 
+CONDITION = "where_"
+"""How variables begin that hold a job's conditions on a column: `WHERE(column)` of match.h."""
+COMMON = frozenset({"by_pid", "follow_children"})
+"""Variables that every tracker has, from match.h."""
+
+
 class DescriptionError(AgentError):
     """A description is wrong; a line for each reason, beginning with FILE:LINE."""
 
@@ -146,7 +152,9 @@ def _params(description: Description, btf: Btf) -> Iterator[str]:
         else:
             yield from _variable(name, param, btf.resolve(variables[variable][0])[1], btf, say)
         used[variable] = name
-    for variable in variables.keys() - used.keys():
+    for variable in variables.keys() - used.keys() - COMMON:
+        if variable.startswith(CONDITION):
+            continue
         yield description.problem(("params",), f"variable {variable} in C has no param")
 
 

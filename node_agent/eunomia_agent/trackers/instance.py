@@ -28,7 +28,7 @@ logger = logging.getLogger("eunomia.trackers")
 # struct account_key, struct account and struct instance of bpf/include/events.h
 ACCOUNT_KEY = struct.Struct("=QII")
 ACCOUNT = struct.Struct("=5Q")
-INSTANCE = struct.Struct(f"=Q{2 * SLOTS}Q")
+INSTANCE = struct.Struct(f"=2Q{3 * SLOTS}Q")
 ZERO = bytes(4)
 
 
@@ -54,6 +54,7 @@ class Instance:
         self._unclassified = loaded.map("unclassified")
         self._drain = Drain(loaded.map("events"), event_layout(loaded.btf))
         self._limits: dict[int, Limit] = {}
+        self._everywhere: set[int] = set()
 
     @classmethod
     def load(cls, folder: Path, tracker: Tracker, key: Key, targets: Map) -> Self:
@@ -115,23 +116,30 @@ class Instance:
 
     # The jobs that share it
 
-    def join(self, slot: int, limit: Limit) -> None:
-        """Let a job's events pass, at most at a rate for each cgroup."""
-        if self._limits.get(slot) != limit:
+    def join(self, slot: int, limit: Limit, *, everywhere: bool = False) -> None:
+        """Let a job's events pass, at most at a rate for each cgroup.
+
+        everywhere: those of every cgroup of the node, target or not.
+        """
+        if self._limits.get(slot) != limit or everywhere != (slot in self._everywhere):
             self._limits[slot] = limit
+            if everywhere:
+                self._everywhere.add(slot)
             self._write_jobs()
 
     def leave(self, slot: int) -> None:
         """Let a job's events pass no more."""
         if self._limits.pop(slot, None) is not None:
+            self._everywhere.discard(slot)
             self._write_jobs()
 
     def _write_jobs(self) -> None:
         jobs = sum(1 << slot for slot in self._limits)
-        numbers = [0] * (2 * SLOTS)
+        everywhere = sum(1 << slot for slot in self._everywhere)
+        numbers = [0] * (3 * SLOTS)
         for slot, limit in self._limits.items():
-            numbers[2 * slot : 2 * slot + 2] = limit.period_ns, limit.burst_ns
-        self._instance.update(ZERO, INSTANCE.pack(jobs, *numbers))
+            numbers[3 * slot : 3 * slot + 3] = limit.period_ns, limit.burst_ns, limit.sample
+        self._instance.update(ZERO, INSTANCE.pack(jobs, everywhere, *numbers))
 
     # Accounts
 

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Who is a target, for which jobs, and the account of what was seen: what every tracker shares,
+ * whatever shape its results have.
+ *
+ *	struct match match = {};
+ *	if (!match_current(&match))		is the current task a target of a job?
+ *		return 0;
+ *	if (!within(&where_port, port))		a condition on a column of its own, see WHERE
+ *		return 0;
+ *
+ * What happens elsewhere than in the task that caused it, in a softirq for example, is matched by an
+ * owner that was saved when the task was there: match_owner().
+ */
+#pragma once
+
+#include "eunomia.h"
+
+enum { MAX_JOBS = 64, MAX_ACCOUNTS = 4096, MAX_PIDS = 4096 };
+
+/* Who shares this instance, and each one's token bucket and sample; written by the agent. */
+struct limit {
+	u64 period_ns; /* between two events, in the long run; 0: no limit */
+	u64 burst_ns;  /* how far ahead of that pace a burst may run */
+	u64 sample;    /* one event in so many is kept; 0 and 1: all */
+};
+struct instance {
+	job_set_t jobs;
+	job_set_t everywhere; /* those of them that watch every cgroup */
+	struct limit limits[MAX_JOBS];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct instance);
+} instance SEC(".maps");
+
+/* Absolute counts, and the state of the token bucket. Room for all is made at the start, like that
+ * of `targets`. */
+struct account_key {
+	cgroup_id_t cgroup_id;
+	u32 job;
+	u32 pad;
+};
+struct account {
+	u64 next; /* CLOCK_BOOTTIME ns at which the bucket will be full again */
+	u64 matched;
+	u64 lost;
+	u64 limited;
+	u64 sampled_out;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_ACCOUNTS);
+	__type(key, struct account_key);
+	__type(value, struct account);
+} accounts SEC(".maps");
+
+/* Events of refused cgroups, of cgroups for which no account could be opened, and of nobody. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u64);
+} unclassified SEC(".maps");
+
+/* ---- conditions that the agent takes out of a job's `where` ---- */
+
+/* WHERE(column) makes the column of that name one that the kernel can decide on. While no job says
+ * anything about it the verifier removes the comparison. */
+struct range {
+	s64 least, most;
+};
+#define S64_MIN ((s64)1 << 63)
+#define S64_MAX (~S64_MIN)
+#define WHERE(column) const volatile struct range where_##column = {S64_MIN, S64_MAX}
+
+static __always_inline bool within(const volatile struct range *range, s64 value)
+{
+	return value >= range->least && value <= range->most;
+}
+
+/* A text that begins with, or is, some bytes. */
+struct text_range {
+	u32 length; /* 0 without `exact`: any text */
+	u32 exact;
+	char bytes[TASK_COMM_LEN];
+};
+
+WHERE(pid);
+WHERE(tid);
+WHERE(uid);
+const volatile struct text_range where_comm = {};
+
+/* Only these processes, when by_pid is set; with follow_children also what they start. Ids of
+ * processes that ended stay until they are used again, which a fork tells. */
+const volatile bool by_pid = false;
+const volatile bool follow_children = false;
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_PIDS);
+	__type(key, tgid_t);
+	__type(value, u8);
+} pids SEC(".maps");
+
+static __always_inline bool comm_wanted(const char *comm)
+{
+	if (!where_comm.length && !where_comm.exact)
+		return true;
+#pragma unroll
+	for (u32 i = 0; i < TASK_COMM_LEN; i++) {
+		if (i >= where_comm.length)
+			return !where_comm.exact || !comm[i];
+		if (comm[i] != where_comm.bytes[i])
+			return false;
+	}
+	return true;
+}
+
+static __always_inline bool process_wanted(tgid_t pid, tid_t tid, uid_t uid)
+{
+	if (!within(&where_pid, pid) || !within(&where_tid, tid) || !within(&where_uid, uid))
+		return false;
+	return !by_pid || bpf_map_lookup_elem(&pids, &pid);
+}
+
+/* ---- who it was ---- */
+
+/* Who did something that is told of later: the one that opened a socket, began a request. */
+struct owner {
+	cgroup_id_t cgroup_id;
+	boot_ns_t start_time;
+	tgid_t pid;
+	tid_t tid;
+	uid_t uid;
+	u32 pad;
+	comm_t comm;
+};
+
+static __always_inline void owner_current(struct owner *owner)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	u64 pid_tgid = bpf_get_current_pid_tgid();
+
+	owner->cgroup_id = bpf_get_current_cgroup_id();
+	owner->start_time = task->group_leader->start_boottime;
+	owner->pid = pid_tgid >> 32;
+	owner->tid = pid_tgid;
+	owner->uid = bpf_get_current_uid_gid();
+	owner->pad = 0;
+	bpf_get_current_comm(owner->comm, sizeof(owner->comm));
+}
+
+/* ---- whose it is ---- */
+
+struct match {
+	cgroup_id_t cgroup_id;
+	job_set_t jobs;
+	boot_ns_t time;
+	const struct owner *owner; /* NULL: the current task */
+	u32 state;		   /* enum target_state */
+	bool admitted;
+};
+
+static __always_inline bool match_cgroup(struct match *match, cgroup_id_t cgroup_id)
+{
+	u32 zero = 0;
+	struct target *target = bpf_map_lookup_elem(&targets, &cgroup_id);
+	struct instance *shared = bpf_map_lookup_elem(&instance, &zero);
+
+	if (!shared)
+		return false;
+	match->cgroup_id = cgroup_id;
+	match->jobs = shared->everywhere;
+	match->state = target_classified;
+	if (target) {
+		match->jobs |= target->jobs & shared->jobs;
+		match->state = target->state;
+	}
+	return match->jobs != 0;
+}
+
+static __always_inline bool match_current(struct match *match)
+{
+	u64 pid_tgid = bpf_get_current_pid_tgid();
+
+	if (!match_cgroup(match, bpf_get_current_cgroup_id()))
+		return false;
+	if (!process_wanted(pid_tgid >> 32, pid_tgid, bpf_get_current_uid_gid()))
+		return false;
+	if (where_comm.length || where_comm.exact) {
+		comm_t comm = {};
+
+		bpf_get_current_comm(comm, sizeof(comm));
+		return comm_wanted(comm);
+	}
+	return true;
+}
+
+/* `owner` must stay where it is until the event is sent. */
+static __always_inline bool match_owner(struct match *match, const struct owner *owner)
+{
+	match->owner = owner;
+	return match_cgroup(match, owner->cgroup_id) &&
+	       process_wanted(owner->pid, owner->tid, owner->uid) && comm_wanted(owner->comm);
+}
+
+static __always_inline void count_unclassified(void)
+{
+	u32 zero = 0;
+	u64 *count = bpf_map_lookup_elem(&unclassified, &zero);
+
+	if (count)
+		__sync_fetch_and_add(count, 1);
+}
+
+/* ---- accounts ---- */
+
+static __always_inline struct account *account_of(cgroup_id_t cgroup_id, u32 job)
+{
+	struct account_key key = {.cgroup_id = cgroup_id, .job = job};
+	struct account *account = bpf_map_lookup_elem(&accounts, &key);
+
+	if (account)
+		return account;
+	struct account empty = {};
+
+	bpf_map_update_elem(&accounts, &key, &empty, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&accounts, &key);
+}
+
+/* The number of the lowest bit that is set: how many are below it. BPF has no instruction for it,
+ * and anything with a branch multiplies what the verifier has to walk. */
+static __always_inline u32 lowest_bit(u64 set)
+{
+	u64 below = (set & -set) - 1;
+
+	below -= below >> 1 & 0x5555555555555555ull;
+	below = (below & 0x3333333333333333ull) + (below >> 2 & 0x3333333333333333ull);
+	below = (below + (below >> 4)) & 0x0f0f0f0f0f0f0f0full;
+	return below * 0x0101010101010101ull >> 56;
+}
+
+/* The functions marked weak are global ones: the verifier walks each once, and not once more on
+ * every path that leads to it, loops included. It is most of the load time. */
+__weak int lose_for_job(cgroup_id_t cgroup_id, u32 job, u64 matched)
+{
+	struct account *account = account_of(cgroup_id, job);
+
+	if (!account) {
+		count_unclassified();
+		return 0;
+	}
+	__sync_fetch_and_add(&account->matched, matched);
+	__sync_fetch_and_add(&account->lost, 1);
+	return 0;
+}
+
+/* Counts an event as lost for each job; matched: 0 if it was counted as such already, else 1. */
+__weak int lose_for_jobs(cgroup_id_t cgroup_id, job_set_t jobs, u64 matched)
+{
+	for (int turn = 0; turn < MAX_JOBS && jobs; turn++) {
+		lose_for_job(cgroup_id, lowest_bit(jobs), matched);
+		jobs &= jobs - 1;
+	}
+	return 0;
+}
+
+/* ---- what the processes of `pids` start; switched on by the agent with follow_children ---- */
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(follow_fork, struct task_struct *parent, struct task_struct *child)
+{
+	tgid_t from = parent->tgid, to = child->tgid;
+	u8 yes = 1;
+
+	if (from == to)
+		return 0;
+	if (bpf_map_lookup_elem(&pids, &from))
+		bpf_map_update_elem(&pids, &to, &yes, BPF_ANY);
+	else
+		bpf_map_delete_elem(&pids, &to);
+	return 0;
+}
