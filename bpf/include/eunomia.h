@@ -32,6 +32,23 @@ typedef u32 signal_t;	 /* 0: no signal */
 typedef u32 exit_code_t; /* 0 to 255 */
 typedef u32 open_flags_t;
 typedef u32 file_mode_t;
+typedef s32 syscall_t;	 /* a system call's number in the machine's own table */
+typedef u32 capability_t; /* number of one capability: include/uapi/linux/capability.h */
+
+/* Files. */
+typedef u64 inode_t;
+typedef u32 device_t;	 /* the kernel's own dev_t: major << 20 | minor */
+typedef u32 file_type_t; /* a mode's S_IFMT bits; others are ignored, so a whole mode will do */
+
+/* Networks. */
+typedef u32 ipv4_t;	 /* network byte order */
+typedef u8 ipv6_t[16];
+typedef u8 ip_t[16];	 /* either: an IPv4 address stands as ::ffff:1.2.3.4 */
+typedef u16 port_t;	 /* host byte order */
+
+/* Others. */
+typedef u32 ipc_key_t;	 /* of System V IPC; rendered in hexadecimal */
+typedef u32 percent_t;	 /* in hundredths of a percent: 1234 is 12.34 % */
 
 /* What was counted. */
 typedef u64 log2_t;	    /* how many values v had 2^i <= v < 2^(i+1), in slot i; 0 is in slot 0 */
