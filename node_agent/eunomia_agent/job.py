@@ -209,6 +209,10 @@ def target_of(wanted: agent_pb2.Target) -> Target:
         pod_selector=selector if wanted.pods else None,
         containers=frozenset(wanted.containers),
         host=wanted.host,
+        everything=wanted.everything,
+        pod_names=frozenset(wanted.pod_names),
+        container_ids=frozenset(wanted.container_ids),
+        cgroups=frozenset(wanted.cgroups),
     )
 
 

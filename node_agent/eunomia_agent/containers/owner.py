@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Literal
 
 Kind = Literal["container", "sandbox", "pod", "host", "pending", "unknown"]
-"""container: one of a pod's containers, or a cgroup made inside one.
+"""container: a container, in a pod or not, or a cgroup made inside one.
 sandbox: the pod's pause container. pod: the pod's own cgroup. host: no container.
 pending: the runtime has not said yet. unknown: it never did, and nothing is guessed.
 """
@@ -24,8 +24,11 @@ def no_labels() -> Mapping[str, str]:
 class Owner:
     """The owner of one cgroup.
 
-    cgroup_id: of cgroup v2. container_id: 64 hex digits. labels: the pod's, as of its creation;
-    read only. reason: why the owner is unknown, or what is waited for.
+    cgroup_id: in the watched hierarchy. namespace, pod, pod_uid: empty for a container outside of
+    pods, as Docker makes it. container_id: 64 hex digits. labels: the pod's as of its creation,
+    or the container's where there is no pod; read only. image: as the runtime names it.
+    reason: why the owner is unknown, or what is waited for.
+    path: of the cgroup, from the root of the hierarchy; empty where it was never told.
     """
 
     cgroup_id: int
@@ -37,6 +40,8 @@ class Owner:
     container_id: str = ""
     labels: Mapping[str, str] = field(default_factory=no_labels, hash=False, repr=False)
     reason: str = ""
+    image: str = ""
+    path: str = field(default="", compare=False)
 
     @property
     def short_id(self) -> str:

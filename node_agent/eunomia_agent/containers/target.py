@@ -6,13 +6,22 @@ from dataclasses import dataclass
 from eunomia_agent.containers.owner import Owner
 from eunomia_api.labels import Selector
 
+LEAST_PREFIX = 4
+"""Digits that the prefix of a container's id has at least: one digit would be a sixteenth of all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a job watches on a node.
+    """What a job watches on a node: what any of pod_selector, host, cgroups, everything asks for.
 
-    pod_selector: None for no pods at all. containers: names; empty for all. host: processes that
-    belong to no container, too.
+    pod_selector: None for no containers at all. With one, containers are watched whose namespace,
+    pod and labels fit and which containers or container_ids name, where either is given.
+    namespaces: "" stands for containers outside of pods, as Docker's; all_namespaces has only pods.
+    pod_names: NAME or NAMESPACE/NAME; empty for any. containers: names. container_ids: prefixes of
+    ids; a prefix of fewer than LEAST_PREFIX digits names nothing.
+    host: processes that belong to no container.
+    cgroups: paths from the root of the hierarchy, each with all below it, whosever that is.
+    everything: all of the node, known or not.
     """
 
     namespaces: frozenset[str] = frozenset()
@@ -20,32 +29,64 @@ class Target:
     pod_selector: Selector | None = None
     containers: frozenset[str] = frozenset()
     host: bool = False
+    everything: bool = False
+    pod_names: frozenset[str] = frozenset()
+    container_ids: frozenset[str] = frozenset()
+    cgroups: frozenset[str] = frozenset()
 
 
 def matches(target: Target, owner: Owner) -> bool:
-    """Tell whether events of this cgroup are the job's: a wanted container's, or the host's.
+    """Tell whether events of this cgroup are the job's.
 
-    Sandboxes and pods' own cgroups hold nothing of the user's, and of pending and unknown ones
-    nothing can be said.
+    Those of pending ones wait for their owner. Of sandboxes, pods' own cgroups and unknown ones
+    only who asks for everything, or for their place in the tree, has anything.
     """
-    if owner.kind == "host":
-        return target.host
-    if owner.kind != "container" or not matches_pod(target, owner):
+    if owner.kind == "pending":
         return False
-    return not target.containers or owner.container in target.containers
+    if _has_place(target, owner) or (target.host and owner.kind == "host"):
+        return True
+    return owner.kind == "container" and _is_selected(target, owner) and _is_named(target, owner)
 
 
 def matches_pod(target: Target, owner: Owner) -> bool:
     """Tell whether the owner's pod is one of the job's."""
-    if target.pod_selector is None or not owner.namespace:
-        return False
-    if not target.all_namespaces and owner.namespace not in target.namespaces:
-        return False
-    return target.pod_selector.matches(owner.labels)
+    return bool(owner.namespace) and _is_selected(target, owner)
 
 
 def may_match(target: Target, owner: Owner) -> bool:
     """Tell whether programs should be attached for this owner: it is the job's, or could be."""
     if owner.kind == "pending":
-        return target.pod_selector is not None
+        return target.pod_selector is not None or _has_place(target, owner)
     return matches_pod(target, owner) or matches(target, owner)
+
+
+def _has_place(target: Target, owner: Owner) -> bool:
+    return target.everything or any(is_below(owner.path, each) for each in target.cgroups)
+
+
+def is_below(path: str, cgroup: str) -> bool:
+    """Tell whether a cgroup's path is another's, or leads through it. "": a path not known."""
+    top = cgroup.rstrip("/")
+    return path.startswith("/") and (path == top or path.startswith(f"{top}/"))
+
+
+def _is_selected(target: Target, owner: Owner) -> bool:
+    if target.pod_selector is None:
+        return False
+    if owner.namespace not in target.namespaces and not (target.all_namespaces and owner.namespace):
+        return False
+    return _is_pod_named(target, owner) and target.pod_selector.matches(owner.labels)
+
+
+def _is_pod_named(target: Target, owner: Owner) -> bool:
+    names = (owner.pod, f"{owner.namespace}/{owner.pod}")
+    return not target.pod_names or not target.pod_names.isdisjoint(names)
+
+
+def _is_named(target: Target, owner: Owner) -> bool:
+    if not target.containers and not target.container_ids:
+        return True
+    return owner.container in target.containers or any(
+        len(prefix) >= LEAST_PREFIX and owner.container_id.startswith(prefix)
+        for prefix in target.container_ids
+    )
