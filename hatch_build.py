@@ -43,7 +43,8 @@ def build() -> None:
         _renew(target, [description], lambda out, source=description: shutil.copy(source, out))
     _renew(GATHER.with_name("libgather.so"), [GATHER], _compile_gather)
     _remove_stale({source.name.removesuffix(".bpf.c") for source in sources})
-    readers = [AGENT / "trackers" / "description.py", AGENT / "events" / "layout.py"]
+    events = AGENT / "events"
+    readers = [AGENT / "trackers" / "description.py", events / "layout.py", events / "tally.py"]
     objects = [path for path in OBJECTS.iterdir() if not path.name.startswith(".")]
     inputs = [OBJECTS, *objects, *readers, CATALOGUE.with_name("tracker.py")]
     _renew(CATALOGUE, inputs, _write_catalogue)

@@ -24,6 +24,8 @@ MetricName = Annotated[str, Field(pattern=r"^eunomia_observed_[a-z0-9_]+$", max_
 Sentence = Annotated[str, Field(min_length=1, max_length=1024)]
 Names = Annotated[list[str], Field(max_length=16)]
 JsonType = Literal["string", "integer", "number", "boolean", "array"]
+Source = Literal["events", "counts", "histogram", "stacks"]
+"""What a tracker's results are: one by one, or added up in the kernel over an interval."""
 
 
 class Param(Written):
@@ -77,13 +79,18 @@ class Column(Written):
     """Characters in a table; absent: as many as its type commonly takes."""
 
 
+Columns = Annotated[dict[MemberName, Column], Field(max_length=64)]
+
+
 class Metric(Written):
     """A Prometheus metric made of a tracker's rows."""
 
-    kind: Literal["counter"]
-    """What Prometheus calls its type."""
-    source: Literal["events"] = "events"
-    """The map that it is made of."""
+    kind: Literal["counter", "gauge"]
+    """What Prometheus calls its type. A gauge shows the last row's value."""
+    source: Source = "events"
+    """The result that it is made of."""
+    value: MemberName | None = None
+    """The column that is added up or shown. Absent: how many events the rows stand for."""
     where: dict[MemberName, ParamValue] = {}
     """Only rows whose columns have these values."""
     labels: Names = []
@@ -99,6 +106,9 @@ class Requires(Written):
 
     hooks: Annotated[list[str], Field(max_length=64)] = []
     """Sections of the object without whose hooks the tracker makes no sense."""
+    any_of: Annotated[list[Annotated[list[str], Field(min_length=1)]], Field(max_length=8)] = []
+    """Sections that do the same, the better first: the first list of which the kernel has all is
+    used, and the programs of the others stay off."""
 
 
 class TrackerDescription(Written):
@@ -107,7 +117,16 @@ class TrackerDescription(Written):
     name: TrackerName
     help: Sentence
     params: Annotated[dict[CamelName, Param], Field(max_length=32)] = {}
-    columns: Annotated[dict[MemberName, Column], Field(max_length=64)] = {}
+    columns: Columns = {}
+    """The columns of events."""
+    counts: Columns = {}
+    """The columns of what is counted in the kernel."""
+    histogram: Columns = {}
+    """The columns of what is sorted by size in the kernel."""
+    stacks: Columns = {}
+    """The columns of what is counted by stack."""
+    programs: Annotated[dict[str, CamelName], Field(max_length=16)] = {}
+    """Sections whose programs run only when a param is true: section → the param."""
     metrics: Annotated[dict[MetricName, Metric], Field(max_length=16)] = {}
     requires: Requires = Requires()
 
@@ -132,13 +151,17 @@ class CatalogueColumn(Written):
     unit: str = ""
     help: str = ""
     width: int | None = None
+    filterable: bool = False
+    """Whether the kernel can decide on it."""
 
 
 class CatalogueTracker(TrackerDescription):
-    """A tracker's description with the types of its columns; `columns` gives way to `rows`."""
+    """A tracker's description with the types of its columns."""
 
     rows: list[CatalogueColumn] = []
-    """The columns of a row, in order."""
+    """The columns of its rows, in order, those of events before others; each name once."""
+    sources: dict[Source, list[str]] = {}
+    """Its results, each with the names of its columns."""
 
 
 class Catalogue(Written):

@@ -18,6 +18,7 @@ from eunomia_agent.kernel.types import Array, Enum, Float, Int, Pointer, Struct
 if TYPE_CHECKING:
     import numpy as np
 
+Source = Literal["events", "counts", "histogram", "stacks"]
 Kind = Literal["int", "uint", "bool", "float", "enum", "chars", "bytes", "list"]
 
 REFERENCES = frozenset({"string_t", "path_t", "args_t"})
@@ -67,7 +68,12 @@ _LETTERS: Mapping[str, str] = {"int": "i", "uint": "u", "bool": "u", "float": "f
 
 
 class Layout:
-    """The fixed part of a record: name of its struct, size in bytes, columns in order."""
+    """The fixed part of a record: name of its struct, size in bytes, columns in order.
+
+    source: which of a tracker's results the records are.
+    """
+
+    source: Source = "events"
 
     def __init__(self, name: str, size: int, columns: Sequence[Column]) -> None:
         self.name = name

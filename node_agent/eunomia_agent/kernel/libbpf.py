@@ -74,6 +74,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
         *(c_int, c_int, c_void_p, c_void_p, c_void_p, c_void_p),
         *(POINTER(c_uint32), c_void_p),
     ),
+    "bpf_map_delete_batch": (c_int, c_int, c_void_p, POINTER(c_uint32), c_void_p),
     "bpf_obj_get_info_by_fd": (c_int, c_int, c_void_p, POINTER(c_uint32)),
     "bpf_prog_load": (c_int, c_int, c_char_p, c_char_p, c_void_p, c_size_t, c_void_p),
     "bpf_raw_tracepoint_open": (c_int, c_char_p, c_int),

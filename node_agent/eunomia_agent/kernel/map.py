@@ -149,6 +149,22 @@ class Map:
                 return bytes(keys), bytes(values)
             cursor = ctypes.create_string_buffer(at.raw, len(at))
 
+    def delete_many(self, keys: bytes) -> None:
+        """Remove entries, those that are there, by their keys behind one another."""
+        total = len(keys) // self.key_size if self.key_size else 0
+        done = 0
+        while done < total:
+            rest = keys[done * self.key_size :]
+            count = ctypes.c_uint32(total - done)
+            result = self._bpf.bpf_map_delete_batch(self.fd, rest, ctypes.byref(count), None)
+            if result in (-errno.EINVAL, -524) and not count.value:  # 524: ENOTSUPP
+                for number in range(done, total):
+                    self.delete(keys[number * self.key_size :][: self.key_size])
+                return
+            if result != -errno.ENOENT:
+                check(result, f"{self._title}: entries cannot be removed")
+            done += count.value + (result == -errno.ENOENT)
+
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield each key with its value."""
         keys, values = self.snapshot()

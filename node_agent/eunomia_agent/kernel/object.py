@@ -85,7 +85,7 @@ class Object:
             raise KernelError(f"{self.name} has no map {name}; there are: {known}")
         return self.maps[name]
 
-    def set(self, name: str, value: bool | int | str) -> None:
+    def set(self, name: str, value: bool | int | str | bytes) -> None:
         """Set a `const volatile` variable before loading. Raises KernelError if it does not fit."""
         if self._loaded:
             raise KernelError(f"{self.name} is loaded: {name} cannot change any more")

@@ -33,8 +33,8 @@ class Variables(Mapping[str, bytes]):
         _, offset, size = self._variables[name]
         return ctypes.string_at(self._address + offset, size)
 
-    def set(self, name: str, value: bool | int | str) -> None:
-        """Set a variable. Raises KernelError for an unknown one, or a value that does not fit."""
+    def set(self, name: str, value: bool | int | str | bytes) -> None:
+        """Set a variable; bytes: as it lies in memory. Raises KernelError for an unknown one, or a value that does not fit."""
         if name not in self._variables:
             known = ", ".join(self) or "none"
             raise KernelError(f"{self._owner} has no variable {name}; there are: {known}")
@@ -42,7 +42,7 @@ class Variables(Mapping[str, bytes]):
         content = self._encoded(name, value)
         ctypes.memmove(self._address + offset, content.ljust(size, b"\0"), size)
 
-    def _encoded(self, name: str, value: bool | int | str) -> bytes:
+    def _encoded(self, name: str, value: bool | int | str | bytes) -> bytes:
         type_id, _, size = self._variables[name]
         found = self._btf.resolve(type_id)[1]
         match found, value:
@@ -56,6 +56,8 @@ class Variables(Mapping[str, bytes]):
                     pass
             case Array(), str() if len(value.encode()) < size:
                 return value.encode()
+            case _, bytes() if len(value) == size:
+                return value
             case _:
                 pass
         raise KernelError(f"{self._owner}: {value!r} does not fit into variable {name}")

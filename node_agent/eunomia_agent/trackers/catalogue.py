@@ -26,12 +26,30 @@ class Param:
     min: int | None
     max: int | None
     max_length: int | None
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a tracker's rows; see eunomia_api.tracker.CatalogueColumn."""
+
+    name: str
+    type: str
+    json_type: Literal["string", "integer", "number", "boolean", "array"]
+    values: Sequence[str]
+    unit: str
+    help: str
+    width: int | None
+    filterable: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A Prometheus counter made of a tracker's rows; see eunomia_api.tracker.Metric."""
+    """A Prometheus metric made of a tracker's rows; see eunomia_api.tracker.Metric."""
 
+    kind: Literal["counter", "gauge"]
+    source: str
+    value: str | None
     where: Mapping[str, ParamValue]
     labels: Sequence[str]
     max_series: int
@@ -40,12 +58,21 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Tracker:
-    """One tracker. hooks: sections of its object without which it makes no sense."""
+    """One tracker; see eunomia_api.tracker.CatalogueTracker.
+
+    hooks: sections of its object without which it makes no sense. any_of: sections that do the
+    same, the better first. programs: section → the param that switches its programs on.
+    """
 
     name: str
+    help: str
     params: Mapping[str, Param]
+    columns: Sequence[Column]
+    sources: Mapping[str, Sequence[str]]
     metrics: Mapping[str, Metric]
     hooks: Sequence[str]
+    any_of: Sequence[Sequence[str]]
+    programs: Mapping[str, str]
 
     def check_params(self, values: Mapping[str, object]) -> dict[str, ParamValue]:
         """Return the values of all params, defaults included. Raises ValueError."""
@@ -68,10 +95,15 @@ class Catalogue:
 
 def _tracker(written: dict[str, Any]) -> Tracker:
     return Tracker(
-        written["name"],
-        {name: _part(Param, param) for name, param in written["params"].items()},
-        {name: _part(Metric, metric) for name, metric in written["metrics"].items()},
-        written["requires"]["hooks"],
+        name=written["name"],
+        help=written["help"],
+        params={name: _part(Param, param) for name, param in written["params"].items()},
+        columns=[_part(Column, column) for column in written["rows"]],
+        sources=written["sources"],
+        metrics={name: _part(Metric, metric) for name, metric in written["metrics"].items()},
+        hooks=written["requires"]["hooks"],
+        any_of=written["requires"]["anyOf"],
+        programs=written["programs"],
     )
 
 

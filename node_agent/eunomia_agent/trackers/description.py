@@ -10,7 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from eunomia_agent.errors import AgentError
-from eunomia_agent.events.layout import INTERNAL, REFERENCES, Column, Layout, event_layout
+from eunomia_agent.events.layout import INTERNAL, REFERENCES, Column, Layout, Source
+from eunomia_agent.events.tally import result_layouts
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.kernel.errors import ObjectInvalid
 from eunomia_agent.kernel.types import Array, Int, Type
@@ -34,7 +35,16 @@ SUBJECT_HELP: Mapping[str, Described] = {
     "uid": Described(help="The user, as the host numbers it.", width=6),
     "comm": Described(help="The thread's name.", width=16),
 }
-"""Help for the columns that every tracker has, from `struct subject`."""
+"""Help for the columns that every event has, from `struct subject`."""
+TALLY_HELP: Mapping[str, Described] = {
+    **SUBJECT_HELP,
+    "time": Described(help="When the interval that the row stands for ended.", width=30),
+    "count": Described(help="How many events the row stands for.", width=9),
+    "sum": Described(help="The sum of all values."),
+    "kernel_stack": Described(help="The kernel's part of the stack, innermost function first."),
+    "user_stack": Described(help="The program's part of the stack, innermost function first."),
+}
+"""Help for columns of tables that need not be described."""
 
 
 CONDITION = "where_"
@@ -125,13 +135,14 @@ def check(description: Description, btf: Btf, sections: frozenset[str] | None = 
     sections: the ELF sections of the object's programs; None where they are not known.
     """
     try:
-        layout = event_layout(btf)
+        layouts = result_layouts(btf)
     except ObjectInvalid as error:
         raise DescriptionError(description.problem((), f"its object {error}")) from error
     reasons = [
         *_params(description, btf),
-        *_columns(description, layout),
-        *_metrics(description, layout),
+        *_conditions(description, btf, layouts),
+        *_columns(description, layouts),
+        *_metrics(description, layouts),
         *_hooks(description, sections),
     ]
     if reasons:
@@ -181,24 +192,81 @@ def _is_char(btf: Btf, type_id: int) -> bool:
     return isinstance(found, Int) and found.name == "char"
 
 
-def _columns(description: Description, layout: Layout) -> Iterator[str]:
-    own = {c.name for c in layout.columns} - SUBJECT_HELP.keys() - INTERNAL
-    for name in description.tracker.columns.keys() - own:
-        known = ", ".join(sorted(own))
-        yield description.problem(
-            ("columns", name), f"no column {name} in struct event; there are: {known}"
-        )
-    for name in own - description.tracker.columns.keys():
-        yield description.problem(("columns",), f"column {name} of struct event has no help")
+def _conditions(
+    description: Description, btf: Btf, layouts: Mapping[Source, Layout]
+) -> Iterator[str]:
+    columns = {column.name for layout in layouts.values() for column in layout.columns}
+    for column in conditions(btf) - columns - SUBJECT_HELP.keys():
+        yield description.problem((), f"WHERE({column}) in C: no result has a column {column}")
 
 
-def _metrics(description: Description, layout: Layout) -> Iterator[str]:
-    visible = {column.name: column for column in layout.columns if not column.internal}
+def conditions(btf: Btf) -> frozenset[str]:
+    """Return the columns that an object's programs can decide on: those of WHERE() in C."""
+    variables = btf.section(".rodata")
+    return frozenset(
+        name.removeprefix(CONDITION) for name in variables if name.startswith(CONDITION)
+    )
+
+
+def _described(description: Description, source: Source) -> Mapping[str, Described]:
+    tracker = description.tracker
+    match source:
+        case "events":
+            return tracker.columns
+        case "counts":
+            return tracker.counts
+        case "histogram":
+            return tracker.histogram
+        case "stacks":
+            return tracker.stacks
+
+
+def _help(source: Source) -> Mapping[str, Described]:
+    return SUBJECT_HELP if source == "events" else TALLY_HELP
+
+
+def _columns(description: Description, layouts: Mapping[Source, Layout]) -> Iterator[str]:
+    sources: tuple[Source, ...] = ("events", "counts", "histogram", "stacks")
+    meanings: dict[str, str] = {}
+    for source in sources:
+        place = "columns" if source == "events" else source
+        described = _described(description, source)
+        owner = "struct event" if source == "events" else f"map {source}"
+        if source not in layouts:
+            if described:
+                yield description.problem((place,), f"there is no map {source} in C")
+            continue
+        visible = {c.name: c for c in layouts[source].columns if not c.internal}
+        own = visible.keys() - SUBJECT_HELP.keys()
+        for name in described.keys() - visible.keys():
+            known = ", ".join(sorted(own))
+            yield description.problem(
+                (place, name), f"no column {name} in {owner}; there are: {known}"
+            )
+        for name in visible.keys() - described.keys() - _help(source).keys():
+            yield description.problem((place,), f"column {name} of {owner} has no help")
+        for name, column in visible.items():
+            if meanings.setdefault(name, column.meaning) != column.meaning:
+                yield description.problem(
+                    (place, name), f"column {name} is {meanings[name]} in another result"
+                )
+
+
+def _metrics(description: Description, layouts: Mapping[Source, Layout]) -> Iterator[str]:
     for metric_name, metric in description.tracker.metrics.items():
         place = ("metrics", metric_name)
+        if metric.source not in layouts:
+            yield description.problem(
+                (*place, "source"), f"source {metric.source}: no such map in C"
+            )
+            continue
+        columns = layouts[metric.source].columns
+        visible = {column.name: column for column in columns if not column.internal}
         for label in metric.labels:
             if label not in visible:
                 yield description.problem((*place, "labels"), f"label {label}: no such column")
+        if metric.value is not None and metric.value not in visible:
+            yield description.problem((*place, "value"), f"value {metric.value}: no such column")
         for name, value in metric.where.items():
             say = partial(description.problem, (*place, "where", name))
             if name not in visible:
@@ -209,31 +277,47 @@ def _metrics(description: Description, layout: Layout) -> Iterator[str]:
 
 
 def _hooks(description: Description, sections: frozenset[str] | None) -> Iterator[str]:
-    for number, hook in enumerate(description.tracker.requires.hooks):
-        if sections is not None and hook not in sections:
+    if sections is None:
+        return
+    tracker = description.tracker
+    requires: Place = ("requires", "hooks")
+    named: list[tuple[Place, str]] = [
+        ((*requires, number), hook) for number, hook in enumerate(tracker.requires.hooks)
+    ]
+    for number, group in enumerate(tracker.requires.any_of):
+        named += [(("requires", "anyOf", number), hook) for hook in group]
+    named += [(("programs", section), section) for section in tracker.programs]
+    for place, hook in named:
+        if hook not in sections:
             known = ", ".join(sorted(sections))
+            yield description.problem(place, f"no program for {hook}; there are: {known}")
+    for section, param in tracker.programs.items():
+        if param not in tracker.params or tracker.params[param].type != "bool":
             yield description.problem(
-                ("requires", "hooks", number), f"no program for {hook}; there are: {known}"
+                ("programs", section), f"{param} is no param, or none that is true or false"
             )
 
 
 def catalogued(description: Description, btf: Btf) -> CatalogueTracker:
     """Return a checked description with the types of its columns."""
-    tracker = description.tracker
+    filterable = conditions(btf)
+    rows: dict[str, CatalogueColumn] = {}
+    sources: dict[Source, list[str]] = {}
+    for source, layout in result_layouts(btf).items():
+        described = {**_help(source), **_described(description, source)}
+        visible = [column for column in layout.columns if not column.internal]
+        sources[source] = [column.name for column in visible]
+        for column in visible:
+            row = _row_column(column, described[column.name], column.name in filterable)
+            rows.setdefault(column.name, row)
     return CatalogueTracker.model_validate(
-        {
-            **tracker.model_dump(),
-            "rows": [
-                _row_column(column, tracker.columns.get(column.name) or SUBJECT_HELP[column.name])
-                for column in event_layout(btf).columns
-                if not column.internal
-            ],
-        }
+        {**description.tracker.model_dump(), "rows": list(rows.values()), "sources": sources}
     )
 
 
-def _row_column(column: Column, described: Described) -> CatalogueColumn:
+def _row_column(column: Column, described: Described, filterable: bool) -> CatalogueColumn:
     return CatalogueColumn(
+        filterable=filterable,
         name=column.name,
         type=column.meaning,
         json_type=json_type(column),
