@@ -4,9 +4,9 @@
  * A cgroup below a container's is watched for the same jobs. Any other new one passes as
  * pending, for the jobs that it may turn out to belong to, until the agent knows whose it is; how
  * many may be pending at once is bounded, and what the bound refuses is only counted.
- * Only the v2 hierarchy is looked at: the tracepoints fire for every hierarchy.
+ * Only one hierarchy is looked at: the tracepoints fire for every hierarchy.
  */
-#include "eunomia.h"
+#include "hierarchy.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -45,7 +45,7 @@ struct cgroup_event {
 	cgroup_id_t cgroup_id;
 	cgroup_id_t parent_id;
 	enum cgroup_kind kind;
-	path_t path; /* below the root of the v2 hierarchy */
+	path_t path; /* below the root of the hierarchy */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -65,9 +65,9 @@ struct {
 	__type(value, struct scratch);
 } scratch SEC(".maps");
 
-static __always_inline bool is_v2(const struct cgroup *cgroup)
+static __always_inline bool is_looked_at(const struct cgroup *cgroup)
 {
-	return cgroup->root->hierarchy_id == 0;
+	return cgroup->root->hierarchy_id == cgroup_hierarchy;
 }
 
 static __always_inline u64 parent_of(const struct cgroup *cgroup)
@@ -150,7 +150,7 @@ int BPF_PROG(made, struct cgroup *cgroup, const char *path)
 	struct pending_limit *limit = bpf_map_lookup_elem(&pending_limit, &zero);
 	struct pending_count *count = bpf_map_lookup_elem(&pending_count, &zero);
 
-	if (!limit || !count || !is_v2(cgroup))
+	if (!limit || !count || !is_looked_at(cgroup))
 		return 0;
 	struct target target = decide(parent_of(cgroup), limit, count);
 
@@ -166,7 +166,7 @@ int BPF_PROG(removed, struct cgroup *cgroup, const char *path)
 	u32 zero = 0;
 	struct pending_count *count = bpf_map_lookup_elem(&pending_count, &zero);
 
-	if (count && is_v2(cgroup))
+	if (count && is_looked_at(cgroup))
 		report(cgroup, path, cgroup_rmdir, count);
 	return 0;
 }

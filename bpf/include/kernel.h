@@ -84,6 +84,7 @@ struct task_struct {
 	struct task_struct *group_leader, *real_parent;
 	struct signal_struct *signal;
 	struct mm_struct *mm;
+	struct css_set *cgroups;
 };
 
 /* include/linux/binfmts.h */
@@ -108,6 +109,15 @@ struct cgroup {
 	struct cgroup_subsys_state self;
 	struct kernfs_node *kn;
 	struct cgroup_root *root;
+};
+struct css_set {
+	struct cgroup_subsys_state *subsys[1];
+	struct cgroup *dfl_cgrp;
+};
+
+/* include/linux/cgroup_subsys.h */
+enum cgroup_subsys_id {
+	pids_cgrp_id = 1, /* its value is the running kernel's own */
 };
 
 #pragma clang attribute pop

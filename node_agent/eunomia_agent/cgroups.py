@@ -6,11 +6,15 @@ They are in the kernel while there is a job, and gone with the last one.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from eunomia_agent.containers.index import Index
+from eunomia_agent.containers import hierarchy
+from eunomia_agent.containers.hierarchy import Hierarchy
+from eunomia_agent.containers.index import RESCAN, Index
 from eunomia_agent.containers.owner import Owner
+from eunomia_agent.containers.recent import Recent
 from eunomia_agent.containers.runtime import Runtime
 from eunomia_agent.containers.targets import Targets
 from eunomia_agent.containers.watch import changes
@@ -21,9 +25,16 @@ from eunomia_agent.kernel.object import Object
 
 logger = logging.getLogger("eunomia.cgroups")
 
+POLL = 1.0
+"""Seconds between two scans where the kernel does not tell of new cgroups."""
+
 
 class Cgroups:
-    """Opened before the first job starts, closed after the last has ended."""
+    """Opened before the first job starts, closed after the last has ended.
+
+    root: where the hierarchy is mounted; None: look in /proc/self/mountinfo. Changes of owners are
+    told as by an Index. memory: seconds for which `problem` tells of what is over.
+    """
 
     def __init__(
         self,
@@ -33,16 +44,21 @@ class Cgroups:
         root: Path | None,
         on_change: Callable[[Owner], None],
         on_gone: Callable[[int], None],
+        memory: float = 60.0,
     ) -> None:
         self._path = objects / "cgroups.bpf.o"
         self._runtime = runtime
         self._root = root
         self._on_change = on_change
         self._on_gone = on_gone
+        self._memory = memory
+        self._hierarchy = Hierarchy(root)
         self._object: Object | None = None
+        self._missing = ""
         self._drain: Drain | None = None
         self._index: Index | None = None
-        self._lost = 0
+        self._refused = Recent()
+        self._lost = Recent()
         self.targets: Targets | None = None
 
     @property
@@ -51,12 +67,22 @@ class Cgroups:
         return self._object is not None
 
     @property
+    def hierarchy_number(self) -> int:
+        """Which hierarchy the cgroup ids are of: `cgroup_hierarchy` of hierarchy.h. 0 is v2."""
+        return self._hierarchy.number
+
+    @property
+    def refused(self) -> int:
+        """Cgroups that were made faster than they could be told apart, while open."""
+        return self.targets.refused if self.targets is not None else 0
+
+    @property
     def problem(self) -> str | None:
-        """What keeps owners from being known now, and what went unseen since the start."""
-        problems = [self._index.problem() if self._index is not None else None]
+        """What keeps owners from being known now, and what went unseen lately."""
+        problems = [self._index.problem() if self._index is not None else None, self._missing]
         if self._drain is not None and self._drain.malformed:
             problems.append(f"{self._drain.malformed} records of cgroups could not be read")
-        refused = self.targets.refused if self.targets is not None else 0
+        refused = self._refused_lately()
         if refused:
             problems.append(f"{refused} cgroups were made faster than they could be told apart")
         return "; ".join(filter(None, problems)) or None
@@ -79,19 +105,21 @@ class Cgroups:
         except BaseException:
             loaded.close()
             raise
-        self._object, self._lost, self.targets = loaded, 0, targets
+        self._object, self.targets = loaded, targets
+        self._refused, self._lost = Recent(self._memory), Recent(self._memory)
         return targets
 
     async def start(self) -> None:
-        """Learn what cgroups there are, and follow them. Raises AgentError."""
+        """Learn what cgroups there are, and follow them."""
         assert self._drain is not None
         assert self.targets is not None
         self._index = Index(
             self._runtime,
-            root=self._root,
+            root=self._hierarchy.root,
             on_change=self._on_change,
             on_gone=self._on_gone,
             watched=self.targets.ids,
+            rescan=POLL if self._missing else RESCAN,
         )
         asyncio.get_running_loop().add_reader(self._drain.fileno(), self._read)
         await self._index.start()
@@ -108,13 +136,21 @@ class Cgroups:
         self._object = self._drain = self._index = self.targets = None
 
     def _load(self) -> Object:
+        self._hierarchy = hierarchy.find(
+            Path("/proc/self/mountinfo").read_text(),
+            Path("/proc/self/cgroup").read_text(),
+            self._root,
+        )
         loaded = Object.open(self._path)
         try:
+            loaded.set("cgroup_hierarchy", self._hierarchy.number)
+            missing = loaded.skip_missing(())
             loaded.load()
             loaded.attach()
         except BaseException:
             loaded.close()
             raise
+        self._missing = _told(missing)
         return loaded
 
     def _read(self) -> None:
@@ -125,8 +161,32 @@ class Cgroups:
             self._index.feed(changes(self._drain.drain()))
             if not self._drain.more:
                 break
-        lost = self.targets.lost
-        if lost > self._lost:
-            logger.warning("%d records of cgroups were lost: scanning them anew", lost - self._lost)
-            self._lost = lost
+        self._refused_lately()
+        before, now = self._lost.total, time.monotonic()
+        quiet = not self._lost.note(before, now)
+        if self._lost.note(self.targets.lost, now) and self._lost.total > before:
             self._index.rescan_soon()
+            if quiet:
+                logger.warning("records of cgroups were lost: scanning for what they told of")
+
+    def _refused_lately(self) -> int:
+        """Return how many cgroups were refused of late; log it when that begins."""
+        now = time.monotonic()
+        quiet = not self._refused.note(self._refused.total, now)
+        refused = self._refused.note(self.refused, now)
+        if refused and quiet:
+            logger.warning(
+                "cgroups are made faster than they can be told apart: %d so far; what they do "
+                "before their owner is known is counted as unclassified",
+                self._refused.total,
+            )
+        return refused
+
+
+def _told(missing: dict[str, str]) -> str:
+    if not missing:
+        return ""
+    logger.warning("this kernel does not tell of cgroups: %s", "; ".join(missing.values()))
+    return (
+        f"this kernel lacks {', '.join(missing)}: a new container is seen up to {POLL:.0f} s late"
+    )

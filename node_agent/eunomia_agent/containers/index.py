@@ -5,22 +5,23 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from eunomia_agent.containers import hierarchy
 from eunomia_agent.containers.cgroup import CgroupPath, parse
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.resolver import Resolver
 from eunomia_agent.containers.runtime import Identity, Runtime, Sandbox
 from eunomia_agent.containers.watch import CgroupGone, CgroupMade, Change, scan
-from eunomia_agent.errors import AgentError, RuntimeUnavailable, SettingsError
+from eunomia_agent.errors import AgentError, RuntimeUnavailable
 
 logger = logging.getLogger("eunomia.containers")
 
 RESCAN = 60.0
 """Seconds between scans that find what the records missed."""
+ROOT_ID = 1
+"""Of the root of every hierarchy: kernfs_create_root() of fs/kernfs/dir.c gives it the first id."""
 
 
 @dataclass(slots=True)
@@ -35,13 +36,15 @@ class Index:
     """Cgroup id → Owner, kept by the kernel's records of cgroups and by scans.
 
     runtime: whom to ask about containers; None on a host without one, where containers are
-    "unknown". root: the cgroup2 mount; None to find it. on_change is told of each owner when it is
+    "unknown". root: where the hierarchy is mounted; None where it is not, and only cgroups made
+    from now on are seen. on_change is told of each owner when it is
     first seen and whenever it changes, on_gone of each id `linger` seconds after its removal and
     once its owner is final. Both are called on the loop, and may call back into the index.
     patience: seconds after which a container that the runtime does not know is "unknown".
     max_cgroups: how many are held; what comes above is "unknown", and `problem` says so.
     watched: returns the ids of which the kernel keeps entries. One that a scan does not find is
-    told to on_gone even if nothing was ever heard of it. May raise AgentError.
+    told to on_gone even if nothing was ever heard of it. May raise AgentError. rescan: seconds
+    between scans.
     """
 
     def __init__(
@@ -50,11 +53,12 @@ class Index:
         *,
         on_change: Callable[[Owner], None],
         on_gone: Callable[[int], None],
-        root: Path | None = None,
+        root: Path | None,
         linger: float = 5.0,
         patience: float = 10.0,
         max_cgroups: int = 65536,
         watched: Callable[[], Iterable[int]] = tuple,
+        rescan: float = RESCAN,
     ) -> None:
         self._runtime = runtime
         self._resolver = Resolver(runtime, self._answered, patience=patience) if runtime else None
@@ -64,6 +68,7 @@ class Index:
         self._linger = linger
         self._max_cgroups = max_cgroups
         self._watched = watched
+        self._rescan = rescan
         self._turned_away = 0
         self._cgroups = dict[int, _Cgroup]()
         self._known = WeakValueDictionary[str, Identity]()
@@ -80,22 +85,19 @@ class Index:
 
     async def start(self) -> None:
         """Learn what there is. Begin after the kernel's programs are attached, so that nothing
-        falls between. Raises SettingsError where there is no cgroup v2.
+        falls between. Where the tree cannot be read, `problem` says so.
         """
-        if self._root is None:
-            mounts = await asyncio.to_thread(Path("/proc/self/mountinfo").read_text)
-            self._root = hierarchy.find_root(mounts)
-        if self._root is None:
-            raise SettingsError(
-                "no cgroup v2 tree is mounted; mount one: mount -t cgroup2 none /sys/fs/cgroup"
-            )
         if self._resolver:
             self._resolver.start()
+        if self._root is None:
+            self._scan_problem = (
+                "no hierarchy of cgroups is mounted here, so those made before now are not known: "
+                "mount one (mount -t cgroup2 none /sys/fs/cgroup)"
+            )
+            self._made(ROOT_ID, "/")
+            return
         listed = await self._listed()
-        try:
-            await self._scan(self._root)
-        except OSError as error:
-            raise SettingsError(f"the cgroup v2 tree cannot be read: {error}") from error
+        await self._try_to_scan(self._root)
         del listed
         self._scanner = asyncio.create_task(self._scan_again_and_again(self._root))
 
@@ -151,15 +153,21 @@ class Index:
     async def _scan_again_and_again(self, root: Path) -> None:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(RESCAN):  # wait_for of 3.11 may swallow a cancellation
+                async with asyncio.timeout(
+                    self._rescan
+                ):  # wait_for of 3.11 may swallow a cancellation
                     await self._scan_due.wait()
             self._scan_due.clear()
-            try:
-                await self._scan(root)
-            except (OSError, AgentError) as error:
-                self._scan_problem = f"the cgroup v2 tree cannot be read: {error}"
-            else:
+            if await self._try_to_scan(root):
                 self._ask_about_unknown()
+
+    async def _try_to_scan(self, root: Path) -> bool:
+        try:
+            await self._scan(root)
+        except (OSError, AgentError) as error:
+            self._scan_problem = f"the tree of cgroups cannot be read: {error}"
+            return False
+        return True
 
     async def _scan(self, root: Path) -> None:
         before = {cgroup_id for cgroup_id, cgroup in self._cgroups.items() if not cgroup.gone}
@@ -182,10 +190,10 @@ class Index:
             return
         if len(self._cgroups) >= self._max_cgroups:
             self._turned_away += 1
-            self._on_change(_unknown(cgroup_id, "too many cgroups"))
+            self._on_change(replace(_unknown(cgroup_id, "too many cgroups"), path=path))
             return
         parsed = parse(path)
-        cgroup = _Cgroup(parsed, Owner(cgroup_id, "pending", reason="not placed yet"))
+        cgroup = _Cgroup(parsed, Owner(cgroup_id, "pending", reason="not placed yet", path=path))
         self._cgroups[cgroup_id] = cgroup
         inside = [each for each in parsed.containers if each.container_id not in self._enclosing]
         if not inside:
@@ -273,6 +281,7 @@ class Index:
         return sandbox.pod_owner(cgroup_id)
 
     def _settle(self, cgroup: _Cgroup, owner: Owner) -> None:
+        owner = replace(owner, path=cgroup.owner.path)
         if owner == cgroup.owner:
             return
         was_pending = cgroup.owner.kind == "pending"

@@ -174,7 +174,9 @@ async def test_real_containers_have_their_owners_by_cgroup_id(
     before_pod = await containerd.run_pod("shop", "web-0", uid, LABELS)
     before = await containerd.run_container(before_pod, "nginx")
     said: list[Owner] = []
-    index = Index(client_of(containerd), on_change=said.append, on_gone=lambda _: None)
+    index = Index(
+        client_of(containerd), root=cgroup_root, on_change=said.append, on_gone=lambda _: None
+    )
     await index.start()
 
     def cgroup_id(container_id: str) -> int:

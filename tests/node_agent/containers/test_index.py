@@ -14,7 +14,7 @@ from eunomia_agent.containers.index import Index
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.runtime import Container, Sandbox
 from eunomia_agent.containers.watch import CgroupGone, CgroupMade
-from eunomia_agent.errors import RuntimeUnavailable, RuntimeUnsupported, SettingsError
+from eunomia_agent.errors import RuntimeUnavailable, RuntimeUnsupported
 
 UID = "0f8a6b0e-1c2d-4e3f-8a9b-0123456789ab"
 PAUSE, WEB, OTHER, NODE = "0a" * 32, "1b" * 32, "2c" * 32, "3d" * 32
@@ -37,11 +37,10 @@ class World:
     def make_index(self, runtime, **settings) -> Index:
         return Index(
             runtime,
-            root=self.root,
             on_change=self.said.append,
             on_gone=self.gone.append,
             watched=lambda: self.watched,
-            **{"linger": 0.05, "patience": 0.3, **settings},
+            **{"root": self.root, "linger": 0.05, "patience": 0.3, **settings},
         )
 
     def mkdir(self, path: str, *, heard: bool = True) -> int:
@@ -370,8 +369,29 @@ async def test_ten_thousand_cgroups_that_come_and_go_leave_nothing_behind(world:
     assert kinds.count("pending") == kinds.count("container") == len(names)
 
 
-async def test_host_without_cgroup_v2_is_told_what_to_do(world: World, monkeypatch) -> None:
-    monkeypatch.setattr("eunomia_agent.containers.hierarchy.find_root", lambda _: None)
-    index = Index(None, on_change=world.said.append, on_gone=world.gone.append)
-    with pytest.raises(SettingsError, match="mount -t cgroup2"):
-        await index.start()
+async def test_where_no_tree_is_mounted_what_starts_from_now_on_is_known(world: World) -> None:
+    world.runtime.add(POD, CONTAINER)
+    world.index = world.make_index(world.runtime, root=None)
+    await world.index.start()
+    assert world.owners() == [Owner(1, "host")], "where processes are that nobody put elsewhere"
+    assert "mount -t cgroup2" in str(world.index.problem())
+    web = world.mkdir(f"{FOLDER}/{WEB}")
+    await world.until(lambda: world.owner(web).kind == "container")
+
+
+async def test_tree_that_cannot_be_read_is_told_and_read_later(world: World) -> None:
+    world.index = world.make_index(None, root=world.root / "later", rescan=0.05)
+    await world.index.start()
+    assert "No such file" in str(world.index.problem())
+    ssh = world.mkdir("later/ssh.service", heard=False)
+    await world.until(lambda: world.owner(ssh).kind == "host")
+    assert world.index.problem() is None
+
+
+async def test_owners_know_their_place_in_the_tree(world: World) -> None:
+    await world.index.start()
+    web = world.mkdir(f"{FOLDER}/{WEB}")
+    world.runtime.add(POD, CONTAINER)
+    await world.until(lambda: world.owner(web).kind == "container")
+    told = [owner.path for owner in world.said if owner.cgroup_id == web]
+    assert told == [f"/{FOLDER}/{WEB}"] * 2, "while it is pending, too"
