@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of an expression that was understood.
+
+Each has a type and the position, from 0, of the character at which it begins (of an operation:
+where its operator stands).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal as OneOf
+
+from eunomia_api.where.types import Type
+
+Value = bool | int | float | str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Any part."""
+
+    position: int
+    type: Type
+
+    @property
+    def parts(self) -> "tuple[Node, ...]":
+        """The parts directly inside."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Literal(Node):
+    """A value as written; a duration as int of nanoseconds."""
+
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Name(Node):
+    """A column, one of OWNER, or the variable of a quantifier around it."""
+
+    name: str
+    kind: OneOf["column", "owner", "variable"]
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf(Node):
+    """Elements in brackets."""
+
+    elements: tuple[Node, ...]
+
+    @property
+    def parts(self) -> tuple[Node, ...]:
+        """The elements."""
+        return self.elements
+
+
+@dataclass(frozen=True, slots=True)
+class Not(Node):
+    """!operand"""
+
+    operand: Node
+
+    @property
+    def parts(self) -> tuple[Node, ...]:
+        """The operand."""
+        return (self.operand,)
+
+
+@dataclass(frozen=True, slots=True)
+class Negative(Node):
+    """-operand"""
+
+    operand: Node
+
+    @property
+    def parts(self) -> tuple[Node, ...]:
+        """The operand."""
+        return (self.operand,)
+
+
+@dataclass(frozen=True, slots=True)
+class Both(Node):
+    """All of two or more hold: a && b"""
+
+    operands: tuple[Node, ...]
+
+    @property
+    def parts(self) -> tuple[Node, ...]:
+        """The operands."""
+        return self.operands
+
+
+@dataclass(frozen=True, slots=True)
+class Either(Node):
+    """One of two or more holds: a || b"""
+
+    operands: tuple[Node, ...]
+
+    @property
+    def parts(self) -> tuple[Node, ...]:
+        """The operands."""
+        return self.operands
+
+
+@dataclass(frozen=True, slots=True)
+class Compare(Node):
+    """left operator right"""
+
+    operator: OneOf["==", "!=", "<", "<=", ">", ">="]
+    left: Node
+    right: Node
+
+    @property
+    def parts(self) -> tuple[Node, ...]:
+        """Both sides."""
+        return (self.left, self.right)
+
+
+@dataclass(frozen=True, slots=True)
+class In(Node):
+    """item in container"""
+
+    item: Node
+    container: Node
+
+    @property
+    def parts(self) -> tuple[Node, ...]:
+        """The item and the container."""
+        return (self.item, self.container)
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic(Node):
+    """left operator right; + also joins two texts"""
+
+    operator: OneOf["+", "-", "*", "/", "%"]
+    left: Node
+    right: Node
+
+    @property
+    def parts(self) -> tuple[Node, ...]:
+        """Both sides."""
+        return (self.left, self.right)
+
+
+@dataclass(frozen=True, slots=True)
+class Conditional(Node):
+    """condition ? yes : no"""
+
+    condition: Node
+    yes: Node
+    no: Node
+
+    @property
+    def parts(self) -> tuple[Node, ...]:
+        """The condition and both outcomes."""
+        return (self.condition, self.yes, self.no)
+
+
+@dataclass(frozen=True, slots=True)
+class Index(Node):
+    """container[index]"""
+
+    container: Node
+    index: Node
+
+    @property
+    def parts(self) -> tuple[Node, ...]:
+        """The container and the index."""
+        return (self.container, self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Node):
+    """function(arguments), or the first argument .function(the others)"""
+
+    function: str
+    arguments: tuple[Node, ...]
+
+    @property
+    def parts(self) -> tuple[Node, ...]:
+        """The arguments."""
+        return self.arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Quantifier(Node):
+    """range.exists(variable, condition) or range.all(variable, condition)"""
+
+    function: OneOf["exists", "all"]
+    range: Node
+    variable: str
+    condition: Node
+
+    @property
+    def parts(self) -> tuple[Node, ...]:
+        """The range and the condition."""
+        return (self.range, self.condition)
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """Give a part and all parts inside it."""
+    yield node
+    for part in node.parts:
+        yield from walk(part)
