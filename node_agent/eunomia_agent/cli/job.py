@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a command line asks for, as the job that an operator would send."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from eunomia_agent.trackers.pool import reader_and_ring
+from eunomia_api import agent_pb2
+from eunomia_api.param import ParamValue
+
+NAME = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A tracker, as somebody wants to use it. where: CEL over its columns. sample: one in so many.
+
+    params: those that differ from the default.
+    """
+
+    tracker: str
+    params: Mapping[str, ParamValue]
+    where: str = ""
+    sample: int = 0
+
+
+def job(
+    uses: Sequence[Use], target: agent_pb2.Target, *, buffer: int, interval: float, name: str = NAME
+) -> agent_pb2.Job:
+    """Return a job without a budget of events. buffer: bytes of each tracker's ring.
+
+    interval: seconds between two readings of what is counted in the kernel.
+    """
+    return agent_pb2.Job(
+        uid=name,
+        kind="ClusterTraceJob",
+        name=name,
+        generation=1,
+        target=target,
+        trackers=[
+            agent_pb2.Tracker(
+                name=use.tracker,
+                params={key: param(value) for key, value in use.params.items()},
+                where=use.where,
+                sample=use.sample,
+            )
+            for use in uses
+        ],
+        budget=agent_pb2.Budget(memory_bytes=len(uses) * reader_and_ring(buffer)),
+        interval_ms=round(interval * 1000),
+    )
+
+
+def param(value: ParamValue) -> agent_pb2.Param:
+    """Return a value of a param in its form on the wire."""
+    if isinstance(value, bool):
+        return agent_pb2.Param(boolean=value)
+    if isinstance(value, int):
+        return agent_pb2.Param(integer=value)
+    return agent_pb2.Param(text=value)
+
+
+def condition(where: str = "", *, uid: int | None = None, comm: str | None = None) -> str:
+    """Return one condition, in CEL, of all that a row has to be."""
+    parts = []
+    if uid is not None:
+        parts.append(f"uid == {uid}")
+    if comm is not None:
+        parts.append(f"comm == {json.dumps(comm, ensure_ascii=False)}")
+    if where:
+        parts.append(f"({where})" if parts else where)
+    return " && ".join(parts)

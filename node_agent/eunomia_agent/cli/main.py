@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The entry point of `eunomia`: the commands, and what their errors look like."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from eunomia_agent.cli import guide
+from eunomia_agent.cli.options import Options, command
+from eunomia_agent.errors import AgentError
+from eunomia_api.param import ParamValue
+
+USAGE = 2
+"""The exit code of whatever could not be done as it was asked for."""
+
+
+class Trackers(TyperGroup):
+    """A command for each tracker of the catalogue, made when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all trackers."""
+        return sorted(guide.trackers())
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command of a tracker. Raises CommandError."""
+        from eunomia_agent.cli.run import run_tracker  # noqa: PLC0415
+
+        tracker = guide.tracker(cmd_name)
+
+        def run(options: Options, params: Any) -> None:
+            run_tracker(tracker, options, params)
+
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(cmd_name, help=tracker.help)(command(run, tracker))
+        return typer.main.get_command(single)
+
+
+app = typer.Typer(
+    name="eunomia",
+    help="What do the processes and containers of this machine do? eBPF trackers tell.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+run_app = typer.Typer(cls=Trackers, rich_markup_mode=None, subcommand_metavar="TRACKER")
+app.add_typer(run_app, name="run", help="Run a tracker.")
+
+
+@run_app.callback(invoke_without_command=True)
+def _run(context: typer.Context) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    sys.exit(_exit_code(sys.argv[1:]))
+
+
+def _exit_code(arguments: list[str]) -> int:
+    try:
+        code = app(args=arguments, prog_name="eunomia", standalone_mode=False)
+        sys.stdout.flush()
+    except typer.TyperException as error:
+        return _refuse(error.format_message())
+    except AgentError as error:
+        return _refuse(str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except (KeyboardInterrupt, typer.Abort):
+        return 0
+    except Exception as error:  # whatever it is, nobody wants to read a traceback unasked
+        return _refuse(
+            f"internal error: {error!r:.300}; EUNOMIA_DEBUG=1 in the environment shows where", 1
+        )
+    return code if isinstance(code, int) else 0
+
+
+def _refuse(message: str, code: int = USAGE) -> int:
+    if os.environ.get("EUNOMIA_DEBUG"):
+        traceback.print_exc()
+    sys.stderr.write(f"eunomia: {message}\n")
+    return code

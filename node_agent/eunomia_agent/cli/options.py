@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options of `eunomia run`: those that all trackers share, and those of one tracker."""
+
+import inspect
+import keyword
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import typer
+
+from eunomia_agent.cli import guide
+from eunomia_agent.cli.completion import container_names
+from eunomia_agent.cli.errors import CommandError
+from eunomia_api import param as params
+from eunomia_api.param import ParamValue
+
+WHOM, WHAT, OUTPUT = "Whom to trace", "What to keep", "Output"
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was given on the command line, defaults included; see `declared` for each."""
+
+    container: list[str]
+    pid: list[int]
+    children: bool
+    uid: int | None
+    comm: str | None
+    where: str
+    sample: int
+    seconds: float | None
+    interval: float
+    fmt: Literal["table", "json", "csv"] | None
+    output: Path | None
+    top: bool
+    wide: bool
+    buffer: int
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Return the options among the values of a command."""
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
+
+
+def declared(
+    container: Annotated[
+        list[str],
+        typer.Option(
+            *("-c", "--container"),
+            help="Only this container: its name, the beginning of its id, its pod or "
+            "NAMESPACE/POD. May be given several times.",
+            autocompletion=container_names,
+        ),
+    ] = [],  # noqa: B006
+    pid: Annotated[
+        list[int],
+        typer.Option("-p", "--pid", min=1, help="Only this process. May be given several times."),
+    ] = [],  # noqa: B006
+    children: Annotated[
+        bool, typer.Option("--children", help="With -p: what descends from the process, too.")
+    ] = False,
+    uid: Annotated[
+        int | None, typer.Option("-u", "--uid", min=0, help="Only this user, by number.")
+    ] = None,
+    comm: Annotated[
+        str | None, typer.Option("--comm", help="Only threads of this name (15 bytes at most).")
+    ] = None,
+    where: Annotated[
+        str,
+        typer.Option(
+            metavar="CEL",
+            help="Only rows for which this holds: an expression over the columns, such as "
+            "'uid == 0 && path.startsWith(\"/etc/\")'. What the kernel can do is done there.",
+        ),
+    ] = "",
+    sample: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Keep one event in N; the others are counted.")
+    ] = 1,
+    seconds: Annotated[
+        float | None,
+        typer.Option("-T", "--duration", metavar="SECONDS", help="End after so many seconds."),
+    ] = None,
+    interval: Annotated[
+        float,
+        typer.Option(
+            "-i", metavar="SECONDS", help="Time between two readings of what the kernel counts."
+        ),
+    ] = 1.0,
+    fmt: Annotated[
+        Literal["table", "json", "csv"] | None,
+        typer.Option(help="How rows are written.  [default: table; json with -o]"),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            *("-o", "--output"),
+            metavar="DIR",
+            help="Write to files in this folder, one a container; each is rotated at 64 MiB.",
+        ),
+    ] = None,
+    top: Annotated[
+        bool, typer.Option("--top", help="Show counts, most first, refreshed in place.")
+    ] = False,
+    wide: Annotated[
+        bool, typer.Option("-w", "--wide", help="Do not cut lines at the width of the terminal.")
+    ] = False,
+    buffer: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=1024,
+            metavar="MIB",
+            help="Size of a tracker's ring buffer in the kernel: what comes while it is full is "
+            "lost, and counted as such. There is no other limit to how many events pass.",
+        ),
+    ] = 16,
+) -> None:
+    """Declare the options that all trackers share; never called."""
+
+
+Run = Callable[[Options, Mapping[str, ParamValue]], None]
+
+
+def command(run: Run, tracker: guide.Tracker | None = None) -> Callable[..., None]:
+    """Return a function for Typer whose options are the shared ones and those of a tracker.
+
+    run is called with both; of the tracker's, with those that differ from their default.
+    """
+    shared = inspect.signature(declared).parameters
+    own = {} if tracker is None else {_python_name(name): name for name in tracker.params}
+    flags = {"--" + name.replace("_", "-") for name in shared} | {"--help"}
+
+    def call(**values: Any) -> None:
+        given: dict[str, ParamValue] = {}
+        for python_name, name in own.items():
+            assert tracker is not None
+            found = tracker.params[name]
+            if values[python_name] != found.default:
+                given[name] = _checked(found, values[python_name])
+        run(Options.of(values), given)
+
+    parameters = list(shared.values())
+    for python_name, name in own.items():
+        assert tracker is not None
+        parameters.append(_parameter(python_name, tracker.params[name], tracker.name, flags))
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {each.name: each.annotation for each in parameters}
+    return call
+
+
+def _python_name(name: str) -> str:
+    """Return the name of a param as that of a Python parameter, none of the shared ones'."""
+    snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
+    shared = inspect.signature(declared).parameters
+    return f"{snake}_" if snake in shared or keyword.iskeyword(snake) else snake
+
+
+def _parameter(name: str, found: guide.Param, tracker: str, taken: set[str]) -> inspect.Parameter:
+    flag = found.flag if found.flag not in taken else f"--{tracker}-{found.flag.removeprefix('--')}"
+    kind: Any
+    if found.type == "bool":
+        flags = [f"{flag}/--no-{flag.removeprefix('--')}"] if found.default else [flag]
+        option, kind = typer.Option(*flags, help=found.help), bool
+    elif found.type == "int":
+        option = typer.Option(flag, min=found.min, max=found.max, help=found.help)
+        kind = int
+    else:
+        told = f"{found.help} At most {found.max_length} bytes."
+        option, kind = typer.Option(flag, help=told), str
+    option.rich_help_panel = f"Options of {tracker}"
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=found.default,
+        annotation=Annotated[kind, option],
+    )
+
+
+def _checked(found: guide.Param, value: object) -> ParamValue:
+    try:
+        return params.check(found, value)
+    except ValueError as error:
+        raise CommandError(f"{found.flag} {error}") from None

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows as an aligned table, a line a row, as they come."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from eunomia_agent.cli.formats import own_columns
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.events.lines import Lines
+from eunomia_agent.events.render import escaped
+from eunomia_agent.sinks.clock import SECOND
+from eunomia_agent.sinks.rows import Rows
+
+HIDDEN = frozenset({"tid", "uid"})
+"""Columns that only JSON and CSV have."""
+TIME_WIDTH = 8
+CONTAINER_WIDTH = 28
+DEFAULT_WIDTH = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A column of the table. right: whether numbers stand in it, which are aligned to the right."""
+
+    name: str
+    width: int
+    right: bool = False
+
+
+class Table:
+    """Fixed widths, from the catalogue; the last column takes what is left of the screen.
+
+    widths: by name of the tracker and of the column. screen: characters of a line of the terminal;
+    what is longer than its column is cut, with an ellipsis. None: the table goes to a file or
+    pipe, where nothing is cut. containers: whether to show whose a row is.
+    """
+
+    suffix = "txt"
+
+    def __init__(
+        self,
+        widths: Mapping[str, Mapping[str, int]],
+        *,
+        screen: int | None,
+        containers: bool,
+    ) -> None:
+        self._widths = widths
+        self._screen = screen
+        self._containers = containers
+        self._several = len(widths) > 1
+        self._headed: tuple[str, str] | None = None
+        self._read = 0
+
+    def head(self, rows: Rows) -> bytes:
+        """Return the names of the columns, once, and for counts at each reading."""
+        kind = (rows.tracker, rows.source) if not self._several else ("", "")
+        reading = 0 if rows.source == "events" else int(rows.batch.fixed["time"][0])
+        if (kind, reading) == (self._headed, self._read):
+            return b""
+        between = "\n" if self._headed is not None and reading else ""
+        self._headed, self._read = kind, reading
+        cells = self._cells(rows)
+        names = [cell.name.upper() for cell in cells]
+        return f"{between}{self._line(cells, names)}\n".encode()
+
+    def lines(self, rows: Rows) -> Lines:
+        """Return a line for each row."""
+        cells = self._cells(rows)
+        columns: list[Sequence[str]] = [self._times(rows)]
+        if self._containers:
+            columns.append([_container(rows.owner)] * len(rows))
+        names = _shown(rows)
+        own = [rows.batch.text(name) for name in names]
+        if self._several:
+            subject = [name for name in ("comm", "pid") if name in names]
+            columns.append([rows.tracker] * len(rows))
+            columns += [own[names.index(name)] for name in subject]
+            columns.append(_details(names, own))
+        else:
+            columns += own
+        return Lines.of(self._line(cells, values).encode() for values in zip(*columns, strict=True))
+
+    def _cells(self, rows: Rows) -> list[Cell]:
+        cells = [Cell("time", TIME_WIDTH)]
+        if self._containers:
+            cells.append(Cell("container", CONTAINER_WIDTH))
+        names = _shown(rows)
+        if self._several:
+            longest = max(map(len, self._widths))
+            cells.append(Cell("tracker", max(longest, len("tracker"))))
+            cells += [self._cell(rows, name) for name in ("comm", "pid") if name in names]
+            return [*cells, Cell("details", 0)]
+        return cells + [self._cell(rows, name) for name in names]
+
+    def _cell(self, rows: Rows, name: str) -> Cell:
+        width = self._widths.get(rows.tracker, {}).get(name, DEFAULT_WIDTH)
+        column = rows.batch.layout.column(name)
+        right = column.kind in ("int", "uint", "float") and _is_number(rows, name)
+        return Cell(name, max(width, len(name)), right)
+
+    def _line(self, cells: Sequence[Cell], values: Sequence[str]) -> str:
+        left = self._screen
+        parts: list[str] = []
+        for cell, value in zip(cells[:-1], values[:-1], strict=True):
+            if left is not None:
+                value = _cut(value, cell.width)  # noqa: PLW2901
+                left -= cell.width + 1
+            parts.append(value.rjust(cell.width) if cell.right else value.ljust(cell.width))
+        last = values[-1]
+        parts.append(last if left is None else _cut(last, max(left, cells[-1].width)))
+        return " ".join(parts).rstrip()
+
+    def _times(self, rows: Rows) -> list[str]:
+        seconds = (rows.batch.fixed["time"].astype("int64") + rows.offset_ns) // SECOND
+        known = {each: _clock(each) for each in set(seconds.tolist())}
+        return [known[each] for each in seconds.tolist()]
+
+
+def _shown(rows: Rows) -> list[str]:
+    return [name for name in own_columns(rows) if name not in HIDDEN]
+
+
+def _is_number(rows: Rows, name: str) -> bool:
+    """Tell whether a column of numbers is shown as such, and not by names."""
+    first = rows.batch.take(slice(0, 1)).json(name)
+    return bool(first) and not first[0].startswith('"')
+
+
+def _details(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[str]:
+    """Return a tracker's own columns as name=value, empty ones left out."""
+    own = [(name, column) for name, column in zip(names, columns, strict=True)]
+    own = [(name, column) for name, column in own if name not in ("comm", "pid")]
+    heads = [f"{name}=" for name, _ in own]
+    return [
+        " ".join(head + value for head, value in zip(heads, values, strict=True) if value)
+        for values in zip(*(column for _, column in own), strict=True)
+    ]
+
+
+def _container(owner: Owner) -> str:
+    """Return what a person would call the owner of a row."""
+    names = [escaped(each) for each in (owner.namespace, owner.pod, owner.container) if each]
+    return "/".join(names) or owner.short_id or ("-" if owner.kind == "host" else owner.kind)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
+
+
+def _clock(second: int) -> str:
+    try:
+        return time.strftime("%H:%M:%S", time.localtime(second))
+    except (OverflowError, ValueError, OSError):  # a record full of ones: no such time
+        return "??:??:??"
