@@ -39,7 +39,9 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_STACK_TRACE = 7,
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_RINGBUF = 27,
+	BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
+enum { BPF_F_NO_PREALLOC = 1 << 0, BPF_LOCAL_STORAGE_GET_F_CREATE = 1 << 0 };
 enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
 enum { BPF_F_USER_STACK = 1 << 8 };
 enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2 };
@@ -53,12 +55,20 @@ enum { PATH_MAX = 4096, TASK_COMM_LEN = 16 };
 /* arch/x86/include/asm/ptrace.h, arch/arm64/include/asm/ptrace.h */
 struct pt_regs {
 #if defined(__TARGET_ARCH_x86)
-	unsigned long r10, dx, si, di;
+	unsigned long r10, dx, si, di, orig_ax;
 #elif defined(__TARGET_ARCH_arm64)
 	u64 regs[31];
+	u64 orig_x0;
+	s32 syscallno;
 #else
 #error "system-call arguments are known for x86 and arm64 only"
 #endif
+};
+
+/* arch/x86/include/asm/thread_info.h, arch/arm64/include/asm/thread_info.h */
+struct thread_info {
+	unsigned long flags;
+	u32 status;
 };
 
 /* include/linux/sched/signal.h */
@@ -76,14 +86,72 @@ struct mm_struct {
 	unsigned long arg_start, arg_end;
 };
 
+/* include/linux/path.h */
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+
+/* include/linux/mount.h, fs/mount.h */
+struct vfsmount {
+	struct dentry *mnt_root;
+};
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+};
+
+/* include/linux/dcache.h */
+struct qstr {
+	u32 len;
+	const unsigned char *name;
+};
+struct dentry {
+	struct dentry *d_parent;
+	struct qstr d_name;
+};
+
+/* include/linux/fs.h */
+struct super_block {
+	u32 s_dev;
+};
+struct inode {
+	u16 i_mode;
+	struct super_block *i_sb;
+	unsigned long i_ino;
+};
+struct file {
+	void *private_data;
+	struct inode *f_inode;
+	struct path f_path;
+};
+
+/* include/linux/fdtable.h */
+struct fdtable {
+	u32 max_fds;
+	struct file **fd;
+};
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+/* include/linux/fs_struct.h */
+struct fs_struct {
+	struct path root;
+};
+
 /* include/linux/sched.h */
 struct task_struct {
+	struct thread_info thread_info;
 	s32 pid, tgid;
 	s32 exit_code;
 	u64 start_boottime;
 	struct task_struct *group_leader, *real_parent;
 	struct signal_struct *signal;
 	struct mm_struct *mm;
+	struct fs_struct *fs;
+	struct files_struct *files;
 	struct css_set *cgroups;
 };
 
@@ -118,6 +186,59 @@ struct css_set {
 /* include/linux/cgroup_subsys.h */
 enum cgroup_subsys_id {
 	pids_cgrp_id = 1, /* its value is the running kernel's own */
+};
+
+/* include/linux/uidgid_types.h */
+typedef struct {
+	u32 val;
+} kuid_t;
+
+/* include/uapi/linux/in6.h */
+struct in6_addr {
+	u8 bytes[16];
+};
+
+/* include/linux/net.h */
+struct socket {
+	u32 state; /* enum socket_state */
+	struct file *file;
+	struct sock *sk;
+};
+
+/* include/linux/cgroup-defs.h */
+struct sock_cgroup_data {
+	struct cgroup *cgroup;
+};
+
+/* include/net/sock.h */
+struct sock_common {
+	u16 skc_family;
+	u8 skc_state;
+	unsigned long skc_flags;
+	u32 skc_daddr, skc_rcv_saddr;
+	u16 skc_dport;
+	struct in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
+};
+struct sock {
+	struct sock_common __sk_common;
+	u16 sk_protocol;
+	s32 sk_err;
+	kuid_t sk_uid;
+	struct socket *sk_socket;
+	struct sock_cgroup_data sk_cgrp_data;
+};
+
+/* include/net/inet_sock.h */
+struct inet_sock {
+	struct sock sk;
+	u16 inet_sport;
+};
+
+/* include/linux/tcp.h */
+struct tcp_sock {
+	u32 write_seq, snd_una;
+	u64 bytes_sent, bytes_retrans, bytes_acked, bytes_received;
+	u32 total_retrans;
 };
 
 #pragma clang attribute pop
