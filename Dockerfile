@@ -16,7 +16,7 @@ WORKDIR /src
 RUN python3 -c "import tomllib; \
 project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 extras = project['optional-dependencies']; \
-[open(f'/tmp/{name}.txt', 'w').write('\n'.join(project['dependencies'] + extras[name])) \
+[open(f'/tmp/{name}.txt', 'w').write('\n'.join(project['dependencies'] + extras.get(name, []))) \
 for name in ('operator', 'agent')]" \
     && python3 -m venv --without-pip /opt/operator \
     && python3 -m venv --without-pip --system-site-packages /opt/agent \

@@ -21,7 +21,7 @@ setup: .venv/ready build ## Install what is needed: packages, a virtual environm
 	@$(SYSTEM_PYTHON) -m dev.packages
 	@echo "Python packages, into .venv"
 	@test -x $(PYTHON) || $(SYSTEM_PYTHON) -m venv --system-site-packages .venv
-	@$(PYTHON) -m pip install --progress-bar off --disable-pip-version-check -e '.[operator,agent,dev]' \
+	@$(PYTHON) -m pip install --progress-bar off --disable-pip-version-check -e '.[operator,dev]' \
 		| sed -u -n -E 's/^(Collecting|Installing|Building|Successfully).*/  &/p'
 	@touch $@
 

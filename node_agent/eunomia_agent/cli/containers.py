@@ -2,9 +2,8 @@
 """The containers of this machine, by any name that a person may give them."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from collections.abc import AsyncIterator
 
 from eunomia_agent.cli.errors import CommandError
 from eunomia_agent.containers.runtime import Container, Runtime

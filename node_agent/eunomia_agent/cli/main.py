@@ -4,8 +4,7 @@
 import os
 import sys
 import traceback
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
@@ -13,7 +12,6 @@ from typer.core import TyperGroup
 from eunomia_agent.cli import guide
 from eunomia_agent.cli.options import Options, command
 from eunomia_agent.errors import AgentError
-from eunomia_api.param import ParamValue
 
 USAGE = 2
 """The exit code of whatever could not be done as it was asked for."""

@@ -45,7 +45,7 @@ class Options:
         return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
-def declared(
+def declared(  # noqa: PLR0917
     container: Annotated[
         list[str],
         typer.Option(
