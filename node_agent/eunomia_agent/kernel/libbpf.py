@@ -55,7 +55,10 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "bpf_program__autoload": (c_bool, c_void_p),
     "bpf_program__set_autoload": (c_int, c_void_p, c_bool),
     "bpf_program__attach": (c_void_p, c_void_p),
+    "bpf_program__attach_iter": (c_void_p, c_void_p, c_void_p),
     "bpf_link__destroy": (c_int, c_void_p),
+    "bpf_link__fd": (c_int, c_void_p),
+    "bpf_iter_create": (c_int, c_int),
     "bpf_map__name": (c_char_p, c_void_p),
     "bpf_map__fd": (c_int, c_void_p),
     "bpf_map__type": (c_int, c_void_p),
@@ -129,6 +132,16 @@ class LoadOptions(ctypes.Structure):
         ("log_level", c_uint32),
         ("log_size", c_uint32),
         ("log_buf", c_char_p),
+    )
+
+
+class IteratorOptions(ctypes.Structure):
+    """`struct bpf_iter_attach_opts` as of libbpf 1.0."""
+
+    _fields_ = (
+        ("size", c_size_t),
+        ("link_info", c_void_p),
+        ("link_info_len", c_uint32),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Self
 from eunomia_agent.kernel import hooks
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.kernel.errors import HookMissing, KernelError
+from eunomia_agent.kernel.iterator import Iterator as Walk
 from eunomia_agent.kernel.libbpf import (
     OpenOptions,
     check,
@@ -29,6 +30,7 @@ class Object:
         self._pointer: int | None = pointer
         self._bpf = library()
         self._links: list[Link] = []
+        self._walks: dict[str, Walk] = {}
         self._loaded = False
         self.path = path
         self.name = path.name.split(".")[0]
@@ -74,6 +76,8 @@ class Object:
     def close(self) -> None:
         """Take programs and maps out of the kernel. May be called again."""
         self.detach()
+        while self._walks:
+            self._walks.popitem()[1].close()
         pointer, self._pointer = self._pointer, None
         if pointer is not None:
             self._bpf.bpf_object__close(pointer)
@@ -128,10 +132,10 @@ class Object:
         self._loaded = True
 
     def attach(self) -> list[Link]:
-        """Attach all programs that were loaded, or none. Raises KernelError."""
+        """Attach all programs that were loaded, or none; iterators excepted. Raises KernelError."""
         links: list[Link] = []
         try:
-            links.extend(program.attach() for program in self.programs.values() if program.autoload)
+            links.extend(program.attach() for program in self._loaded_ones(iterators=False))
         except BaseException:
             for link in links:
                 link.close()
@@ -144,9 +148,24 @@ class Object:
         while self._links:
             self._links.pop().close()
 
+    def run_iterators(self, root: Path | None = None) -> None:
+        """Run all programs of the sections iter/… to their end, one after the other.
+
+        root: from which cgroup those over cgroups walk down, a folder of cgroupfs; None: the root
+        of this process's cgroup namespace. Only the first call looks at it. Raises KernelError.
+        """
+        for program in self._loaded_ones(iterators=True):
+            if program.name not in self._walks:
+                self._walks[program.name] = program.iterator(root)
+            self._walks[program.name].run()
+
     def misses(self) -> int:
         """Return how often the kernel passed over any of the programs: see info.program_misses."""
         return sum(program.misses for program in self.programs.values() if program.autoload)
+
+    def _loaded_ones(self, *, iterators: bool) -> list[Program]:
+        programs = self.programs.values()
+        return [each for each in programs if each.autoload and each.is_iterator == iterators]
 
     @property
     def _live(self) -> int:

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs: what the kernel runs at a hook."""
 
+from pathlib import Path
+
 from eunomia_agent.kernel import info
+from eunomia_agent.kernel.iterator import PREFIX, Iterator
 from eunomia_agent.kernel.libbpf import check, check_pointer, library, listening
 from eunomia_agent.kernel.link import Link
 
@@ -39,6 +42,17 @@ class Program:
     def misses(self) -> int:
         """How often the kernel passed it over: see info.program_misses."""
         return info.program_misses(self.fd)
+
+    @property
+    def is_iterator(self) -> bool:
+        """Whether it is run, see iterator(), and not attached."""
+        return self.section.startswith(PREFIX)
+
+    def iterator(self, root: Path | None = None) -> Iterator:
+        """Make it ready to be run. root: see Iterator.over_cgroups. Raises KernelError."""
+        if self.section == f"{PREFIX}cgroup":
+            return Iterator.over_cgroups(self._pointer, self._title, root)
+        return Iterator(self._pointer, self._title)
 
     def attach(self) -> Link:
         """Attach it to its hook. Raises KernelError with libbpf's words."""
