@@ -6,16 +6,18 @@ import signal
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from eunomia_agent.events.batch import Batch
 from eunomia_agent.events.drain import Drain
 from eunomia_agent.events.layout import event_layout
+from eunomia_agent.events.tally import Table, Tally, tally_layout
 from eunomia_agent.kernel.object import Object
 
 OBJECTS = Path(__file__).parents[2] / "node_agent/eunomia_agent/objects"
@@ -133,7 +135,13 @@ class Tracked:
 
     object: Object
     agent_wide: Object
-    drain: Drain
+    _drain: Drain | None
+
+    @property
+    def drain(self) -> Drain:
+        """The reader of its events. Trackers that only count have none."""
+        assert self._drain is not None
+        return self._drain
 
     def limit(self, limits: Sequence[tuple[int, int]], jobs: int = JOB) -> None:
         flat = [number for limit in limits for number in (*limit, 0)]
@@ -160,26 +168,54 @@ class Tracked:
         assert not self.drain.more
         return batch
 
+    def counts(self, table: Table = "counts") -> list[dict[str, Any]]:
+        """Take all rows out of a table, as numbers and bytes, once nothing adds to it any more."""
+        layout = tally_layout(self.object.btf, table)
+        fixed = Tally(self.object.map(table), layout).take(None, 0, JOB).fixed
+        names = [column.name for column in layout.columns]
+        columns = [fixed[name].tolist() for name in names]
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
 
 Track = Callable[..., Tracked]
 
 
 @pytest.fixture
 def track(cgroup: Path) -> Iterator[Track]:
-    """Load and attach a tracker for the cgroup: track(name, ring_bytes=…, param=…)."""
+    """Load and attach a tracker for the cgroup: track(name, ring_bytes=…, param=…).
+
+    entries: how many the tables of counts hold; without: sections whose programs stay off.
+    """
     with ExitStack() as stack:
 
-        def start(name: str, *, ring_bytes: int = 1 << 20, **params: bool | int | str) -> Tracked:
+        def start(
+            name: str,
+            *,
+            ring_bytes: int = 1 << 20,
+            entries: int | None = None,
+            without: Collection[str] = (),
+            **params: bool | int | str | bytes,
+        ) -> Tracked:
             agent_wide = stack.enter_context(Object.open(OBJECTS / "cgroups.bpf.o"))
             agent_wide.load()
             tracker = stack.enter_context(Object.open(OBJECTS / f"{name}.bpf.o"))
             tracker.map("targets").reuse(agent_wide.map("targets"))
-            tracker.map("events").resize(ring_bytes)
+            if "events" in tracker.maps:
+                tracker.map("events").resize(ring_bytes)
+            for table in {"counts", "histogram", "stacks"} & tracker.maps.keys():
+                if entries is not None:
+                    tracker.map(table).resize(entries)
             for param, value in params.items():
                 tracker.set(param, value)
             tracker.skip_missing()
+            for program in tracker.programs.values():
+                if program.section in without:
+                    program.autoload = False
             tracker.load()
-            drain = stack.enter_context(Drain(tracker.map("events"), event_layout(tracker.btf)))
+            drain = None
+            if "events" in tracker.maps:
+                drain = Drain(tracker.map("events"), event_layout(tracker.btf))
+                stack.enter_context(drain)
             tracked = Tracked(tracker, agent_wide, drain)
             tracked.limit([])
             tracked.target(cgroup)

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A system call at its end: which one, with which arguments, begun when.
+ *
+ * The registers still hold the arguments that the call came with. They are those of the machine's
+ * own calls: see call_is_compat for the other ones.
+ */
+#pragma once
+
+#include "eunomia.h"
+
+#if defined(__TARGET_ARCH_x86)
+#define CALL_NUMBER(regs) ((s32)(regs)->orig_ax)
+#define CALL_ARGUMENT_0(regs) ((regs)->di)
+#define CALL_ARGUMENT_1(regs) ((regs)->si)
+#define CALL_ARGUMENT_2(regs) ((regs)->dx)
+#define CALL_ARGUMENT_3(regs) ((regs)->r10)
+#else
+/* The first register holds the result by now. */
+#define CALL_NUMBER(regs) ((regs)->syscallno)
+#define CALL_ARGUMENT_0(regs) ((regs)->orig_x0)
+#define CALL_ARGUMENT_1(regs) ((regs)->regs[1])
+#define CALL_ARGUMENT_2(regs) ((regs)->regs[2])
+#define CALL_ARGUMENT_3(regs) ((regs)->regs[3])
+#endif
+
+/* include/linux/err.h */
+enum { MAX_ERRNO = 4095 };
+
+static __always_inline bool is_error(s64 result)
+{
+	return result < 0 && result >= -MAX_ERRNO;
+}
+
+/* Whether it came by a way that has another table of numbers: that of 32-bit programs. */
+static __always_inline bool call_is_compat(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+#if defined(__TARGET_ARCH_x86)
+	enum { TS_COMPAT = 2 }; /* arch/x86/include/asm/thread_info.h */
+
+	return task->thread_info.status & TS_COMPAT;
+#else
+	enum { TIF_32BIT = 22 }; /* arch/arm64/include/asm/thread_info.h */
+
+	return task->thread_info.flags & 1ul << TIF_32BIT;
+#endif
+}
+
+/* A process that is forked ends a call that only its parent has begun. */
+static __always_inline bool call_is_of_parent(s32 number, s64 result)
+{
+#if defined(__TARGET_ARCH_x86)
+	enum { CLONE = 56, FORK = 57, VFORK = 58, CLONE3 = 435 };
+
+	return !result && ((number >= CLONE && number <= VFORK) || number == CLONE3);
+#else
+	enum { CLONE = 220, CLONE3 = 435 };
+
+	return !result && (number == CLONE || number == CLONE3);
+#endif
+}
+
+/* ---- when it began: for trackers that hook tp_btf/sys_enter as well ---- */
+
+struct call {
+	u64 began; /* CLOCK_MONOTONIC ns; 0: not seen */
+	s32 number;
+	u32 pad;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, s32);
+	__type(value, struct call);
+} calls SEC(".maps");
+
+static __always_inline void call_begin(s32 number)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct call *call =
+		bpf_task_storage_get(&calls, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!call)
+		return;
+	call->number = number;
+	call->began = bpf_ktime_get_ns();
+}
+
+/* The current thread's call, which ends as this number. What does not begin here, since seccomp
+ * refused it, has no time; what the kernel has no number for any more, the return from a signal
+ * handler, has that of its beginning. */
+static __always_inline struct call call_end(s32 number)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct call *found = bpf_task_storage_get(&calls, task, NULL, 0);
+	struct call call = {.number = number};
+
+	if (!found)
+		return call;
+	if (found->began && (number < 0 || found->number == number))
+		call = *found;
+	found->began = 0;
+	return call;
+}
