@@ -6,7 +6,7 @@ import signal
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,19 +86,19 @@ def cgroup(make_cgroup: Callable[..., Path]) -> Path:
     return make_cgroup("own")
 
 
-Spawn = Callable[[Callable[[], object]], int]
+Spawn = Callable[..., int]
 
 
 @pytest.fixture
 def spawn(cgroup: Path) -> Iterator[Spawn]:
-    """Run a function in a child that has joined the cgroup; returns its pid.
+    """Run a function in a child that has joined the cgroup, or another one; returns its pid.
 
     The child is forked and runs nothing else there: what it does is all that happens.
     """
     running: list[int] = []
 
-    def start(function: Callable[[], object]) -> int:
-        procs = os.open(cgroup / "cgroup.procs", os.O_WRONLY)
+    def start(function: Callable[[], object], into: Path = cgroup) -> int:
+        procs = os.open(into / "cgroup.procs", os.O_WRONLY)
         pid = os.fork()
         if pid == 0:
             os.write(procs, b"0")
@@ -184,7 +184,7 @@ Track = Callable[..., Tracked]
 def track(cgroup: Path) -> Iterator[Track]:
     """Load and attach a tracker for the cgroup: track(name, ring_bytes=…, param=…).
 
-    entries: how many the tables of counts hold; without: sections whose programs stay off.
+    entries: how many the tables of counts hold; sizes: of other maps, by name; without: sections whose programs stay off.
     """
     with ExitStack() as stack:
 
@@ -193,6 +193,7 @@ def track(cgroup: Path) -> Iterator[Track]:
             *,
             ring_bytes: int = 1 << 20,
             entries: int | None = None,
+            sizes: Mapping[str, int] | None = None,
             without: Collection[str] = (),
             **params: bool | int | str | bytes,
         ) -> Tracked:
@@ -202,6 +203,8 @@ def track(cgroup: Path) -> Iterator[Track]:
             tracker.map("targets").reuse(agent_wide.map("targets"))
             if "events" in tracker.maps:
                 tracker.map("events").resize(ring_bytes)
+            for table, size in (sizes or {}).items():
+                tracker.map(table).resize(size)
             for table in {"counts", "histogram", "stacks"} & tracker.maps.keys():
                 if entries is not None:
                     tracker.map(table).resize(entries)

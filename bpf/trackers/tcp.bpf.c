@@ -1,0 +1,471 @@
+// SPDX-License-Identifier: GPL-2.0
+/* TCP connections: made, refused, accepted, listened for, ended.
+ *
+ * The kernel tells each change of a socket's state, but often in a softirq, where the current task is
+ * whoever was interrupted. So a connection's owner is noted by the tasks that open one: at the start
+ * of connect, and when accept returns. What nobody noted is its socket's: see owner_of_socket.
+ */
+#include "socket.h"
+#include "syscall.h"
+
+#include <bpf/bpf_endian.h>
+
+enum kind {
+	kind_connect = 1,
+	kind_accept = 2,
+	kind_close = 3,
+	kind_listen = 4,
+};
+enum family {
+	family_v4 = 4,
+	family_v6 = 6,
+};
+
+struct event {
+	struct subject who;
+	enum kind kind;
+	enum family family;
+	ip_t saddr;
+	ip_t daddr;
+	port_t sport;
+	port_t dport;
+	errno_t error;
+	duration_t duration;
+	bytes_t tx_bytes;
+	bytes_t rx_bytes;
+	u32 retransmits;
+	u32 pad;
+};
+enum { EVENT_TAIL = 0 };
+
+#include "events.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+const volatile bool connects = true;
+const volatile bool accepts = true;
+const volatile bool closes = true;
+const volatile bool listens = true;
+const volatile bool ipv4 = true;
+const volatile bool ipv6 = true;
+
+WHERE(sport);
+WHERE(dport);
+WHERE(error);
+WHERE(duration);
+
+/* include/net/tcp_states.h */
+enum {
+	TCP_ESTABLISHED = 1,
+	TCP_SYN_SENT = 2,
+	TCP_SYN_RECV = 3,
+	TCP_FIN_WAIT1 = 4,
+	TCP_FIN_WAIT2 = 5,
+	TCP_CLOSE = 7,
+	TCP_CLOSE_WAIT = 8,
+	TCP_LAST_ACK = 9,
+	TCP_LISTEN = 10,
+	TCP_CLOSING = 11,
+};
+
+enum { IPPROTO_TCP = 6 }; /* include/uapi/linux/in.h */
+enum { SOCK_DONE = 1 };	  /* include/net/sock.h: the number of the flag that a FIN came */
+enum { ECANCELED = 125 };	  /* include/uapi/asm-generic/errno.h */
+
+/* ---- what is known of the connections that are open ---- */
+
+enum phase {
+	phase_connecting = 1,
+	phase_crossing,	 /* likewise, and the other end connects to this one at the same time */
+	phase_connected, /* by this end */
+	phase_waiting,	 /* made by the other end, not accepted yet */
+	phase_accepted,
+};
+struct connection {
+	struct owner owner;
+	boot_ns_t since; /* the start of connect, then when it was established */
+	u32 phase;	 /* enum phase */
+	u32 pad;
+};
+
+/* By the address of its struct sock. When it is full, the one not touched for longest goes: its end
+ * is then told as its socket's owner's, and not how long it had lived. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u64);
+	__type(value, struct connection);
+} connections SEC(".maps");
+
+/* ---- the two ends ---- */
+
+struct ends {
+	ip_t saddr __attribute__((aligned(8)));
+	ip_t daddr __attribute__((aligned(8)));
+	port_t sport, dport;
+	enum family family;
+};
+
+static __always_inline void map_to_v6(u8 *to, u32 ipv4)
+{
+	*(u64 *)to = 0;
+	*(u32 *)(to + 8) = bpf_htonl(0xffff);
+	*(u32 *)(to + 12) = ipv4;
+}
+
+static __always_inline bool is_mapped(const u8 *address)
+{
+	return !*(u64 *)address && *(u32 *)(address + 8) == bpf_htonl(0xffff);
+}
+
+/* A socket of IPv6 that carries IPv4 counts as what it carries. False: neither of the two. */
+static __always_inline bool ends_of(struct ends *ends, struct sock *sk)
+{
+	u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+
+	ends->sport = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	ends->dport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	ends->family = family_v4;
+	if (family == AF_INET) {
+		map_to_v6(ends->saddr, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
+		map_to_v6(ends->daddr, BPF_CORE_READ(sk, __sk_common.skc_daddr));
+		return true;
+	}
+	if (family != AF_INET6 || !bpf_core_field_exists(sk->__sk_common.skc_v6_daddr))
+		return false;
+	BPF_CORE_READ_INTO(&ends->saddr, sk, __sk_common.skc_v6_rcv_saddr);
+	BPF_CORE_READ_INTO(&ends->daddr, sk, __sk_common.skc_v6_daddr);
+	if (!is_mapped(ends->daddr) && !is_mapped(ends->saddr))
+		ends->family = family_v6;
+	return true;
+}
+
+/* ---- rows ---- */
+
+/* What is to be told, beside whose it is. */
+struct report {
+	enum kind kind;
+	errno_t error;
+	duration_t duration;
+	bytes_t tx_bytes, rx_bytes;
+	u32 retransmits;
+};
+
+static __always_inline int tell_ends(struct match *match, const struct ends *ends,
+				     const struct report *report)
+{
+	if (!(ends->family == family_v4 ? ipv4 : ipv6))
+		return 0;
+	if (!within(&where_sport, ends->sport) || !within(&where_dport, ends->dport) ||
+	    !within(&where_error, report->error) || !within(&where_duration, report->duration))
+		return 0;
+	if (!event_admit(match))
+		return 0;
+	struct event *event = event_begin(match);
+
+	if (!event)
+		return 0;
+	event->kind = report->kind;
+	event->family = ends->family;
+	__builtin_memcpy(event->saddr, ends->saddr, sizeof(ip_t));
+	__builtin_memcpy(event->daddr, ends->daddr, sizeof(ip_t));
+	event->sport = ends->sport;
+	event->dport = ends->dport;
+	event->error = report->error;
+	event->duration = report->duration;
+	event->tx_bytes = report->tx_bytes;
+	event->rx_bytes = report->rx_bytes;
+	event->retransmits = report->retransmits;
+	event->pad = 0;
+	return event_send(match);
+}
+
+static __always_inline int tell(struct match *match, struct sock *sk, const struct report *report)
+{
+	struct ends ends = {};
+
+	return ends_of(&ends, sk) ? tell_ends(match, &ends, report) : 0;
+}
+
+/* As what the socket itself tells of its owner. */
+static __always_inline int tell_of_socket(struct sock *sk, const struct report *report)
+{
+	struct match match = {};
+	struct owner owner;
+
+	owner_of_socket(&owner, sk);
+	if (!owner.cgroup_id) {
+		count_unclassified();
+		return 0;
+	}
+	return match_owner(&match, &owner) ? tell(&match, sk, report) : 0;
+}
+
+static __always_inline int tell_of(const struct connection *connection, struct sock *sk,
+				   const struct report *report)
+{
+	struct match match = {};
+
+	if (!connection->owner.cgroup_id)
+		return tell_of_socket(sk, report);
+	return match_owner(&match, &connection->owner) ? tell(&match, sk, report) : 0;
+}
+
+static __always_inline int tell_current(struct sock *sk, const struct report *report)
+{
+	struct match match = {};
+
+	return match_current(&match) ? tell(&match, sk, report) : 0;
+}
+
+/* ---- changes of state ---- */
+
+/* Takes a copy of what is known: the entry may go to another socket at any time. */
+static __always_inline bool look_up(struct connection *copy, u64 key)
+{
+	struct connection *found = bpf_map_lookup_elem(&connections, &key);
+
+	if (!found) {
+		__builtin_memset(copy, 0, sizeof(*copy));
+		return false;
+	}
+	*copy = *found;
+	return true;
+}
+
+/* Notes a connection whose owner is known, if that one's cgroup is watched, whatever other
+ * conditions say: nothing may be told of it as of one whose process is not known. */
+static __always_inline void note(u64 key, struct connection *connection)
+{
+	struct match match = {};
+
+	connection->since = bpf_ktime_get_boot_ns();
+	if (match_cgroup(&match, connection->owner.cgroup_id))
+		bpf_map_update_elem(&connections, &key, connection, BPF_ANY);
+	else
+		bpf_map_delete_elem(&connections, &key);
+}
+
+static __always_inline void set_phase(u64 key, u32 phase)
+{
+	struct connection *connection = bpf_map_lookup_elem(&connections, &key);
+
+	if (connection)
+		connection->phase = phase;
+}
+
+static __always_inline int established(struct tcp_sock *tcp, struct sock *sk, s32 old)
+{
+	u64 key = (u64)sk;
+	struct connection connection;
+	bool known = look_up(&connection, key);
+
+	if (old == TCP_SYN_RECV && !(known && connection.phase == phase_crossing)) {
+		__builtin_memset(&connection, 0, sizeof(connection));
+		owner_of_socket(&connection.owner, sk);
+		connection.phase = phase_waiting;
+		note(key, &connection);
+		return 0;
+	}
+	struct report report = {.kind = kind_connect, .retransmits = tcp->total_retrans};
+
+	if (known) {
+		u64 began = connection.since;
+
+		connection.phase = phase_connected;
+		note(key, &connection);
+		report.duration = connection.since - began;
+	}
+	return connects ? tell_of(&connection, sk, &report) : 0;
+}
+
+/* One that could not even send a SYN is told at the end of the call, see connect_end: only there is
+ * its error known. Any other that ends without an error was given up by its own process. */
+static __always_inline int not_connected(struct tcp_sock *tcp, struct sock *sk,
+					 const struct connection *connection)
+{
+	struct report report = {
+		.kind = kind_connect,
+		.error = BPF_CORE_READ(sk, sk_err),
+		.retransmits = tcp->total_retrans,
+	};
+
+	if (!connects || !tcp->write_seq)
+		return 0;
+	if (!report.error)
+		report.error = ECANCELED;
+	if (connection->since)
+		report.duration = bpf_ktime_get_boot_ns() - connection->since;
+	return tell_of(connection, sk, &report);
+}
+
+/* The kernel counts a SYN and a FIN as one byte each, sent or received. */
+static __always_inline int ended(struct tcp_sock *tcp, struct sock *sk, s32 old,
+				 const struct connection *connection)
+{
+	struct report report = {
+		.kind = kind_close,
+		.error = BPF_CORE_READ(sk, sk_err),
+		.retransmits = tcp->total_retrans,
+		.tx_bytes = tcp->bytes_acked,
+		.rx_bytes = tcp->bytes_received,
+	};
+	bool fin_sent = old == TCP_FIN_WAIT1 || old == TCP_FIN_WAIT2 || old == TCP_CLOSING ||
+			old == TCP_LAST_ACK;
+	bool fin_received = BPF_CORE_READ(sk, __sk_common.skc_flags) & 1 << SOCK_DONE;
+	u64 sent = tcp->bytes_sent - tcp->bytes_retrans;
+
+	if (!closes)
+		return 0;
+	if (report.tx_bytes && connection->phase == phase_connected)
+		report.tx_bytes--;
+	if (report.tx_bytes && fin_sent && tcp->snd_una == tcp->write_seq)
+		report.tx_bytes--;
+	if (report.tx_bytes > sent) /* a SYN's, of a connection older than the tracker */
+		report.tx_bytes = sent;
+	if (report.rx_bytes && fin_received)
+		report.rx_bytes--;
+	if (connection->since)
+		report.duration = bpf_ktime_get_boot_ns() - connection->since;
+	return tell_of(connection, sk, &report);
+}
+
+static __always_inline int closed(struct tcp_sock *tcp, struct sock *sk, s32 old)
+{
+	u64 key = (u64)sk;
+	struct connection connection;
+
+	if (look_up(&connection, key))
+		bpf_map_delete_elem(&connections, &key);
+	if (old == TCP_LISTEN)
+		return 0;
+	if (old == TCP_SYN_SENT)
+		return not_connected(tcp, sk, &connection);
+	return old == TCP_SYN_RECV ? 0 : ended(tcp, sk, old, &connection);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(state_changed, struct sock *sk, s32 old, s32 new)
+{
+	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
+
+	if (!tcp)
+		return 0;
+	switch (new) {
+	case TCP_SYN_SENT: {
+		struct connection connection = {.phase = phase_connecting};
+
+		owner_current(&connection.owner);
+		note((u64)sk, &connection);
+		return 0;
+	}
+	case TCP_SYN_RECV:
+		if (old == TCP_SYN_SENT)
+			set_phase((u64)sk, phase_crossing);
+		return 0;
+	case TCP_ESTABLISHED:
+		return established(tcp, sk, old);
+	case TCP_LISTEN: {
+		struct report report = {.kind = kind_listen};
+
+		return listens ? tell_current(sk, &report) : 0;
+	}
+	case TCP_CLOSE:
+		return closed(tcp, sk, old);
+	}
+	return 0;
+}
+
+/* ---- ends of calls ---- */
+
+static __always_inline struct pt_regs *call_registers(void)
+{
+	return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+}
+
+static __always_inline struct sock *tcp_of_descriptor(s32 fd)
+{
+	struct socket *socket = socket_of_file(file_of_descriptor(fd));
+	struct sock *sk = socket ? BPF_CORE_READ(socket, sk) : NULL;
+
+	if (!sk || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return NULL;
+	u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+
+	return family == AF_INET || family == AF_INET6 ? sk : NULL;
+}
+
+/* Whoever accepts a connection owns it from then on, even where that one is not watched. */
+static __always_inline int accepted(s64 fd)
+{
+	if (fd < 0)
+		return 0;
+	struct sock *sk = tcp_of_descriptor(fd);
+	u64 key = (u64)sk;
+
+	if (!sk)
+		return 0;
+	struct report report = {.kind = kind_accept};
+	struct connection *connection = bpf_map_lookup_elem(&connections, &key);
+
+	if (connection) {
+		owner_current(&connection->owner);
+		connection->phase = phase_accepted;
+		report.duration = bpf_ktime_get_boot_ns() - connection->since;
+	} else if (BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE) {
+		struct connection fresh = {.phase = phase_accepted};
+
+		owner_current(&fresh.owner);
+		note(key, &fresh);
+	}
+	return accepts ? tell_current(sk, &report) : 0;
+}
+
+SEC("tracepoint/syscalls/sys_exit_accept4")
+int accept4_end(struct syscall_exit *call)
+{
+	return accepted(call->result);
+}
+
+SEC("tracepoint/syscalls/sys_exit_accept")
+int accept_end(struct syscall_exit *call)
+{
+	return accepted(call->result);
+}
+
+/* include/uapi/linux/in.h, in6.h: sockaddr_in and sockaddr_in6 in one */
+struct address {
+	u16 family;
+	u16 port;
+	u32 ipv4;
+	u8 ipv6[16];
+};
+
+/* A socket that has no sequence number yet has never sent a SYN. */
+SEC("tracepoint/syscalls/sys_exit_connect")
+int connect_end(struct syscall_exit *call)
+{
+	struct match match = {};
+
+	if (!connects || !is_error(call->result) || !match_current(&match))
+		return 0;
+	struct pt_regs *regs = call_registers();
+	struct sock *sk = tcp_of_descriptor(CALL_ARGUMENT_0(regs));
+
+	if (!sk || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE ||
+	    BPF_CORE_READ((struct tcp_sock *)sk, write_seq))
+		return 0;
+	struct report report = {.kind = kind_connect, .error = -call->result};
+	struct address to = {};
+	struct ends ends = {};
+
+	bpf_probe_read_user(&to, sizeof(to), (const void *)CALL_ARGUMENT_1(regs));
+	ends_of(&ends, sk);
+	ends.dport = bpf_ntohs(to.port);
+	if (to.family == AF_INET6)
+		__builtin_memcpy(ends.daddr, to.ipv6, sizeof(to.ipv6));
+	else
+		map_to_v6(ends.daddr, to.ipv4);
+	ends.family = is_mapped(ends.daddr) ? family_v4 : family_v6;
+	return tell_ends(&match, &ends, &report);
+}
