@@ -20,10 +20,11 @@ from bench.load import GENERATORS, PREFIX, Load, load
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
 from eunomia_agent.kernel.object import Object
+from eunomia_agent.keys import Keys
 from eunomia_agent.metrics.observed import Observed
-from eunomia_agent.node import OBJECTS, Keys, Sinks
+from eunomia_agent.node import Sinks
 from eunomia_agent.tracing import Tracing
-from eunomia_agent.trackers.catalogue import Catalogue
+from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
 from eunomia_agent.trackers.instance import Instance, Key
 from eunomia_agent.trackers.limit import Limit
 from eunomia_agent.trackers.pool import Pool
@@ -92,7 +93,9 @@ def _figures(name: str, runs: list[Run], cpu: Goal, rate: Goal | None, note: str
 def _read(source: Load, programs: Object, targets: Targets) -> Run:
     """Read batches and let them go."""
     catalogue = Catalogue.load()
-    key = Keys(catalogue).key_of("opensnoop", {"prefix": PREFIX}, RING_BYTES)
+    job = agent_pb2.Job(budget=agent_pb2.Budget(memory_bytes=2 * RING_BYTES))
+    use = agent_pb2.Tracker(name="opensnoop", params={"prefix": agent_pb2.Param(text=PREFIX)})
+    key = Keys(catalogue, OBJECTS).use(job, use).key
     tracker = catalogue.trackers["opensnoop"]
     instance = Instance.load(OBJECTS, tracker, key, programs.map("targets"))
     try:
@@ -159,7 +162,7 @@ def _tracing(folder: Path, programs: Object, targets: Targets) -> Generator[Trac
     tracing = Tracing(
         Pool(open_instance, 2 * BUDGET_BYTES),
         node="bench",
-        key_of=Keys(catalogue).key_of,
+        use_of=Keys(catalogue, OBJECTS).use,
         open_sinks=Sinks(folder).open,
         observed=Observed(catalogue.trackers, "bench"),
     )

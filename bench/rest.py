@@ -18,7 +18,7 @@ from eunomia_agent.containers.hierarchy import find_root
 from eunomia_agent.events.drain import Drain
 from eunomia_agent.events.layout import event_layout
 from eunomia_agent.kernel.object import Object
-from eunomia_agent.node import OBJECTS
+from eunomia_agent.trackers.catalogue import OBJECTS
 
 SETTLE_SECONDS = 8.0
 STRETCHES = 3

@@ -5,9 +5,10 @@ import time
 
 from bench.figure import Figure, Goal
 from eunomia_agent.kernel.object import Object
-from eunomia_agent.node import OBJECTS, Keys
-from eunomia_agent.trackers.catalogue import Catalogue
+from eunomia_agent.keys import Keys
+from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
 from eunomia_agent.trackers.instance import Instance
+from eunomia_api import agent_pb2
 
 RUNS = 10
 RING_BYTES = 2 << 20
@@ -17,12 +18,13 @@ RING_BYTES = 2 << 20
 def measure() -> list[Figure]:
     """Start every tracker of the catalogue again and again, in this process."""
     catalogue = Catalogue.load()
-    keys = Keys(catalogue)
+    keys = Keys(catalogue, OBJECTS)
     figures: list[Figure] = []
     with Object.open(OBJECTS / "cgroups.bpf.o") as programs:
         programs.load()
         for tracker in catalogue.trackers.values():
-            key = keys.key_of(tracker.name, {}, RING_BYTES)
+            job = agent_pb2.Job(budget=agent_pb2.Budget(memory_bytes=2 * RING_BYTES))
+            key = keys.use(job, agent_pb2.Tracker(name=tracker.name)).key
             times: list[float] = []
             for _ in range(RUNS):
                 began = time.monotonic()

@@ -125,8 +125,8 @@ class TrackerDescription(Written):
     """The columns of what is sorted by size in the kernel."""
     stacks: Columns = {}
     """The columns of what is counted by stack."""
-    programs: Annotated[dict[str, CamelName], Field(max_length=16)] = {}
-    """Sections whose programs run only when a param is true: section → the param."""
+    programs: Annotated[dict[str, list[CamelName]], Field(max_length=16)] = {}
+    """Sections whose programs run only when one of some params is true: section → the params."""
     metrics: Annotated[dict[MetricName, Metric], Field(max_length=16)] = {}
     requires: Requires = Requires()
 

@@ -14,6 +14,7 @@
 #pragma once
 
 #include "eunomia.h"
+#include "hierarchy.h"
 
 enum { MAX_JOBS = 64, MAX_ACCOUNTS = 4096, MAX_PIDS = 4096 };
 
@@ -142,7 +143,7 @@ static __always_inline void owner_current(struct owner *owner)
 	struct task_struct *task = bpf_get_current_task_btf();
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 
-	owner->cgroup_id = bpf_get_current_cgroup_id();
+	owner->cgroup_id = current_cgroup_id();
 	owner->start_time = task->group_leader->start_boottime;
 	owner->pid = pid_tgid >> 32;
 	owner->tid = pid_tgid;
@@ -184,7 +185,7 @@ static __always_inline bool match_current(struct match *match)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 
-	if (!match_cgroup(match, bpf_get_current_cgroup_id()))
+	if (!match_cgroup(match, current_cgroup_id()))
 		return false;
 	if (!process_wanted(pid_tgid >> 32, pid_tgid, bpf_get_current_uid_gid()))
 		return false;

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
 from eunomia_agent.cgroups import Cgroups
@@ -55,6 +56,7 @@ class Agent:
         self._thread = ThreadPoolExecutor(1, "data")
         self._watched: dict[Instance, int] = {}
         self._next_deadline: float | None = None
+        self._next_reading: float | None = None
         self._retry_at: float | None = None
         """When to try again to start jobs, on the monotonic clock."""
         self._gathering: set[Instance] = set()
@@ -210,9 +212,10 @@ class Agent:
         standing = await self._on_data_thread(self._expire_and_tick)
         self._last_look = time.monotonic()
         self._retry_at = time.monotonic() + RETRY_SECONDS if standing.to_retry else None
-        self._resting = standing == self._accounts.standing
+        before = self._accounts.standing
+        self._resting = replace(standing, next_reading=before.next_reading) == before
         self._watch(standing.instances)
-        self._next_deadline = standing.next_deadline
+        self._next_deadline, self._next_reading = standing.next_deadline, standing.next_reading
         self._accounts.standing, self._accounts.connected = standing, self.session.connected
         problems = [self.cgroups.problem] if self.cgroups.problem else []
         if standing.totals != self._kept:
@@ -235,6 +238,8 @@ class Agent:
             left = min(left, self._next_deadline - time.time())
         if self._retry_at is not None:
             left = min(left, self._retry_at - time.monotonic())
+        if self._next_reading is not None:
+            left = min(left, self._next_reading - time.monotonic())
         try:
             # Not wait_for(): until Python 3.12 it may pass over being cancelled.
             async with asyncio.timeout(max(0.0, left)):
@@ -284,7 +289,7 @@ class Agent:
         for instance in [each for each in self._watched if each not in instances]:
             self._unwatch(instance)
         for instance in instances:
-            if instance not in self._watched:
+            if instance.has_events and instance not in self._watched:
                 descriptor = os.dup(instance.fileno())
                 self._watched[instance] = descriptor
                 asyncio.get_running_loop().add_reader(descriptor, self._wake, instance)

@@ -3,7 +3,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -40,7 +40,18 @@ class Delivery:
 
     def drain(self, instance: Instance) -> None:
         """Read what stands in an instance's ring, and bring each row to its jobs."""
-        for rows in instance.drain():
+        self._bring(instance, instance.drain())
+
+    def take(self, instance: Instance) -> None:
+        """End the interval of an instance's tables, and bring each row to its jobs."""
+        self._bring(instance, instance.take())
+
+    def take_cgroups(self, instance: Instance, cgroups: set[int]) -> None:
+        """Bring the rows of cgroups that are gone to their jobs, while their owner is known."""
+        self._bring(instance, instance.take_cgroups(cgroups))
+
+    def _bring(self, instance: Instance, batches: Iterable[Batch]) -> None:
+        for rows in batches:
             cgroups, inverse = np.unique(rows.fixed["cgroup_id"], return_inverse=True)
             for number, cgroup in enumerate(cgroups.tolist()):
                 part = rows if len(cgroups) == 1 else rows.take(np.flatnonzero(inverse == number))
@@ -73,11 +84,19 @@ class Delivery:
         if not len(chosen):
             return
         rows, bits = (rows, bits) if len(chosen) == len(rows) else (rows.take(chosen), bits[chosen])
-        shown = Rows(rows, owner, instance.tracker, node=self._node)
+        source = rows.layout.source
+        shown = Rows(
+            rows,
+            owner,
+            instance.tracker,
+            node=self._node,
+            source=source,
+            interval=None if source == "events" else instance.interval,
+        )
         for job in sharers:
             index = np.flatnonzero(bits & np.uint64(job.bit))
-            if len(index):
-                mine = shown.take(index)
+            mine = _wanted(job, shown.take(index)) if len(index) else None
+            if mine is not None and len(mine):
                 delivered = mine.batch.take(slice(job.deliver(mine)))
                 self._observed.count(job.wanted, instance.tracker, delivered, owner)
 
@@ -94,20 +113,27 @@ class Delivery:
             for name, run in job.runs.items():
                 if mask & job.bit:
                     job.ledgers[name].lost += waiting.dropped[run.instance, job.slot]
+                    job.ledgers[name].counted += waiting.counted[run.instance, job.slot]
 
     def forget(self, cgroup_id: int) -> None:
         """Drop what a cgroup has waiting; the kernel's account of it is closed already."""
         self._held.take(cgroup_id)
         self._held_since.pop(cgroup_id, None)
 
-    def give_up_unheard(self) -> None:
-        """Let go of rows of cgroups of which nothing was ever heard."""
+    def unheard(self) -> list[int]:
+        """Return the cgroups whose rows wait, and of which nothing was heard for long."""
         now = time.monotonic()
-        for cgroup, since in list(self._held_since.items()):
-            if cgroup not in self._owners and now - since > UNHEARD_SECONDS:
-                self.forget(cgroup)
-                for job in self._running():
-                    self._close_unheard(job, cgroup)
+        return [
+            cgroup
+            for cgroup, since in self._held_since.items()
+            if cgroup not in self._owners and now - since > UNHEARD_SECONDS
+        ]
+
+    def give_up(self, cgroup_id: int) -> None:
+        """Let go of the rows of a cgroup of which nothing was ever heard."""
+        self.forget(cgroup_id)
+        for job in self._running():
+            self._close_unheard(job, cgroup_id)
 
     def _close_unheard(self, job: Job, cgroup_id: int) -> None:
         for name, run in job.runs.items():
@@ -120,4 +146,18 @@ class Delivery:
         by_slot = jobs_of(rows)
         for job in self._running():
             if job.shares(instance):
-                job.ledgers[instance.tracker].lost += by_slot.get(job.slot, 0)
+                ledger, lost = job.ledgers[instance.tracker], by_slot.get(job.slot, 0)
+                ledger.lost += lost
+                if rows.layout.source != "events":
+                    ledger.counted += lost
+
+
+def _wanted(job: Job, rows: Rows) -> Rows:
+    """Return the rows that the job's condition lets pass; events that it does not are counted."""
+    passing = job.wants(rows)
+    if passing is None:
+        return rows
+    kept = rows.take(passing)
+    if rows.source == "events":
+        job.ledgers[rows.tracker].filtered += len(rows) - len(kept)
+    return kept

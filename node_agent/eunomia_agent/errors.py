@@ -28,6 +28,12 @@ class TrackerUnsupported(TrackerError):
     reason = "KernelLacksHook"
 
 
+class ConditionInvalid(TrackerError):
+    """A job's `where` is no condition on the tracker's columns."""
+
+    reason = "InvalidWhere"
+
+
 class TrackerUnknown(TrackerUnsupported):
     """This release of the agent has no tracker of that name."""
 

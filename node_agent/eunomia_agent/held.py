@@ -20,7 +20,9 @@ class Waiting:
     rows: list[tuple[Instance, Batch]] = field(default_factory=list[tuple[Instance, Batch]])
     size: int = 0
     dropped: Counter[tuple[Instance, int]] = field(default_factory=Counter[tuple[Instance, int]])
-    """Rows for which there was no room, by instance and job slot."""
+    """Events of rows for which there was no room, by instance and job slot."""
+    counted: Counter[tuple[Instance, int]] = field(default_factory=Counter[tuple[Instance, int]])
+    """Those of them that the kernel had added up: no account of its own holds them."""
 
 
 class Held:
@@ -41,6 +43,8 @@ class Held:
         if self._size + size > MAX_BYTES or waiting.size + size > MAX_BYTES_A_CGROUP:
             for slot, count in jobs_of(rows).items():
                 waiting.dropped[instance, slot] += count
+                if rows.layout.source != "events":
+                    waiting.counted[instance, slot] += count
             return
         waiting.rows.append((instance, rows))
         waiting.size += size
@@ -54,11 +58,11 @@ class Held:
 
 
 def jobs_of(rows: Batch) -> dict[int, int]:
-    """Return the number of rows for each job slot."""
+    """Return the number of events that the rows stand for, for each job slot."""
     jobs = rows.fixed["jobs"]
     union = int(np.bitwise_or.reduce(jobs)) if len(jobs) else 0
     return {
-        slot: int(np.count_nonzero((jobs >> np.uint64(slot)) & np.uint64(1)))
+        slot: rows.take(((jobs >> np.uint64(slot)) & np.uint64(1)).astype(np.bool_)).weight
         for slot in range(64)
         if union >> slot & 1
     }

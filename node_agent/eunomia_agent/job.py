@@ -3,6 +3,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.target import Target, matches, matches_pod, may_match
@@ -14,6 +18,9 @@ from eunomia_agent.trackers.instance import Instance, Key
 from eunomia_api import agent_pb2
 from eunomia_api.labels import Requirement, Selector
 
+if TYPE_CHECKING:
+    from eunomia_api.where import Expression
+
 MAX_MESSAGE = 1024
 """Characters of a message to the operator; the whole of it is in the agent's log."""
 
@@ -24,6 +31,10 @@ class Run:
 
     key: Key
     instance: Instance
+    rest: "Expression | None"
+    """The condition on rows that the kernel could not decide."""
+    sample: int
+    """One event in so many is kept."""
     refused_before: int
     """The instance's unclassified events when the job joined it."""
 
@@ -109,20 +120,34 @@ class Job:
     def _is_member(self, owner: Owner) -> bool:
         return matches(self.target, owner)
 
+    def wants(self, rows: Rows) -> NDArray[np.bool_] | None:
+        """Tell which rows the job's condition lets pass; None: all of them."""
+        rest = self.runs[rows.tracker].rest
+        if rest is None:
+            return None
+        from eunomia_agent.events.where import mask  # noqa: PLC0415  (few jobs have a condition)
+
+        if not rest.columns <= rows.columns:
+            return np.zeros(len(rows), np.bool_)
+        return mask(rest, rows.batch, rows.constants)
+
     def deliver(self, rows: Rows) -> int:
         """Hand rows to every sink; return how many, from the first, all accepted."""
+        ledger = self.ledgers[rows.tracker]
+        if rows.source != "events":
+            ledger.counted += rows.weight
         accepted = len(rows)
         refusal = "lost"
         for sink in self.sinks:
             taken = sink.write(rows)
             if taken < accepted:
                 accepted, refusal = taken, sink.refusal
-        ledger = self.ledgers[rows.tracker]
-        ledger.delivered += accepted
+        delivered = rows.weight if accepted == len(rows) else rows.take(slice(accepted)).weight
+        ledger.delivered += delivered
         if refusal == "limited":
-            ledger.limited += len(rows) - accepted
+            ledger.limited += rows.weight - delivered
         else:
-            ledger.lost += len(rows) - accepted
+            ledger.lost += rows.weight - delivered
         return accepted
 
     def totals(self) -> JobTotals:

@@ -3,17 +3,17 @@
 
 import logging
 import os
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 from eunomia_agent.agent import Agent
 from eunomia_agent.cgroups import Cgroups
 from eunomia_agent.containers.cri import CriClient, find_socket
-from eunomia_agent.errors import OutputUnknown, ParamInvalid, TrackerUnknown
+from eunomia_agent.errors import OutputUnknown
 from eunomia_agent.heap import map_large_blocks, trim
 from eunomia_agent.job import name_of
 from eunomia_agent.kernel import features, hooks
+from eunomia_agent.keys import Keys
 from eunomia_agent.metrics.exporter import Accounts, Exporter
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.session import Session
@@ -23,7 +23,7 @@ from eunomia_agent.sinks.log import LineWriter, LogSink
 from eunomia_agent.sinks.sink import Sink
 from eunomia_agent.state import Store
 from eunomia_agent.tracing import Tracing
-from eunomia_agent.trackers.catalogue import Catalogue
+from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
 from eunomia_agent.trackers.instance import Instance, Key
 from eunomia_agent.trackers.pool import Pool
 from eunomia_api import agent_pb2
@@ -31,7 +31,6 @@ from eunomia_api import agent_pb2
 logger = logging.getLogger("eunomia.node")
 
 PROTOCOL = 1
-OBJECTS = Path(__file__).parent / "objects"
 
 
 async def serve(settings: Settings) -> None:
@@ -46,13 +45,20 @@ async def serve(settings: Settings) -> None:
     if runtime is None:
         logger.warning("no container runtime's socket was found: containers stay unknown")
 
-    def load(key: Key) -> Instance:
-        return Instance.load(OBJECTS, catalogue.trackers[key.tracker], key, cgroups.map)
+    def load(key: Key, available: int) -> Instance:
+        return Instance.load(
+            OBJECTS,
+            catalogue.trackers[key.tracker],
+            key,
+            cgroups.map,
+            hierarchy=cgroups.hierarchy_number,
+            available=available,
+        )
 
     tracing = Tracing(
         Pool(load, settings.memory_bytes),
         node=settings.node,
-        key_of=Keys(catalogue).key_of,
+        use_of=Keys(catalogue, OBJECTS).use,
         open_sinks=Sinks(settings.state / "jobs").open,
         observed=observed,
     )
@@ -72,25 +78,6 @@ async def serve(settings: Settings) -> None:
         await agent.close()
         if runtime is not None:
             await runtime.close()
-
-
-class Keys:
-    """Says which instance a job's use of a tracker is."""
-
-    def __init__(self, catalogue: Catalogue) -> None:
-        self._trackers = catalogue.trackers
-
-    def key_of(self, name: str, params: Mapping[str, bool | int | str], ring_bytes: int) -> Key:
-        """Check a tracker's name and params, and fill in defaults. Raises TrackerError."""
-        tracker = self._trackers.get(name)
-        if tracker is None:
-            known = ", ".join(sorted(self._trackers))
-            raise TrackerUnknown(f'there is no tracker "{name}" in this agent; it has {known}')
-        try:
-            values = tracker.check_params(params)
-        except ValueError as error:
-            raise ParamInvalid(f"{name}: {error}") from error
-        return Key(name, tuple(sorted(values.items())), ring_bytes)
 
 
 class Sinks:

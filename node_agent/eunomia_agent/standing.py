@@ -22,6 +22,8 @@ class Standing:
     instances: Sequence[Instance] = ()
     next_deadline: float | None = None
     """Unix time of the next deadline, in seconds."""
+    next_reading: float | None = None
+    """When a table is to be read next, in seconds of the monotonic clock."""
     to_retry: bool = False
     """Whether a job could not be started, for a cause that may pass."""
     running: bool = False

@@ -6,30 +6,30 @@ Everything here runs on one thread, the data thread, in the order in which it wa
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from mmap import PAGESIZE
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
 from eunomia_agent.delivery import Delivery
 from eunomia_agent.errors import AgentError, TrackerError, TrackerUnsupported
-from eunomia_agent.job import Job, Run, Trouble, params_of, target_of
+from eunomia_agent.job import Job, Run, Trouble, target_of
+from eunomia_agent.kernel.rcu import wait_for_programs
+from eunomia_agent.keys import UseOf
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.sinks.sink import Sink
 from eunomia_agent.slots import Slots
 from eunomia_agent.standing import Standing
 from eunomia_agent.state import JobTotals
 from eunomia_agent.trackers.accounting import Account, Ledger
-from eunomia_agent.trackers.instance import Instance, Key
+from eunomia_agent.trackers.instance import Instance
 from eunomia_agent.trackers.limit import share
-from eunomia_agent.trackers.pool import Pool, ring_bytes
+from eunomia_agent.trackers.pool import Pool
 from eunomia_api import agent_pb2
 
 logger = logging.getLogger("eunomia.tracing")
 
 DETACH_SECONDS = 5.0
-IN_FLIGHT_SECONDS = 0.005
 
 
 class Tracing:
@@ -40,18 +40,18 @@ class Tracing:
         pool: Pool,
         *,
         node: str,
-        key_of: Callable[[str, Mapping[str, bool | int | str], int], Key],
+        use_of: UseOf,
         open_sinks: Callable[[agent_pb2.Job], Sequence[Sink]],
         observed: Observed,
     ) -> None:
         """Prepare, with nothing running.
 
-        key_of checks a tracker's name and params and fills in defaults; raises TrackerError.
+        use_of checks a tracker's name and params and fills in defaults; raises TrackerError.
         """
         self._pool = pool
         self._watched: Targets | None = None
         self._why_shut = ""
-        self._key_of = key_of
+        self._use_of = use_of
         self._open_sinks = open_sinks
         self._observed = observed
         self._slots = Slots()
@@ -151,13 +151,15 @@ class Tracing:
             self._stop(job)
 
     def _run(self, job: Job, tracker: agent_pb2.Tracker) -> None:
-        size = ring_bytes(job.wanted.budget.memory_bytes, len(job.wanted.trackers), PAGESIZE)
-        key = self._key_of(tracker.name, params_of(tracker), size)
-        instance = self._pool.acquire(key, job.slot)
-        # Rows may still carry the slot's bit for a job that is over.
+        use = self._use_of(job.wanted, tracker)
+        instance = self._pool.acquire(use.key, job.slot)
+        # Rows may still carry the slot's bit for a job that is over, and what is counted so far is
+        # for those that share the instance already.
         self._delivery.drain(instance)
+        self._delivery.take(instance)
         instance.clear(job.slot)
-        job.runs[tracker.name] = Run(key, instance, instance.unclassified())
+        refused = instance.unclassified()
+        job.runs[tracker.name] = Run(use.key, instance, use.rest, max(1, tracker.sample), refused)
         job.ledgers.setdefault(tracker.name, Ledger())
 
     def _stop(self, job: Job) -> None:
@@ -165,9 +167,10 @@ class Tracing:
         if not job.running:
             return
         for run in job.runs.values():
+            self._delivery.take(run.instance)
             run.instance.leave(job.slot)
         self._retarget(job.slot)
-        time.sleep(IN_FLIGHT_SECONDS)  # programs that had read the job's bit come to their end
+        wait_for_programs()  # those that had read the job's bit come to their end
         self._settle()
         for name, run in job.runs.items():
             for cgroup, account in run.instance.accounts().get(job.slot, {}).items():
@@ -201,6 +204,9 @@ class Tracing:
         self._gone.append(cgroup_id)
 
     def _forget_gone(self) -> None:
+        if self._gone:
+            for instance in self._pool:
+                self._delivery.take_cgroups(instance, set(self._gone))
         for cgroup in self._gone:
             self._targets.delete(cgroup)  # nothing runs there any more, and all is drained
             for job in self._running():
@@ -224,7 +230,7 @@ class Tracing:
             self._targets.pend(cgroup)
             return
         mask = sum(job.bit for job in its)
-        self._targets.set(cgroup, mask, inherit=owner.kind == "container")
+        self._targets.set(cgroup, _listed(its), inherit=owner.kind == "container")
         for job in self._running():
             if job not in its:
                 self._leave(job, cgroup)
@@ -235,6 +241,8 @@ class Tracing:
         for name, run in job.runs.items():
             if cgroup_id in job.members:
                 self._delivery.drain(run.instance)
+                if cgroup_id not in self._gone:
+                    self._delivery.take(run.instance)
             account = run.instance.account(job.slot, cgroup_id)
             if account is not None:
                 self._close_account(job, name, cgroup_id, account)
@@ -242,7 +250,7 @@ class Tracing:
         job.members.pop(cgroup_id, None)
 
     def _sweep(self) -> None:
-        self._targets.set_candidates(sum(job.bit for job in self._running()))
+        self._targets.set_candidates(_listed(self._running()))
         for owner in list(self.owners.values()):
             self._classify(owner)
         self._share()
@@ -250,17 +258,21 @@ class Tracing:
     def _retarget(self, slot: int) -> None:
         """Take a job's bit out of every cgroup's set."""
         others = [job for job in self._running() if job.slot != slot]
-        self._targets.set_candidates(sum(job.bit for job in others))
+        self._targets.set_candidates(_listed(others))
         for cgroup, owner in self.owners.items():
             if owner.kind != "pending":
-                mask = sum(job.bit for job in others if cgroup in job.members)
+                mask = _listed(job for job in others if cgroup in job.members)
                 self._targets.set(cgroup, mask, inherit=owner.kind == "container")
 
     def _share(self) -> None:
         for job in self._running():
             limit = share(job.wanted.budget.events_per_second, len(job.runs), job.containers)
             for run in job.runs.values():
-                run.instance.join(job.slot, limit)
+                run.instance.join(
+                    job.slot,
+                    replace(limit, sample=run.sample),
+                    everywhere=job.target.everything,
+                )
 
     def _running(self) -> list[Job]:
         return [job for job in self.jobs.values() if job.running]
@@ -268,7 +280,12 @@ class Tracing:
     # Attached while somebody may match
 
     def _balance(self) -> None:
-        wanted = {run.instance for job in self._running() if job.near for run in job.runs.values()}
+        wanted = {
+            run.instance
+            for job in self._running()
+            if job.near or job.target.everything
+            for run in job.runs.values()
+        }
         for instance in self._pool:
             if instance in wanted:
                 self._idle_since.pop(instance, None)
@@ -318,12 +335,23 @@ class Tracing:
                 job.ledgers[name].unclassified += refused - run.refused_before
                 run.refused_before = refused
 
+    def _take_due(self) -> None:
+        """End the intervals that are over."""
+        for instance in self._pool:
+            if instance.due is not None and instance.due <= time.monotonic():
+                self._delivery.take(instance)
+
     def tick(self) -> Standing:
         """Do what time asks for; return where all stands, at rest as far as can be."""
+        self._take_due()
         self._settle()
         self._forget_gone()
         self._detach_idle()
-        self._delivery.give_up_unheard()
+        for cgroup in self._delivery.unheard():
+            if any(job.target.everything for job in self._running()):
+                self.meet(Owner(cgroup, "unknown", reason="nothing was ever heard of it"))
+            else:
+                self._delivery.give_up(cgroup)
         return self._standing()
 
     def _standing(self) -> Standing:
@@ -334,6 +362,7 @@ class Tracing:
             names={uid: job.name for uid, job in self.jobs.items()},
             instances=tuple(self._pool),
             next_deadline=self._next_deadline(),
+            next_reading=min((i.due for i in self._pool if i.due is not None), default=None),
             to_retry=any(job.trouble and not job.trouble.unsupported for job in self.jobs.values()),
             running=bool(self._running()),
             starts=dict(self._pool.starts),
@@ -349,6 +378,11 @@ class Tracing:
         for uid in ran:  # the time until the next start is a gap
             standing.totals[uid] = replace(standing.totals[uid], running=True)
         return standing
+
+
+def _listed(jobs: Iterable[Job]) -> int:
+    """Return the bits of jobs that watch certain cgroups, and not every one of the node."""
+    return sum(job.bit for job in jobs if not job.target.everything)
 
 
 def may_run(wanted: agent_pb2.Job, now: float) -> bool:

@@ -21,15 +21,15 @@ from eunomia_agent.containers.hierarchy import find_root
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
 from eunomia_agent.kernel.object import Object
+from eunomia_agent.keys import Keys
 from eunomia_agent.metrics.observed import Observed
-from eunomia_agent.node import OBJECTS, Keys
 from eunomia_agent.sinks.rows import Rows
 from eunomia_agent.sinks.sink import Refusal
 from eunomia_agent.standing import Standing
 from eunomia_agent.state import JobTotals
 from eunomia_agent.tracing import Tracing
 from eunomia_agent.trackers.accounting import Totals
-from eunomia_agent.trackers.catalogue import Catalogue
+from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
 from eunomia_agent.trackers.instance import Instance, Key
 from eunomia_agent.trackers.pool import Pool
 from eunomia_api import agent_pb2
@@ -83,14 +83,20 @@ class World:
         self.programs = Object.open(OBJECTS / "cgroups.bpf.o")
         self.programs.load()
 
-        def load(key: Key) -> Instance:
-            return Instance.load(OBJECTS, trackers[key.tracker], key, self.programs.map("targets"))
+        def load(key: Key, available: int) -> Instance:
+            return Instance.load(
+                OBJECTS,
+                trackers[key.tracker],
+                key,
+                self.programs.map("targets"),
+                available=available,
+            )
 
         self.observed = Observed(trackers, "n1")
         self.tracing = Tracing(
             Pool(load, 64 << 20),
             node="n1",
-            key_of=Keys(catalogue).key_of,
+            use_of=Keys(catalogue, OBJECTS).use,
             open_sinks=self._open_sinks,
             observed=self.observed,
         )

@@ -5,7 +5,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from eunomia_agent.trackers.pool import reader_and_ring
 from eunomia_api import agent_pb2
 from eunomia_api.param import ParamValue
 
@@ -47,7 +46,7 @@ def job(
             )
             for use in uses
         ],
-        budget=agent_pb2.Budget(memory_bytes=len(uses) * reader_and_ring(buffer)),
+        budget=agent_pb2.Budget(memory_bytes=len(uses) * 2 * buffer),
         interval_ms=round(interval * 1000),
     )
 

@@ -9,23 +9,22 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from eunomia_agent.cgroups import Cgroups
 from eunomia_agent.cli.errors import CommandError
 from eunomia_agent.cli.stop import Stop
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.runtime import Runtime
+from eunomia_agent.keys import UseOf
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.sinks.sink import Sink
 from eunomia_agent.standing import Standing
 from eunomia_agent.tracing import Tracing
-from eunomia_agent.trackers.catalogue import Catalogue
+from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
 from eunomia_agent.trackers.instance import Instance, Key
 from eunomia_agent.trackers.pool import Pool
 from eunomia_api import agent_pb2
 
-OBJECTS = Path(__file__).parents[1] / "objects"
 TICK_SECONDS = 1.0
 UNBOUNDED = 1 << 62
 """Bytes of buffers: what a person asks for is what there is."""
@@ -46,7 +45,7 @@ class Local:
         *,
         catalogue: Catalogue,
         observed: Observed,
-        key_of: Callable[..., Key],
+        use_of: UseOf,
         node: str,
         runtime: Runtime | None = None,
         on_look: Callable[[Standing], None] = lambda _: None,
@@ -56,13 +55,20 @@ class Local:
         self._watched: dict[Instance, int] = {}
         self._gathering: set[Instance] = set()
 
-        def load(key: Key) -> Instance:
-            return Instance.load(OBJECTS, catalogue.trackers[key.tracker], key, self._cgroups.map)
+        def load(key: Key, available: int) -> Instance:
+            return Instance.load(
+                OBJECTS,
+                catalogue.trackers[key.tracker],
+                key,
+                self._cgroups.map,
+                hierarchy=self._cgroups.hierarchy_number,
+                available=available,
+            )
 
         self._tracing = Tracing(
             Pool(load, UNBOUNDED),
             node=node,
-            key_of=key_of,
+            use_of=use_of,
             open_sinks=open_sinks,
             observed=observed,
         )
@@ -83,9 +89,10 @@ class Local:
             if seconds is not None:
                 loop.call_later(seconds, stop.set)
             while not stop.is_set:
-                self._look()
+                reading = self._look().next_reading
+                wait = TICK_SECONDS if reading is None else reading - time.monotonic()
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(TICK_SECONDS):
+                    async with asyncio.timeout(max(0.0, min(TICK_SECONDS, wait))):
                         await stopped.wait()
         finally:
             loop.remove_reader(stop.fileno())
@@ -112,7 +119,7 @@ class Local:
         for instance in self._watched.keys() - set(standing.instances):
             self._unwatch(instance)
         for instance in standing.instances:
-            if instance not in self._watched:
+            if instance.has_events and instance not in self._watched:
                 descriptor = self._watched[instance] = os.dup(instance.fileno())
                 asyncio.get_running_loop().add_reader(descriptor, self._wake, instance)
         self._on_look(standing)

@@ -45,9 +45,9 @@ async def _trace(uses: Sequence[Any], options: Options) -> None:
     from eunomia_agent.cli.summary import summary  # noqa: PLC0415
     from eunomia_agent.cli.table import Table  # noqa: PLC0415
     from eunomia_agent.cli.writer import Writer  # noqa: PLC0415
+    from eunomia_agent.keys import Keys  # noqa: PLC0415
     from eunomia_agent.metrics.observed import Observed  # noqa: PLC0415
-    from eunomia_agent.node import Keys  # noqa: PLC0415
-    from eunomia_agent.trackers.catalogue import Catalogue  # noqa: PLC0415
+    from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue  # noqa: PLC0415
     from eunomia_api import agent_pb2  # noqa: PLC0415
 
     catalogue = Catalogue.load()
@@ -80,7 +80,7 @@ async def _trace(uses: Sequence[Any], options: Options) -> None:
                 lambda _: [StdoutSink(writer, form)],
                 catalogue=catalogue,
                 observed=Observed(catalogue.trackers, node),
-                key_of=Keys(catalogue).key_of,
+                use_of=Keys(catalogue, OBJECTS).use,
                 node=node,
                 runtime=runtime,
             )

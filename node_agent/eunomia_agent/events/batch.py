@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eunomia_agent.events import render
-from eunomia_agent.events.layout import REFERENCES, Layout
+from eunomia_agent.events.layout import KIND, REFERENCES, Layout
 
 Rows = slice | NDArray[np.intp] | NDArray[np.bool_] | Sequence[int]
 
@@ -17,17 +17,26 @@ class Batch:
     """n records.
 
     fixed: structured array of shape (n,) and the layout's dtype; tail: the bytes behind the fixed
-    parts, of these records and maybe of others; tail_start: uint64 of shape (n,), where in `tail`
-    a record's bytes begin. A batch owns its data and may be kept.
+    parts, of these records and maybe of others; tail_start and tail_end: uint64 of shape (n,),
+    where in `tail` a record's bytes begin and end. Without tail_end, the records are all that
+    `tail` is of, in order. A batch owns its data and may be kept.
     """
 
     def __init__(
-        self, layout: Layout, fixed: NDArray[Any], tail: bytes, tail_start: NDArray[np.uint64]
+        self,
+        layout: Layout,
+        fixed: NDArray[Any],
+        tail: bytes,
+        tail_start: NDArray[np.uint64],
+        tail_end: NDArray[np.uint64] | None = None,
     ) -> None:
         self.layout = layout
         self.fixed = fixed
         self.tail = tail
         self.tail_start = tail_start
+        if tail_end is None:
+            tail_end = np.append(tail_start[1:], np.uint64(len(tail)))[: len(fixed)]
+        self.tail_end = tail_end
 
     @classmethod
     def empty(cls, layout: Layout) -> "Batch":
@@ -38,20 +47,47 @@ class Batch:
         return len(self.fixed)
 
     @property
+    def weight(self) -> int:
+        """How many events the records stand for: one each, or what their column `count` says."""
+        if self.layout.source == "events":
+            return len(self)
+        return int(self.fixed["count"].sum())
+
+    @property
     def nbytes(self) -> int:
         """Bytes of memory that this batch keeps in use, tails of other records included."""
-        return self.fixed.nbytes + len(self.tail) + self.tail_start.nbytes
+        return self.fixed.nbytes + len(self.tail) + 2 * self.tail_start.nbytes
+
+    @property
+    def tail_bytes(self) -> NDArray[np.uint8]:
+        """The tail as an array: uint8 of shape (len(tail),). It is not copied."""
+        return np.frombuffer(self.tail, np.uint8)
 
     def take(self, rows: Rows) -> "Batch":
         """Return a batch of some records: by index, slice or mask. It shares the tail."""
-        return Batch(self.layout, self.fixed[rows], self.tail, self.tail_start[rows])
+        if isinstance(rows, slice):
+            fixed = self.fixed[rows]
+        else:  # whole records: far quicker than by their fields
+            whole = np.dtype((np.void, self.layout.size))
+            fixed = self.fixed.view(whole)[rows].view(self.layout.dtype)
+        return Batch(
+            self.layout, fixed, self.tail, self.tail_start[rows], self.tail_end[rows]
+        )
 
     def compact(self) -> "Batch":
         """Return a batch of the same records that keeps no others' tails in memory."""
-        raw = [self._tail_of(number) for number in range(len(self))]
+        raw = self._tails()
         ends = np.cumsum([len(each) for each in raw], dtype=np.uint64)
-        starts = np.concatenate([np.zeros(1, np.uint64), ends[:-1]])[: len(self)]
-        return Batch(self.layout, self.fixed.copy(), b"".join(raw), starts)
+        starts = ends - (self.tail_end - self.tail_start)
+        return Batch(self.layout, self.fixed.copy(), b"".join(raw), starts, ends)
+
+    def present(self, column: str) -> NDArray[np.bool_] | None:
+        """Return which records have a column, bool of shape (n,); None: all of them.
+
+        What stands in the place of a union's column in other records is something else.
+        """
+        kinds = self.layout.column(column).kinds
+        return np.isin(self.fixed[KIND], list(kinds)) if kinds else None
 
     def bytes_of(self, column: str) -> list[bytes]:
         """Return a text column as bytes, just as they came: a reference's or a char array's."""
@@ -64,23 +100,27 @@ class Batch:
         return [tail[a:b] for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
 
     def text(self, column: str) -> list[str]:
-        """Return a column as people read it: printable characters only, one string a record."""
+        """Return a column as people read it: printable characters only, one string a record.
+
+        It is empty where a record does not have the column.
+        """
         found = self.layout.column(column)
-        return render.text(found, self._values(column))
+        return self._where_present(column, render.text(found, self._values(column)), "")
 
     def json(self, column: str) -> list[str]:
-        """Return a column as JSON fragments of ASCII characters, one a record."""
+        """Return a column as JSON fragments of ASCII characters, one a record.
+
+        It is null where a record does not have the column.
+        """
         found = self.layout.column(column)
-        return render.json(found, self._values(column))
+        return self._where_present(column, render.json(found, self._values(column)), "null")
 
     def records(self) -> list[bytes]:
         """Return the records as the kernel sent them."""
-        heads = self.fixed.tobytes()
         size = self.layout.size
-        return [
-            heads[number * size : (number + 1) * size] + self._tail_of(number)
-            for number in range(len(self))
-        ]
+        heads = self.fixed.tobytes()
+        tails = self._tails()
+        return [heads[n * size : (n + 1) * size] + tail for n, tail in enumerate(tails)]
 
     def _values(self, column: str) -> render.Values:
         found = self.layout.column(column)
@@ -88,20 +128,25 @@ class Batch:
             return self.bytes_of(column)
         return self.fixed[column]
 
-    def _span(self, references: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return where in the tail the bytes of references begin and end."""
-        offsets = (references & 0xFFFF).astype(np.int64) - self.layout.size
-        lengths = np.where(offsets < 0, 0, references >> 16)
-        starts = self.tail_start.astype(np.int64) + np.maximum(offsets, 0)
-        return starts, starts + lengths
+    def _where_present(self, column: str, values: list[str], otherwise: str) -> list[str]:
+        present = self.present(column)
+        if present is None:
+            return values
+        return [
+            value if has else otherwise
+            for value, has in zip(values, present.tolist(), strict=True)
+        ]
 
-    def _tail_of(self, number: int) -> bytes:
-        """Return all bytes behind one record's fixed part: up to where its last reference ends."""
-        start = end = int(self.tail_start[number])
-        for column in self.layout.columns:
-            if column.meaning in REFERENCES:
-                reference = int(self.fixed[column.name][number])
-                if reference:
-                    reach = (reference & 0xFFFF) + (reference >> 16) - self.layout.size
-                    end = max(end, start + reach)
-        return self.tail[start:end]
+    def _span(self, references: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return where in the tail the bytes of references begin and end: in their own record's."""
+        offsets = (references & 0xFFFF).astype(np.int64) - self.layout.size
+        lengths = (references >> 16).astype(np.int64)
+        limits = self.tail_end.astype(np.int64)
+        starts = self.tail_start.astype(np.int64) + offsets
+        starts = np.where(offsets < 0, limits, np.minimum(starts, limits))
+        return starts, np.minimum(starts + lengths, limits)
+
+    def _tails(self) -> list[bytes]:
+        """Return the bytes behind each record's fixed part."""
+        spans = zip(self.tail_start.tolist(), self.tail_end.tolist(), strict=True)
+        return [bytes(self.tail[a:b]) for a, b in spans]

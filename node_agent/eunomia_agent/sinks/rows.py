@@ -2,6 +2,7 @@
 """What is handed to sinks: rows of one owner and one tracker, rendered when a sink asks for it."""
 
 import json
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.events.batch import Batch
 from eunomia_agent.events.lines import Lines
-from eunomia_agent.sinks.clock import boot_offset_ns, rfc3339
+from eunomia_agent.events.template import take, template_of
+from eunomia_agent.sinks.clock import boot_offset_ns
 
 Source = Literal["events", "counts", "histogram", "stacks"]
 
@@ -51,6 +53,28 @@ class Rows:
     def __len__(self) -> int:
         return len(self.batch)
 
+    @property
+    def columns(self) -> frozenset[str]:
+        """Names of the columns that are shown."""
+        return frozenset(c.name for c in self.batch.layout.columns if not c.internal)
+
+    @property
+    def constants(self) -> Mapping[str, str]:
+        """What is the same in all rows, as a condition may name it."""
+        owner = self.owner
+        return {
+            "node": self.node,
+            "namespace": owner.namespace,
+            "pod": owner.pod,
+            "container": owner.container,
+            "container_id": owner.short_id,
+        }
+
+    @property
+    def weight(self) -> int:
+        """How many events the rows stand for."""
+        return self.batch.weight
+
     def take(self, index: slice | NDArray[np.intp] | NDArray[np.bool_]) -> "Rows":
         """Return some of the rows, by slice, index or mask.
 
@@ -90,19 +114,17 @@ class Rows:
         whole, index = self._whole
         if whole._lines is None and len(index) * 2 < len(whole):
             return None
-        return whole.json().take(index)
+        return take(whole.json(), index)
 
     def _render(self) -> Lines:
         names = [column.name for column in self.batch.layout.columns if not column.internal]
         subject = [name for name in SUBJECT if name in names]
-        shown = [*subject, *(name for name in names if name not in SUBJECT and name != "time")]
-        dates = rfc3339(self.batch.fixed["time"], self.offset_ns)
-        columns = [dates, *map(self.batch.json, shown)]
-        row = self._template(shown)
-        return Lines.of((row % values).encode("ascii") for values in zip(*columns, strict=True))
+        own = [name for name in names if name not in SUBJECT and name != "time"]
+        template = template_of(self.batch.layout, (*subject, *own))
+        return template.render(self.batch, self._constant(), self.offset_ns)
 
-    def _template(self, columns: list[str]) -> str:
-        """Return a row with %s for its time and for each of its columns."""
+    def _constant(self) -> bytes:
+        """Return the members that all rows share."""
         owner = self.owner
         same = {
             "node": self.node,
@@ -115,6 +137,4 @@ class Rows:
             **({} if self.source == "events" else {"source": self.source}),
             **({} if self.interval is None else {"interval": self.interval}),
         }
-        constant = json.dumps(same, separators=(",", ":"))[1:-1].replace("%", "%%")
-        changing = "".join(f",{json.dumps(name)}:%s" for name in columns)
-        return '{"time":"%s",' + constant + changing + "}"
+        return json.dumps(same, separators=(",", ":"))[1:-1].encode("ascii")

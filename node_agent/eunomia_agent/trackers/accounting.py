@@ -73,6 +73,11 @@ class Ledger:
     """Events of this run that matched, as far as their end must be known by now."""
     still: bool = False
     """Whether nothing is in flight: `proven` is all that matched."""
+    counted: int = 0
+    """Events that the kernel added up in a table, as far as the table was read: all that matched
+    but for those it had no room for."""
+    filtered: int = 0
+    """Events that the kernel let through, and that the rest of the job's condition left out."""
     delivered: int = 0
     lost: int = 0
     limited: int = 0
@@ -84,13 +89,16 @@ class Ledger:
         A program counts an event as matched a moment before it sends it. So what was matched at
         one reading is sure to have come to its end, and to have been drained, by the next.
         """
-        self.proven = max(self.proven, self._kernel().matched)
+        before = self._kernel().matched
+        self.proven = max(self.proven, before - self.filtered)
         self.live = dict(accounts)
-        self.still = self._kernel().matched == self.proven
+        self.still = self._kernel().matched == before
+        if self.still:
+            self.proven = before - self.filtered
 
     def rest(self) -> None:
         """Take note that no program runs any more: all that matched has come to its end."""
-        self.proven = max(self.proven, self._kernel().matched)
+        self.proven = self._kernel().matched - self.filtered
         self.still = True
 
     def fold(self, cgroup_id: int, account: Account) -> None:
@@ -113,7 +121,9 @@ class Ledger:
             sampled_out=kernel.sampled_out,
             unclassified=self.unclassified,
         )
-        matched = self.proven if self.still else max(self.proven, settled.settled)
+        matched = self.proven + self.counted
+        if not self.still:
+            matched = max(matched, settled.settled)
         return self.before + settled + Totals(matched=matched)
 
     def _kernel(self) -> Account:

@@ -9,11 +9,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from eunomia_api.param import ParamValue, check_all
 
 Part = TypeVar("Part")
+
+OBJECTS = Path(__file__).parents[1] / "objects"
+"""The folder of the compiled objects, as the build wrote them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class Tracker:
     """One tracker; see eunomia_api.tracker.CatalogueTracker.
 
     hooks: sections of its object without which it makes no sense. any_of: sections that do the
-    same, the better first. programs: section → the param that switches its programs on.
+    same, the better first. programs: section → the params of which one switches its programs on.
     """
 
     name: str
@@ -72,7 +76,7 @@ class Tracker:
     metrics: Mapping[str, Metric]
     hooks: Sequence[str]
     any_of: Sequence[Sequence[str]]
-    programs: Mapping[str, str]
+    programs: Mapping[str, Sequence[str]]
 
     def check_params(self, values: Mapping[str, object]) -> dict[str, ParamValue]:
         """Return the values of all params, defaults included. Raises ValueError."""

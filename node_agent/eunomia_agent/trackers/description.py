@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from eunomia_agent.errors import AgentError
-from eunomia_agent.events.layout import INTERNAL, REFERENCES, Column, Layout, Source
+from eunomia_agent.events.layout import REFERENCES, Column, Layout, Source
 from eunomia_agent.events.tally import result_layouts
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.kernel.errors import ObjectInvalid
@@ -49,7 +49,7 @@ TALLY_HELP: Mapping[str, Described] = {
 
 CONDITION = "where_"
 """How variables begin that hold a job's conditions on a column: `WHERE(column)` of match.h."""
-COMMON = frozenset({"by_pid", "follow_children"})
+COMMON = frozenset({"by_pid", "follow_children", "cgroup_hierarchy"})
 """Variables that every tracker has, from match.h."""
 
 
@@ -291,10 +291,11 @@ def _hooks(description: Description, sections: frozenset[str] | None) -> Iterato
         if hook not in sections:
             known = ", ".join(sorted(sections))
             yield description.problem(place, f"no program for {hook}; there are: {known}")
-    for section, param in tracker.programs.items():
-        if param not in tracker.params or tracker.params[param].type != "bool":
+    switches = [(section, each) for section, names in tracker.programs.items() for each in names]
+    for section, name in switches:
+        if name not in tracker.params or tracker.params[name].type != "bool":
             yield description.problem(
-                ("programs", section), f"{param} is no param, or none that is true or false"
+                ("programs", section), f"{name} is no param, or none that is true or false"
             )
 
 

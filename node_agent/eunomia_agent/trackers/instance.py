@@ -7,20 +7,25 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from mmap import PAGESIZE
 from pathlib import Path
 from typing import Self
 
-from eunomia_agent.errors import TrackerUnsupported
+from eunomia_agent.errors import NoMemoryLeft, TrackerUnsupported
 from eunomia_agent.events.batch import Batch
 from eunomia_agent.events.drain import Drain
 from eunomia_agent.events.layout import event_layout
+from eunomia_agent.events.tally import Tally, tally_layouts
 from eunomia_agent.kernel.errors import HookMissing
-from eunomia_agent.kernel.map import Map
+from eunomia_agent.kernel.map import Map, possible_cpus
 from eunomia_agent.kernel.object import Object
+from eunomia_agent.kernel.rcu import wait_for_programs
 from eunomia_agent.slots import SLOTS
 from eunomia_agent.trackers.accounting import Account
 from eunomia_agent.trackers.catalogue import Tracker
 from eunomia_agent.trackers.limit import Limit
+from eunomia_agent.trackers.memory import plan
+from eunomia_agent.trackers.processes import descendants
 from eunomia_agent.trackers.variable import variable_name
 
 logger = logging.getLogger("eunomia.trackers")
@@ -32,49 +37,95 @@ INSTANCE = struct.Struct(f"=2Q{3 * SLOTS}Q")
 ZERO = bytes(4)
 
 
+FOLLOW_FORK = "follow_fork"
+"""The program of match.h that is needed only to follow the children of processes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What makes two uses of a tracker the same: name, all params, size of the ring in bytes."""
+    """What makes two uses of a tracker the same.
+
+    params: all of them. memory_bytes: for its results, the reader's part included. conditions:
+    variables of match.h with what they hold, as it lies in memory. pids: of the only processes
+    that are watched; empty for all. children: watch what they start, too. interval_ms: between two
+    readings of what is counted in the kernel; 0 for a tracker that counts nothing there.
+    """
 
     tracker: str
     params: tuple[tuple[str, bool | int | str], ...]
-    ring_bytes: int
+    memory_bytes: int
+    conditions: tuple[tuple[str, bytes], ...] = ()
+    pids: tuple[int, ...] = ()
+    children: bool = False
+    interval_ms: int = 0
 
 
 class Instance:
     """A loaded tracker. The jobs that share it are told apart by their slots."""
 
-    def __init__(self, key: Key, loaded: Object) -> None:
+    def __init__(self, key: Key, loaded: Object, memory_bytes: int) -> None:
         self.key = key
+        self.memory_bytes = memory_bytes
         self.open = True
         self.attached = False
         self._object = loaded
         self._instance = loaded.map("instance")
         self._accounts = loaded.map("accounts")
         self._unclassified = loaded.map("unclassified")
-        self._drain = Drain(loaded.map("events"), event_layout(loaded.btf))
+        self._drain: Drain | None = None
+        if "events" in loaded.maps:
+            self._drain = Drain(loaded.map("events"), event_layout(loaded.btf))
+        layouts = tally_layouts(loaded.btf)
+        self._tallies = [Tally(loaded.map(table), layout) for table, layout in layouts.items()]
+        self._epoch = 0
+        self._read_at = time.monotonic()
+        self.interval = 0.0
+        """Seconds that the rows stand for that were taken last."""
         self._limits: dict[int, Limit] = {}
         self._everywhere: set[int] = set()
 
     @classmethod
-    def load(cls, folder: Path, tracker: Tracker, key: Key, targets: Map) -> Self:
+    def load(
+        cls,
+        folder: Path,
+        tracker: Tracker,
+        key: Key,
+        targets: Map,
+        *,
+        hierarchy: int = 0,
+        available: int = 1 << 62,
+    ) -> Self:
         """Load a tracker's programs, attached to nothing yet.
 
-        targets: the agent-wide map of watched cgroups. Raises KernelError, TrackerUnsupported.
+        targets: the agent-wide map of watched cgroups; hierarchy: the cgroup hierarchy that ids
+        are of, 0 for v2; available: bytes that all of its maps may take up.
+        Raises KernelError, TrackerUnsupported, NoMemoryLeft.
         """
         began = time.monotonic()
         loaded = Object.open(folder / f"{key.tracker}.bpf.o")
         try:
-            for name, value in key.params:
-                loaded.set(variable_name(name, tracker.params[name].variable), value)
+            _configure(loaded, tracker, key, hierarchy)
+            _choose_programs(loaded, tracker, key)
+            sizes = plan(
+                key.tracker,
+                loaded.maps,
+                key.memory_bytes,
+                page_bytes=PAGESIZE,
+                cpus=possible_cpus(),
+            )
+            if sizes.total > available:
+                raise NoMemoryLeft(
+                    f"{key.tracker} would take up {sizes.total} bytes of kernel and buffer memory,"
+                    f" and {max(0, available)} are left of what this node's jobs may take up"
+                    " (EUNOMIA_MEMORY_BYTES); lower spec.budget.memoryBytesPerNode"
+                )
+            for name, entries in sizes.entries.items():
+                loaded.map(name).resize(entries)
+            if not key.pids:
+                loaded.map("pids").resize(1)
             loaded.map("targets").reuse(targets)
-            loaded.map("events").resize(key.ring_bytes)
-            loaded.skip_missing(tracker.hooks)
             loaded.load()
-            instance = cls(key, loaded)
-        except HookMissing as error:
-            loaded.close()
-            raise TrackerUnsupported(f"{key.tracker}: {error}") from error
+            instance = cls(key, loaded, sizes.total)
         except BaseException:
             loaded.close()
             raise
@@ -84,7 +135,7 @@ class Instance:
     @property
     def problem(self) -> str | None:
         """What is wrong with it; None when nothing is."""
-        malformed = self._drain.malformed
+        malformed = self._drain.malformed if self._drain else 0
         return f"{malformed} records could not be read" if malformed else None
 
     @property
@@ -97,7 +148,19 @@ class Instance:
         began = time.monotonic()
         self._object.attach()
         self.attached = True
+        self._watch_processes()
         logger.info("attached %s in %.0f ms", self.tracker, (time.monotonic() - began) * 1000)
+
+    def _watch_processes(self) -> None:
+        """Put the wanted processes into `pids`: those they start are seen from now on.
+
+        Twice, so that one that was started during the first look is found by the second.
+        """
+        pids = self._object.map("pids")
+        for _ in range(2 if self.key.children else 1):
+            wanted = descendants(self.key.pids) if self.key.children else self.key.pids
+            for pid in wanted:
+                pids.update(struct.pack("=I", pid), b"\1")
 
     def detach(self) -> None:
         """Detach all programs; they and the maps stay loaded."""
@@ -109,7 +172,8 @@ class Instance:
         self.open = self.attached = False
 
         def close() -> None:
-            self._drain.close()
+            if self._drain:
+                self._drain.close()
             self._object.close()
 
         return close
@@ -180,12 +244,19 @@ class Instance:
 
     # Rows
 
+    @property
+    def has_events(self) -> bool:
+        """Whether it has a ring to watch."""
+        return self._drain is not None
+
     def fileno(self) -> int:
-        """Return a descriptor that is readable when rows wait."""
+        """Return a descriptor that is readable when rows wait. Only where it has events."""
+        assert self._drain is not None
         return self._drain.fileno()
 
     def woken(self) -> float:
         """Answer a readable descriptor. Returns how long the rows may wait, in seconds."""
+        assert self._drain is not None
         return self._drain.woken()
 
     def drain(self) -> Iterator[Batch]:
@@ -195,10 +266,87 @@ class Instance:
         does not keep others waiting.
         """
         size = 0
-        while size <= self.key.ring_bytes:
+        while self._drain is not None and size <= self.key.memory_bytes:
             rows = self._drain.drain()
             if len(rows):
                 yield rows
             size += rows.nbytes
             if not self._drain.more:
                 return
+
+    # Tables
+
+    @property
+    def due(self) -> float | None:
+        """When the tables are to be read next, on the monotonic clock; None without tables."""
+        return self._read_at + self.key.interval_ms / 1000 if self._tallies else None
+
+    def take(self) -> Iterator[Batch]:
+        """Begin a new interval, and give the rows of the one that is over."""
+        if not self._tallies:
+            return
+        self._object.run_iterators()
+        over, self._epoch = self._epoch, (self._epoch + 1) % 2**32
+        self._object.map("epoch").update(ZERO, struct.pack("=I", self._epoch))
+        wait_for_programs()
+        now = time.monotonic()
+        self.interval, self._read_at = round(now - self._read_at, 3), now
+        for tally in self._tallies:
+            rows = tally.take({self._epoch}, _boot_time_ns(), self._jobs)
+            if len(rows):
+                yield rows
+        logger.debug("read interval %d of %s", over, self.tracker)
+
+    def take_cgroups(self, cgroups: set[int]) -> Iterator[Batch]:
+        """Give the rows of cgroups that are gone, before their interval is over."""
+        self.interval = round(time.monotonic() - self._read_at, 3)
+        for tally in self._tallies:
+            rows = tally.take_cgroups(cgroups, _boot_time_ns(), self._jobs)
+            if len(rows):
+                yield rows
+
+    @property
+    def _jobs(self) -> int:
+        return sum(1 << slot for slot in self._limits)
+
+
+def _boot_time_ns() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def _configure(loaded: Object, tracker: Tracker, key: Key, hierarchy: int) -> None:
+    for name, value in key.params:
+        loaded.set(variable_name(name, tracker.params[name].variable), value)
+    for variable, content in key.conditions:
+        loaded.set(variable, content)
+    loaded.set("by_pid", bool(key.pids))
+    loaded.set("follow_children", key.children)
+    if hierarchy:
+        loaded.set("cgroup_hierarchy", hierarchy)
+
+
+def _choose_programs(loaded: Object, tracker: Tracker, key: Key) -> None:
+    """Switch off what is not asked for, or not to be had. Raises TrackerUnsupported."""
+    values = dict(key.params)
+    off = {
+        section
+        for section, switches in tracker.programs.items()
+        if not any(values[name] for name in switches)
+    }
+    alternatives = {section for group in tracker.any_of for section in group}
+    for program in loaded.programs.values():
+        if program.section in off or (program.name == FOLLOW_FORK and not key.children):
+            program.autoload = False
+    try:
+        missing = loaded.skip_missing([hook for hook in tracker.hooks if hook not in off])
+    except HookMissing as error:
+        raise TrackerUnsupported(f"{key.tracker}: {error}") from error
+    chosen = next((g for g in tracker.any_of if not missing.keys() & set(g)), None)
+    if tracker.any_of and chosen is None:
+        reasons = "; ".join(
+            f"{section}: {missing[section]}" for section in alternatives & missing.keys()
+        )
+        raise TrackerUnsupported(f"{key.tracker} cannot run here: {reasons}")
+    for program in loaded.programs.values():
+        if program.section in alternatives - set(chosen or ()):
+            program.autoload = False

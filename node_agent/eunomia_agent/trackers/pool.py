@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from eunomia_agent.errors import NoMemoryLeft
 from eunomia_agent.trackers.instance import Instance, Key
 
 CLOSERS = 8
@@ -15,8 +14,12 @@ CLOSERS = 8
 class Pool:
     """Opens an instance for the first job that asks for it and closes it after the last."""
 
-    def __init__(self, open_instance: Callable[[Key], Instance], memory_bytes: int) -> None:
-        """Prepare. memory_bytes: what all instances' rings and their readers may take up."""
+    def __init__(self, open_instance: Callable[[Key, int], Instance], memory_bytes: int) -> None:
+        """Prepare.
+
+        open_instance: is given a key, and the bytes that its maps may take up. memory_bytes: what
+        the maps of all instances and their readers may take up.
+        """
         self._open = open_instance
         self._memory_bytes = memory_bytes
         self._closing = ThreadPoolExecutor(CLOSERS, "close")
@@ -31,8 +34,8 @@ class Pool:
     def acquire(self, key: Key, slot: int) -> Instance:
         """Return the instance of a key for a job's slot. Raises TrackerError, KernelError."""
         if key not in self._instances:
-            self._check_memory(key)
-            self._instances[key] = self._open(key)
+            used = sum(instance.memory_bytes for instance in self)
+            self._instances[key] = self._open(key, self._memory_bytes - used)
             self._slots[key] = set()
             self.starts[key.tracker] += 1
         self._slots[key].add(slot)
@@ -57,28 +60,3 @@ class Pool:
         self._instances.clear()
         self._slots.clear()
         self._closing.shutdown()
-
-    def _check_memory(self, key: Key) -> None:
-        used = sum(reader_and_ring(each.ring_bytes) for each in self._instances)
-        wanted = reader_and_ring(key.ring_bytes)
-        if used + wanted > self._memory_bytes:
-            raise NoMemoryLeft(
-                f"{key.tracker} asks for {wanted} bytes of buffers; of the"
-                f" {self._memory_bytes} that this node's jobs may take up (EUNOMIA_MEMORY_BYTES),"
-                f" {used} are taken; lower spec.budget.memoryBytesPerNode"
-            )
-
-
-def reader_and_ring(ring_bytes: int) -> int:
-    """Return what a ring takes up together with its reader, whose buffer holds a whole ring."""
-    return 2 * ring_bytes
-
-
-def ring_bytes(memory_bytes: int, trackers: int, page_bytes: int) -> int:
-    """Return the size of each tracker's ring: the largest power of two in its part of the memory.
-
-    The kernel takes only powers of two that are whole pages (kernel/bpf/ringbuf.c). The reader's
-    buffer holds a whole ring once more, hence half.
-    """
-    part = max(page_bytes, memory_bytes // (2 * max(1, trackers)))
-    return 1 << (part.bit_length() - 1)
