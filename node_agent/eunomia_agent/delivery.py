@@ -98,7 +98,7 @@ class Delivery:
             mine = _wanted(job, shown.take(index)) if len(index) else None
             if mine is not None and len(mine):
                 delivered = mine.batch.take(slice(job.deliver(mine)))
-                self._observed.count(job.wanted, instance.tracker, delivered, owner)
+                self._observed.count(job.wanted, instance.tracker, delivered, owner, mine.interval)
 
     def release(self, owner: Owner, mask: int) -> None:
         """Let go of a cgroup's rows: it is known now whose they are. mask: the jobs' bits."""

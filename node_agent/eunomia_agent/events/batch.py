@@ -70,9 +70,7 @@ class Batch:
         else:  # whole records: far quicker than by their fields
             whole = np.dtype((np.void, self.layout.size))
             fixed = self.fixed.view(whole)[rows].view(self.layout.dtype)
-        return Batch(
-            self.layout, fixed, self.tail, self.tail_start[rows], self.tail_end[rows]
-        )
+        return Batch(self.layout, fixed, self.tail, self.tail_start[rows], self.tail_end[rows])
 
     def compact(self) -> "Batch":
         """Return a batch of the same records that keeps no others' tails in memory."""
@@ -133,8 +131,7 @@ class Batch:
         if present is None:
             return values
         return [
-            value if has else otherwise
-            for value, has in zip(values, present.tolist(), strict=True)
+            value if has else otherwise for value, has in zip(values, present.tolist(), strict=True)
         ]
 
     def _span(self, references: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

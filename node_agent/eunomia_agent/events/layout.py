@@ -6,7 +6,7 @@ Free of numpy until a dtype is asked for: the build reads layouts too.
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,13 +19,23 @@ if TYPE_CHECKING:
     import numpy as np
 
 Source = Literal["events", "counts", "histogram", "stacks"]
-Kind = Literal["int", "uint", "bool", "float", "enum", "chars", "bytes", "list"]
+Kind = Literal["int", "uint", "bool", "float", "enum", "flags", "chars", "bytes", "list"]
+JsonType = Literal["boolean", "integer", "number", "string", "array"]
 
 REFERENCES = frozenset({"string_t", "path_t", "args_t"})
 """Typedefs of u32 whose low half is an offset from the record's start, and high half a length."""
+SHOWN_AS_TEXT = REFERENCES | {
+    *("errno_t", "signal_t", "syscall_t", "capability_t", "file_type_t", "open_flags_t"),
+    *("file_mode_t", "device_t", "ipc_key_t", "ipv4_t"),
+}
+"""Typedefs of numbers that rows show as text."""
+SLOTS = "log2_t[]"
+"""The meaning of a list of log2_t, of any length: the slots of a histogram."""
 INTERNAL = frozenset({"cgroup_id", "jobs", "start_time", "subject_flags"})
 """Members of `struct subject` that are the agent's own and stand in no row."""
 SUBJECT = "who"
+KIND = "kind"
+"""The enumeration beside a union that says which of its arms is in use."""
 MAX_COLUMNS = 256
 
 
@@ -34,7 +44,8 @@ class Column:
     """One member of a struct, nested ones included.
 
     meaning: its typedef's name, or else the C type's; offset and size in bytes; count: elements
-    of a list; values: an enum's names without the prefix that all share.
+    of a list; values: an enum's names without the prefix that all share. kinds: where the column
+    is of a union, the values of `kind` whose rows have it; empty: all rows have it.
     """
 
     name: str
@@ -45,6 +56,18 @@ class Column:
     count: int = 1
     values: Mapping[int, str] = field(default_factory=dict[int, str], hash=False)
     element: Kind = "uint"
+    kinds: frozenset[int] = frozenset()
+
+    @property
+    def json_type(self) -> JsonType:
+        """The type of its values in JSON; those of a union may be null as well."""
+        if self.meaning == "args_t" or self.kind == "list":
+            return "array"
+        if self.meaning in SHOWN_AS_TEXT or self.kind in ("enum", "flags", "chars", "bytes"):
+            return "string"
+        if self.kind == "bool":
+            return "boolean"
+        return "number" if self.kind == "float" or self.meaning == "percent_t" else "integer"
 
     @property
     def internal(self) -> bool:
@@ -64,7 +87,10 @@ class Column:
         return f"{order}{_LETTERS[self.kind]}{self.size}"
 
 
-_LETTERS: Mapping[str, str] = {"int": "i", "uint": "u", "bool": "u", "float": "f", "enum": "i"}
+_LETTERS: Mapping[str, str] = {
+    "int": "i", "enum": "i", "float": "f",
+    "uint": "u", "bool": "u", "flags": "u",
+}
 
 
 class Layout:
@@ -125,17 +151,27 @@ def layout_of(btf: Btf, type_id: int) -> Layout:
     found = btf.resolve(type_id)[1]
     if not isinstance(found, Struct) or found.is_union:
         raise ObjectInvalid(f"{getattr(found, 'name', '') or 'a record'} is not a struct")
-    columns: list[Column] = []
+    columns: dict[str, Column] = {}
     for column in _columns(btf, found, prefix="", base=0, depth=0):
-        columns.append(column)
+        other = columns.setdefault(column.name, column)
+        if other is not column:
+            columns[column.name] = _same_of_two_arms(found, other, column)
         if len(columns) > MAX_COLUMNS:
             raise ObjectInvalid(f"struct {found.name} has more than {MAX_COLUMNS} members")
-    twice = {c.name for c in columns if sum(c.name == other.name for other in columns) > 1}
-    if twice:
-        raise ObjectInvalid(f"struct {found.name} has two members {', '.join(sorted(twice))}")
-    if any(column.offset + column.size > found.size for column in columns):
+    if any(column.offset + column.size > found.size for column in columns.values()):
         raise ObjectInvalid(f"struct {found.name} is smaller than its members")
-    return Layout(found.name, found.size, columns)
+    return Layout(found.name, found.size, list(columns.values()))
+
+
+def _same_of_two_arms(struct: Struct, one: Column, other: Column) -> Column:
+    if not (one.kinds and other.kinds):
+        raise ObjectInvalid(f"struct {struct.name} has two members {one.name}")
+    if replace(one, kinds=other.kinds) != other:
+        raise ObjectInvalid(
+            f"struct {struct.name}: {one.name} is not the same in all arms of the union that have "
+            "it: give it one type and one place, or two names"
+        )
+    return replace(one, kinds=one.kinds | other.kinds)
 
 
 def _columns(btf: Btf, struct: Struct, prefix: str, base: int, depth: int) -> Iterator[Column]:
@@ -147,11 +183,39 @@ def _columns(btf: Btf, struct: Struct, prefix: str, base: int, depth: int) -> It
             raise ObjectInvalid(f"struct {struct.name}: {name} is a bit field; use a whole integer")
         offset = base + member.bit_offset // 8
         inner = btf.resolve(member.type_id)[1]
-        if isinstance(inner, Struct) and not inner.is_union:
+        if isinstance(inner, Struct) and inner.is_union:
+            if depth:
+                raise ObjectInvalid(f"struct {struct.name}: union {name} does not stand outermost")
+            yield from _arms(btf, struct, inner, offset)
+        elif isinstance(inner, Struct):
             flat = not member.name or (depth == 0 and member.name == SUBJECT)
             yield from _columns(btf, inner, "" if flat else f"{name}_", offset, depth + 1)
         elif member.name != "pad":
             yield _column(btf, struct, name, member.type_id, offset)
+
+
+def _arms(btf: Btf, struct: Struct, union: Struct, base: int) -> Iterator[Column]:
+    """Return what stands in a union: of each arm that which is read in rows of its kind."""
+    kinds = {name: value for value, name in _kinds(btf, struct).items()}
+    for arm in union.members:
+        if arm.name not in kinds:
+            raise ObjectInvalid(
+                f"struct {struct.name}: {arm.name or 'an arm without a name'} in a union is no "
+                f"value of enum member `{KIND}` beside it; there are {', '.join(kinds) or 'none'}"
+            )
+        inner = btf.resolve(arm.type_id)[1]
+        columns = (
+            _columns(btf, inner, "", base, depth=1)
+            if isinstance(inner, Struct)
+            else [_column(btf, struct, arm.name, arm.type_id, base)]
+        )
+        for column in columns:
+            yield replace(column, kinds=frozenset({kinds[arm.name]}))
+
+
+def _kinds(btf: Btf, struct: Struct) -> Mapping[int, str]:
+    found = (btf.resolve(member.type_id)[1] for member in struct.members if member.name == KIND)
+    return next((_short_names(each) for each in found if isinstance(each, Enum)), {})
 
 
 def _column(btf: Btf, struct: Struct, name: str, type_id: int, offset: int) -> Column:
@@ -163,9 +227,8 @@ def _column(btf: Btf, struct: Struct, name: str, type_id: int, offset: int) -> C
             return Column(name, meaning or found.name, kind, offset, size)
         case Enum():
             values = MappingProxyType(_short_names(found))
-            return Column(
-                name, meaning or f"enum {found.name}", "enum", offset, size, values=values
-            )
+            named: Kind = "flags" if found.name.endswith("_flags") else "enum"
+            return Column(name, meaning or f"enum {found.name}", named, offset, size, values=values)
         case Float():
             return Column(name, meaning or found.name, "float", offset, size)
         case Pointer():
@@ -178,7 +241,14 @@ def _column(btf: Btf, struct: Struct, name: str, type_id: int, offset: int) -> C
 
 def _array(btf: Btf, struct: Struct, column: Column, array: Array) -> Column:
     meaning, element = btf.resolve(array.element_id)
+    if isinstance(element, Struct):
+        raise ObjectInvalid(
+            f"struct {struct.name}: {column.name} is a list of structs; make each a member of its "
+            "own, or an event"
+        )
     whole = column.meaning or f"{meaning or element.name}[{array.count}]"
+    if meaning == "log2_t":
+        whole = SLOTS
     place = (column.name, whole)
     if isinstance(element, Int) and element.name == "char":
         return Column(*place, "chars", column.offset, column.size)

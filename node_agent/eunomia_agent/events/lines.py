@@ -51,10 +51,3 @@ class Lines:
         """Return how many whole lines, from the first on, take no more than `size` bytes."""
         reached = int(np.searchsorted(self.ends, self.start(first) + size, side="right"))
         return max(0, reached - first)
-
-    def take(self, rows: NDArray[np.intp]) -> "Lines":
-        """Return some lines, by index."""
-        ends = self.ends[rows]
-        starts = np.where(rows > 0, self.ends[rows - 1], 0)
-        data = b"".join(self.data[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True))
-        return Lines(data, np.cumsum(ends - starts))

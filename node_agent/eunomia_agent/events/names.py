@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's names for numbers: errors, signals, flags of open(2)."""
+"""The kernel's names for numbers: errors, signals, system calls, capabilities, types of files.
+
+A table has a name for each number that has one; what is in no table is shown as its number.
+"""
 
 import errno
 import os
 import platform
 import signal
+from collections.abc import Mapping
 from functools import lru_cache
+
+from eunomia_agent.events import syscalls
 
 # include/linux/errno.h: seen where a system call ends, before the kernel restarts it
 _RESTARTS = {
@@ -16,8 +22,8 @@ _RESTARTS = {
     524: "ENOTSUPP",
 }
 _LARGEFILE = 0o400000 if platform.machine() == "aarch64" else 0o100000
-_ACCESS = {0: "O_RDONLY", 1: "O_WRONLY", 2: "O_RDWR", 3: "O_ACCMODE"}
-_FLAGS = {
+OPEN_ACCESS: Mapping[int, str] = {0: "O_RDONLY", 1: "O_WRONLY", 2: "O_RDWR", 3: "O_ACCMODE"}
+OPEN_FLAGS: Mapping[int, str] = {
     # what includes another one comes before it
     os.O_TMPFILE: "O_TMPFILE",
     os.O_SYNC: "O_SYNC",
@@ -39,32 +45,54 @@ _FLAGS = {
 }
 
 
-def error(number: int) -> str:
-    """Return an error's name, such as ENOENT; "" for 0."""
-    if number == 0:
-        return ""
-    return errno.errorcode.get(number) or _RESTARTS.get(number) or str(number)
+def _signals() -> dict[int, str]:
+    real_time = range(signal.SIGRTMIN + 1, signal.SIGRTMAX)
+    return {
+        0: "",
+        **{number: f"SIGRTMIN+{number - signal.SIGRTMIN}" for number in real_time},
+        **{each.value: each.name for each in signal.Signals},
+    }
 
 
-def signal_name(number: int) -> str:
-    """Return a signal's name, such as SIGKILL or SIGRTMIN+1; "" for 0."""
-    if number == 0:
-        return ""
-    if signal.SIGRTMIN < number < signal.SIGRTMAX:
-        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return str(number)
+ERRORS: Mapping[int, str] = {0: "", **_RESTARTS, **errno.errorcode}
+SIGNALS: Mapping[int, str] = _signals()
+SYSCALLS: Mapping[int, str] = syscalls.NATIVE
+CAPABILITIES: Mapping[int, str] = dict(
+    enumerate(
+        # include/uapi/linux/capability.h
+        ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL", "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE"]
+    )
+)
+FILE_TYPE_MASK = 0o170000
+FILE_TYPE_SHIFT = 12
+FILE_TYPES: Mapping[int, str] = {
+    # inode(7); what a mode's bits are when shifted
+    0: "",
+    0o01: "fifo",
+    0o02: "character",
+    0o04: "directory",
+    0o06: "block",
+    0o10: "file",
+    0o12: "link",
+    0o14: "socket",
+}
 
 
 @lru_cache(maxsize=4096)
 def open_flags(flags: int) -> str:
     """Return flags of open(2) by name, joined by |; what has no name as a hexadecimal number."""
-    names = [_ACCESS[flags & 3]]
-    left = flags & ~3
-    for bits, name in _FLAGS.items():
-        if left & bits == bits:
-            names.append(name)
-            left &= ~bits
-    return "|".join([*names, hex(left)] if left else names)
+    rest = flags_named(OPEN_FLAGS, flags & ~3)
+    return "|".join(filter(None, [OPEN_ACCESS[flags & 3], rest]))
+
+
+def flags_named(known: Mapping[int, str], flags: int) -> str:
+    """Return the names of bits that are set, joined by |; the rest as a hexadecimal number.
+
+    known: names by bits; what includes the bits of another comes before it.
+    """
+    found: list[str] = []
+    for bits, name in known.items():
+        if flags and flags & bits == bits:
+            found.append(name)
+            flags &= ~bits
+    return "|".join([*found, hex(flags)] if flags else found)

@@ -11,6 +11,8 @@ Nothing here lets a control character, or a byte that is not UTF-8, through unes
 
 import json as standard_json
 import math
+import socket
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
@@ -19,10 +21,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 from eunomia_agent.events import names
-from eunomia_agent.events.layout import Column
+from eunomia_agent.events.layout import REFERENCES, SLOTS, Column
 
 Values = Sequence[bytes] | NDArray[Any]
 Render = Callable[[Column, Values], list[str]]
+
+
+MAPPED = bytes(10) + b"\xff\xff"
+"""What an IPv4 address has in front when it stands as one of IPv6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,19 @@ def text(column: Column, values: Values) -> list[str]:
 def json(column: Column, values: Values) -> list[str]:
     """Return values as fragments of JSON, one each."""
     return _renderer(column).json(column, values)
+
+
+def has_meaning(column: Column) -> bool:
+    """Whether the column is rendered by its typedef: if it is one, of the C type that it should be.
+
+    Otherwise it is rendered by its C type.
+    """
+    if column.meaning not in _BY_MEANING:
+        return False
+    kind, size = _C_TYPES.get(column.meaning, ("number", 0))
+    return column.kind in (("int", "uint") if kind == "number" else (kind,)) and (
+        not size or column.size == size
+    )
 
 
 def escaped(value: str) -> str:
@@ -120,6 +139,21 @@ def _enum_text(column: Column, values: Values) -> list[str]:
     return [known.get(value) or str(value) for value in _plain(values)]
 
 
+def _enum_flags_text(column: Column, values: Values) -> list[str]:
+    known = flags_of(column)
+    return [names.flags_named(known, value) for value in _plain(values)]
+
+
+def _enum_flags_json(column: Column, values: Values) -> list[str]:
+    return [quoted(text) for text in _enum_flags_text(column, values)]
+
+
+def flags_of(column: Column) -> Mapping[int, str]:
+    """Return an enum's flags by their bits, those of several bits first."""
+    known = {value: name for value, name in column.values.items() if value}
+    return {bits: known[bits] for bits in sorted(known, key=int.bit_count, reverse=True)}
+
+
 def _enum_json(column: Column, values: Values) -> list[str]:
     known = {value: quoted(name) for value, name in column.values.items()}
     return [known.get(value) or f'"{value}"' for value in _plain(values)]
@@ -137,8 +171,18 @@ def _hex_json(_: Column, values: Values) -> list[str]:
     return [f'"{value.hex()}"' for value in _plain(values)]
 
 
-def _named(name: Callable[[int], str]) -> Renderer:
-    """Render numbers by name; each number that occurs is looked up once a column."""
+def _slots(_: Column, values: Values) -> list[str]:
+    return [_slot_list(value) for value in _plain(values)]
+
+
+def _slot_list(slots: list[int]) -> str:
+    """Return slots as a list that ends with the last one that is not 0."""
+    used = next((count for count in range(len(slots), 0, -1) if slots[count - 1]), 0)
+    return f"[{','.join(map(str, slots[:used]))}]"
+
+
+def _named(name: Callable[[Any], str]) -> Renderer:
+    """Render values by name; each value that occurs is looked up once a column."""
 
     def as_text(_: Column, values: Values) -> list[str]:
         numbers = _plain(values)
@@ -151,6 +195,45 @@ def _named(name: Callable[[int], str]) -> Renderer:
         return [known[number] for number in numbers]
 
     return Renderer(as_text, as_json)
+
+
+def _in_table(known: Mapping[int, str]) -> Renderer:
+    return _named(lambda number: known.get(number, str(number)))
+
+
+def _file_type(mode: int) -> str:
+    number = (mode & names.FILE_TYPE_MASK) >> names.FILE_TYPE_SHIFT
+    return names.FILE_TYPES.get(number, str(number))
+
+
+def _device(number: int) -> str:
+    return f"{number >> 20}:{number & 0xFFFFF}"
+
+
+def _key(number: int) -> str:
+    return f"0x{number:08x}"
+
+
+def _ipv4(number: int) -> str:
+    return socket.inet_ntop(socket.AF_INET, number.to_bytes(4, sys.byteorder))
+
+
+def _ipv6(address: bytes) -> str:
+    return socket.inet_ntop(socket.AF_INET6, address)
+
+
+def _ip(address: bytes) -> str:
+    if address.startswith(MAPPED):
+        return socket.inet_ntop(socket.AF_INET, address.removeprefix(MAPPED))
+    return _ipv6(address)
+
+
+def _percents_json(_: Column, values: Values) -> list[str]:
+    return [f"{value // 100}.{value % 100:02}" for value in _plain(values)]
+
+
+def _percents_text(column: Column, values: Values) -> list[str]:
+    return [f"{value}%" for value in _percents_json(column, values)]
 
 
 def _octal(mode: int) -> str:
@@ -179,19 +262,39 @@ _BY_MEANING: Mapping[str, Renderer] = {
     "string_t": _STRINGS,
     "path_t": _STRINGS,
     "args_t": Renderer(_args_text, _args_json),
-    "errno_t": _named(names.error),
-    "signal_t": _named(names.signal_name),
+    "errno_t": _in_table(names.ERRORS),
+    "signal_t": _in_table(names.SIGNALS),
+    "syscall_t": _in_table(names.SYSCALLS),
+    "capability_t": _in_table(names.CAPABILITIES),
+    "file_type_t": _named(_file_type),
     "open_flags_t": _named(names.open_flags),
     "file_mode_t": _named(_octal),
+    "device_t": _named(_device),
+    "ipc_key_t": _named(_key),
+    "ipv4_t": _named(_ipv4),
+    "ipv6_t": _named(_ipv6),
+    "ip_t": _named(_ip),
+    "percent_t": Renderer(_percents_text, _percents_json),
     "duration_t": Renderer(_durations, _numbers),
     "boot_ns_t": Renderer(_boot_times, _numbers),
+    SLOTS: Renderer(_slots, _slots),
 }
+_C_TYPES: Mapping[str, tuple[str, int]] = {
+    **dict.fromkeys(REFERENCES, ("uint", 4)),
+    **dict.fromkeys(("open_flags_t", "file_mode_t", "device_t", "percent_t"), ("uint", 0)),
+    **dict.fromkeys(("ipv4_t", "ipc_key_t"), ("uint", 4)),
+    "ipv6_t": ("bytes", 16),
+    "ip_t": ("bytes", 16),
+    SLOTS: ("list", 0),
+}
+"""What typedefs are of that are no numbers of any size: kind, size in bytes or 0."""
 _BY_KIND: Mapping[str, Renderer] = {
     "int": _NUMBERS,
     "uint": _NUMBERS,
     "bool": Renderer(_bools, _bools),
     "float": Renderer(_numbers, _floats_json),
     "enum": Renderer(_enum_text, _enum_json),
+    "flags": Renderer(_enum_flags_text, _enum_flags_json),
     "chars": _STRINGS,
     "bytes": Renderer(_hex_text, _hex_json),
     "list": Renderer(_lists, _lists),
@@ -199,4 +302,4 @@ _BY_KIND: Mapping[str, Renderer] = {
 
 
 def _renderer(column: Column) -> Renderer:
-    return _BY_MEANING.get(column.meaning) or _BY_KIND[column.kind]
+    return _BY_MEANING[column.meaning] if has_meaning(column) else _BY_KIND[column.kind]

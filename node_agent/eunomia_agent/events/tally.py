@@ -54,7 +54,8 @@ def result_layouts(btf: Btf) -> Mapping[Source, Layout]:
     found: dict[Source, Layout] = {}
     if "events" in btf.maps():
         found["events"] = event_layout(btf)
-    found.update(tally_layouts(btf))
+    for table, layout in tally_layouts(btf).items():
+        found[table] = layout
     if not found:
         raise ObjectInvalid(f"has no results: no map called events, {', '.join(TABLES)}")
     return found

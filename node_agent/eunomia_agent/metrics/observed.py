@@ -1,25 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The metrics that trackers describe for themselves: delivered rows, counted by label.
+"""The metrics that trackers describe for themselves, made of the rows that were delivered.
 
 A job is a label (`tracejob`), because two jobs may see the same event. Each metric has at most as
 many series a job as its tracker allows; what comes on top is one series whose labels say `other`,
 so that the sum stays right.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.events.batch import Batch
+from eunomia_agent.events.group import groups
 from eunomia_agent.job import name_of
 from eunomia_agent.trackers.catalogue import Metric, Tracker
 from eunomia_api import agent_pb2
 
 OWNER_LABELS = ("tracejob", "node", "namespace", "pod", "container", "container_id")
 Labels = tuple[str, ...]
+STALE_INTERVALS = 3
+"""Intervals without a row after which a gauge is no longer shown."""
+
+
+@dataclass(slots=True)
+class _Series:
+    """The series of one metric for one job: value by labels, and of a gauge when it was set."""
+
+    metric: Metric
+    values: dict[Labels, int] = field(default_factory=dict[Labels, int])
+    stale_at: dict[Labels, float] = field(default_factory=dict[Labels, float])
+
+    def add(self, labels: Labels, number: int) -> None:
+        labels = self._room(labels)
+        self.values[labels] = self.values.get(labels, 0) + number
+
+    def set(self, labels: Labels, number: int, stale_at: float) -> None:
+        self.drop_stale()
+        labels = self._room(labels)
+        self.values[labels], self.stale_at[labels] = number, stale_at
+
+    def _room(self, labels: Labels) -> Labels:
+        if labels in self.values or len(self.values) < self.metric.max_series:
+            return labels
+        return (*labels[:2], *["other"] * (len(labels) - 2))
+
+    def drop_stale(self) -> None:
+        now = time.monotonic()
+        for labels in [each for each, until in self.stale_at.items() if until < now]:
+            del self.values[labels], self.stale_at[labels]
 
 
 class Observed:
@@ -28,58 +60,64 @@ class Observed:
     def __init__(self, trackers: Mapping[str, Tracker], node: str) -> None:
         self._trackers = trackers
         self._node = node
-        self._counts: dict[tuple[str, str], Counter[Labels]] = {}
+        self._series: dict[tuple[str, str], _Series] = {}
         """By (uid of the job, name of the metric)."""
-        self._metrics = {
-            name: metric
-            for tracker in trackers.values()
-            for name, metric in tracker.metrics.items()
-        }
 
-    def count(self, job: agent_pb2.Job, tracker: str, rows: Batch, owner: Owner) -> None:
-        """Count rows of one cgroup, delivered to one job."""
+    def count(
+        self,
+        job: agent_pb2.Job,
+        tracker: str,
+        rows: Batch,
+        owner: Owner,
+        interval: float | None = None,
+    ) -> None:
+        """Count rows of one cgroup, delivered to one job. interval: seconds, of what has one."""
+        head = (
+            name_of(job),
+            self._node,
+            owner.namespace,
+            owner.pod,
+            owner.container,
+            owner.short_id,
+        )
         for name, metric in self._trackers[tracker].metrics.items():
-            counts = self._counts.setdefault((job.uid, name), Counter())
-            head = (
-                name_of(job),
-                self._node,
-                owner.namespace,
-                owner.pod,
-                owner.container,
-                owner.short_id,
-            )
-            for values, number in _values(metric, rows).items():
-                labels = (*head, *values)
-                if labels not in counts and len(counts) >= metric.max_series:
-                    labels = (*head[:2], *["other"] * (len(labels) - 2))
-                counts[labels] += number
+            if metric.source != rows.layout.source:
+                continue
+            series = self._series.get((job.uid, name))
+            if series is None:
+                series = self._series[job.uid, name] = _Series(metric)
+            for labels, number in _values(metric, rows):
+                if metric.kind == "gauge":
+                    stale_at = time.monotonic() + STALE_INTERVALS * (interval or 0.0)
+                    series.set((*head, *labels), number, stale_at)
+                else:
+                    series.add((*head, *labels), number)
 
     def forget(self, uid: str) -> None:
         """Drop the series of a job that is gone."""
-        for key in [key for key in self._counts if key[0] == uid]:
-            del self._counts[key]
+        for key in [key for key in self._series if key[0] == uid]:
+            del self._series[key]
 
     def collect(self) -> Iterable[Family]:
-        """Return the counters, for prometheus_client."""
-        families: dict[str, CounterMetricFamily] = {}
-        for (_, name), counts in list(self._counts.items()):
-            metric = self._metrics[name]
+        """Return the counters and gauges, for prometheus_client."""
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        for (_, name), series in list(self._series.items()):
+            metric = series.metric
+            kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
             family = families.setdefault(
-                name,
-                CounterMetricFamily(name, metric.help, labels=[*OWNER_LABELS, *metric.labels]),
+                name, kind(name, metric.help, labels=[*OWNER_LABELS, *metric.labels])
             )
-            for labels, number in list(counts.items()):
-                family.add_metric(labels, number)
+            now = time.monotonic()
+            for labels, number in list(series.values.items()):
+                if series.stale_at.get(labels, now) >= now:
+                    family.add_metric(labels, number)
         return families.values()
 
 
-def _values(metric: Metric, rows: Batch) -> Counter[Labels]:
-    """Return the number of rows for each set of values of the metric's own labels."""
-    columns = [rows.text(label) for label in metric.labels]
-    conditions = [(rows.text(name), str(value)) for name, value in metric.where.items()]
-    wanted = (
-        index
-        for index in range(len(rows))
-        if all(texts[index] == value for texts, value in conditions)
-    )
-    return Counter(tuple(column[index] for column in columns) for index in wanted)
+def _values(metric: Metric, rows: Batch) -> Iterator[tuple[Labels, int]]:
+    """Give the number for each set of values of the metric's own labels."""
+    conditions = tuple(metric.where)
+    wanted = tuple(str(metric.where[name]) for name in conditions)
+    for values, number in groups(rows, (*conditions, *metric.labels), add=metric.value):
+        if values[: len(wanted)] == wanted:
+            yield values[len(wanted) :], number

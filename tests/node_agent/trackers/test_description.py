@@ -67,7 +67,8 @@ def test_every_tracker_that_we_ship_agrees_with_its_object(path: Path) -> None:
 
     assert found.tracker.name == path.stem
     catalogued = description.catalogued(found, Btf.of_object(data))
-    assert [row.name for row in catalogued.rows][:5] == ["time", "pid", "tid", "uid", "comm"]
+    if "events" in catalogued.sources:
+        assert [row.name for row in catalogued.rows][:5] == ["time", "pid", "tid", "uid", "comm"]
     assert all(row.help for row in catalogued.rows)
 
 
