@@ -93,7 +93,7 @@ class Batch:
         values = self.fixed[column]
         if found.meaning not in REFERENCES:
             return [value.split(b"\0", 1)[0] for value in values.tolist()]
-        starts, stops = self._span(values)
+        starts, stops = self.spans(column)
         tail = self.tail
         return [tail[a:b] for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
 
@@ -134,8 +134,9 @@ class Batch:
             value if has else otherwise for value, has in zip(values, present.tolist(), strict=True)
         ]
 
-    def _span(self, references: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def spans(self, column: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return where in the tail the bytes of references begin and end: in their own record's."""
+        references = self.fixed[column]
         offsets = (references & 0xFFFF).astype(np.int64) - self.layout.size
         lengths = (references >> 16).astype(np.int64)
         limits = self.tail_end.astype(np.int64)
