@@ -184,7 +184,8 @@ Track = Callable[..., Tracked]
 def track(cgroup: Path) -> Iterator[Track]:
     """Load and attach a tracker for the cgroup: track(name, ring_bytes=…, param=…).
 
-    entries: how many the tables of counts hold; sizes: of other maps, by name; without: sections whose programs stay off.
+    entries: how many the tables of counts hold; sizes: of other maps, by name; without: sections
+    whose programs stay off.
     """
     with ExitStack() as stack:
 
