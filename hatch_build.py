@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiles what Python does not: the BPF objects, gather.c, and the catalogue of trackers.
+"""Compiles the BPF objects, the agent's libraries in C, and the catalogue of trackers.
 
 Runs as hatchling's build hook (`pip install`) and by itself (`python hatch_build.py`). What is
 newer than all that it is made of is left alone.
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent
 BPF = ROOT / "bpf"
 AGENT = ROOT / "node_agent" / "eunomia_agent"
 OBJECTS = AGENT / "objects"
-GATHER = AGENT / "kernel" / "gather.c"
+LIBRARIES = [AGENT / "kernel" / "gather.c", AGENT / "events" / "template.c"]
 CATALOGUE = ROOT / "api" / "eunomia_api" / "catalogue.json"
 ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64"}
 
@@ -41,7 +41,9 @@ def build() -> None:
     for description in (BPF / "trackers").glob("*.yaml"):
         target = OBJECTS / description.name
         _renew(target, [description], lambda out, source=description: shutil.copy(source, out))
-    _renew(GATHER.with_name("libgather.so"), [GATHER], _compile_gather)
+    for source in LIBRARIES:
+        target = source.with_name(f"lib{source.stem}.so")
+        _renew(target, [source], lambda out, source=source: _compile_library(source, out))
     _remove_stale({source.name.removesuffix(".bpf.c") for source in sources})
     events = AGENT / "events"
     readers = [AGENT / "trackers" / "description.py", events / "layout.py", events / "tally.py"]
@@ -101,9 +103,9 @@ def _compile_bpf(source: Path, target: Path) -> None:
     _run(strip, "-g", target)
 
 
-def _compile_gather(target: Path) -> None:
+def _compile_library(source: Path, target: Path) -> None:
     compiler = _command("gcc", "cc", "clang", package="gcc libc6-dev")
-    _run(compiler, "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", GATHER, "-o", target)
+    _run(compiler, "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", source, "-o", target)
 
 
 def _write_catalogue(target: Path) -> None:

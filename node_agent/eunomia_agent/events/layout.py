@@ -88,8 +88,12 @@ class Column:
 
 
 _LETTERS: Mapping[str, str] = {
-    "int": "i", "enum": "i", "float": "f",
-    "uint": "u", "bool": "u", "flags": "u",
+    "int": "i",
+    "enum": "i",
+    "float": "f",
+    "uint": "u",
+    "bool": "u",
+    "flags": "u",
 }
 
 

@@ -116,8 +116,8 @@ def test_counts_tell_keys_and_values_alike(compile_bpf: Compile) -> None:
     ("struct", "reason"),
     [
         ("struct event { u32 a : 3; };", "struct event: a is a bit field"),
-        ("struct event { union { u32 a; u64 b; } either; };", "either is neither number, text nor"),
-        ("struct one { u8 x; }; struct event { struct one all[3]; };", "all is a list of what is"),
+        ("struct event { union { u32 a; u64 b; } either; };", "a in a union is no value of enum"),
+        ("struct one { u8 x; }; struct event { struct one all[3]; };", "all is a list of structs"),
         (
             "struct subject { u32 flags; }; struct event { struct subject who; u32 flags; };",
             "struct event has two members flags",

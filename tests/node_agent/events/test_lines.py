@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from eunomia_agent.events.lines import Lines
+from eunomia_agent.events.template import take
 
 ROWS = [b"a", b"", b"cccc", b"dd"]
 """With their newlines 2, 1, 5 and 3 bytes."""
@@ -28,7 +29,7 @@ def test_only_whole_lines_fit(size: int, first: int, count: int) -> None:
 
 
 def test_some_of_the_lines() -> None:
-    some = Lines.of(ROWS).take(np.array([3, 0, 3]))
+    some = take(Lines.of(ROWS), np.array([3, 0, 3]))
     assert list(some) == [b"dd", b"a", b"dd"]
     assert some.ends.tolist() == [3, 5, 8]
-    assert list(Lines.of([])) == list(some.take(np.array([], dtype=np.intp))) == []
+    assert list(Lines.of([])) == list(take(some, np.array([], dtype=np.intp))) == []

@@ -121,7 +121,7 @@ def test_enumerations_by_name_and_unknown_values_by_number() -> None:
 
 
 def test_bytes_in_hexadecimal() -> None:
-    shown = column("ipv6_t", "bytes")
+    shown = column("u8[2]", "bytes")
     array = np.array([b"\0\xff"], dtype="V2")
 
     assert render.text(shown, array) == ["00ff"]
