@@ -18,8 +18,9 @@ class Settings:
     token_file: projected service-account token, audience eunomia.dev (EUNOMIA_TOKEN_FILE).
     ca_file: certificates of the operator's authority, PEM (EUNOMIA_CA_FILE).
     state: folder on the node, 0700, for the desired state, totals and outputs (EUNOMIA_STATE_DIR).
-    cri_socket: the container runtime's socket (EUNOMIA_CRI_SOCKET); None: look in the usual places.
-    cgroup_root: the cgroup2 tree (EUNOMIA_CGROUP_ROOT); None: find it in /proc/self/mountinfo.
+    cri_socket: the container runtime's socket (EUNOMIA_CRI_SOCKET). docker_socket: of an engine
+        that speaks Docker's API (EUNOMIA_DOCKER_SOCKET). Both None: look in the usual places.
+    cgroup_root: the tree of cgroups (EUNOMIA_CGROUP_ROOT); None: find it in /proc/self/mountinfo.
     memory_bytes: what the buffers of all jobs may take up together (EUNOMIA_MEMORY_BYTES); well
         below the memory limit of the agent's container.
     metrics_port: where /metrics and /healthz are served (EUNOMIA_METRICS_PORT).
@@ -32,6 +33,7 @@ class Settings:
     ca_file: Path
     state: Path
     cri_socket: Path | None
+    docker_socket: Path | None
     cgroup_root: Path | None
     memory_bytes: int
     metrics_port: int
@@ -54,6 +56,7 @@ class Settings:
             ca_file=Path(environment.get("EUNOMIA_CA_FILE", "/run/eunomia/ca/ca.crt")),
             state=Path(environment.get("EUNOMIA_STATE_DIR", "/var/lib/eunomia")),
             cri_socket=_path(environment, "EUNOMIA_CRI_SOCKET"),
+            docker_socket=_path(environment, "EUNOMIA_DOCKER_SOCKET"),
             cgroup_root=_path(environment, "EUNOMIA_CGROUP_ROOT"),
             memory_bytes=_number(environment, "EUNOMIA_MEMORY_BYTES", 192 << 20, 1 << 20, 1 << 40),
             metrics_port=_number(environment, "EUNOMIA_METRICS_PORT", 9464, 1, 65535),

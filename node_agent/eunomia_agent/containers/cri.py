@@ -3,7 +3,6 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
@@ -12,32 +11,13 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from eunomia_agent.containers import cri_pb2 as cri
-from eunomia_agent.containers.runtime import Container, Sandbox
+from eunomia_agent.containers.labels import MAX_LABEL_BYTES, label_bytes, pod_labels, too_long
+from eunomia_agent.containers.runtime import Container, Identity, Sandbox
+from eunomia_agent.containers.sockets import CRI, find
 from eunomia_agent.errors import RuntimeUnavailable, RuntimeUnreadable, RuntimeUnsupported
-
-SOCKETS = (
-    "run/containerd/containerd.sock",
-    "run/k3s/containerd/containerd.sock",
-    "run/crio/crio.sock",
-    "run/cri-dockerd.sock",
-)
-"""Where runtimes listen, in the order in which the kubelet's documentation names them."""
 
 MAX_MESSAGE = 16 << 20
 """The kubelet's own bound on an answer."""
-MAX_NAME = 253
-MAX_LABEL_BYTES = 1 << 20
-"""The API server takes no object much larger than this."""
-
-_KUBELET_LABELS = frozenset(
-    {
-        "io.kubernetes.pod.name",
-        "io.kubernetes.pod.namespace",
-        "io.kubernetes.pod.uid",
-        "io.kubernetes.container.name",
-    }
-)
-"""Set on the sandbox by the kubelet and by CRI-O: no labels of the pod."""
 
 _CHANNEL_OPTIONS = (
     ("grpc.default_authority", "localhost"),  # not the socket's path, which Go servers refuse
@@ -67,6 +47,24 @@ class CriClient:
         """Close the connection."""
         await self._channel.close()
 
+    async def identity(self, identity: str) -> Identity | None:
+        """Return the container or sandbox of an id, or None. Raises RuntimeUnavailable."""
+        return await self.container(identity) or await self.sandbox(identity)
+
+    async def identities(self) -> list[Identity]:
+        """Return all containers whose sandbox is there, and all sandboxes.
+
+        Raises RuntimeUnavailable.
+        """
+        sandboxes = {sandbox.id: sandbox for sandbox in await self.sandboxes()}
+        return [*await self._containers_of(sandboxes), *sandboxes.values()]
+
+    async def containers(self) -> list[Container]:
+        """Return all containers whose sandbox is there, too. Raises RuntimeUnavailable."""
+        return await self._containers_of(
+            {sandbox.id: sandbox for sandbox in await self.sandboxes()}
+        )
+
     async def container(self, container_id: str) -> Container | None:
         """Return a container with its sandbox, or None. Raises RuntimeUnavailable."""
         listed = await self._list_containers(container_id)
@@ -87,18 +85,16 @@ class CriClient:
                 return sandbox
         return None
 
-    async def containers(self) -> list[Container]:
-        """Return all containers whose sandbox is there, too. Raises RuntimeUnavailable."""
-        sandboxes = {sandbox.id: sandbox for sandbox in await self.sandboxes()}
+    async def sandboxes(self) -> list[Sandbox]:
+        """Return all sandboxes. Raises RuntimeUnavailable."""
+        return await self._list_sandboxes("")
+
+    async def _containers_of(self, sandboxes: Mapping[str, Sandbox]) -> list[Container]:
         return [
             read_container(message, sandboxes[message.pod_sandbox_id])
             for message in await self._list_containers("")
             if message.pod_sandbox_id in sandboxes
         ]
-
-    async def sandboxes(self) -> list[Sandbox]:
-        """Return all sandboxes. Raises RuntimeUnavailable."""
-        return await self._list_sandboxes("")
 
     async def _list_sandboxes(self, sandbox_id: str) -> list[Sandbox]:
         answer = await self._call(
@@ -148,41 +144,26 @@ class CriClient:
 def read_sandbox(message: cri.PodSandbox) -> Sandbox:
     """Take a sandbox out of a message. What is out of bounds is refused as a whole."""
     metadata = message.metadata
-    problem = _too_long(namespace=metadata.namespace, pod=metadata.name, uid=metadata.uid)
-    if sum(len(key) + len(value) for key, value in message.labels.items()) > MAX_LABEL_BYTES:
+    problem = too_long(namespace=metadata.namespace, pod=metadata.name, uid=metadata.uid)
+    if label_bytes(message.labels) > MAX_LABEL_BYTES:
         problem = f"labels of more than {MAX_LABEL_BYTES} bytes"
     if problem:
         return Sandbox(message.id, problem=problem)
     return Sandbox(
-        message.id, metadata.namespace, metadata.name, metadata.uid, _pod_labels(message.labels)
+        message.id, metadata.namespace, metadata.name, metadata.uid, pod_labels(message.labels)
     )
 
 
 def read_container(message: cri.Container, sandbox: Sandbox) -> Container:
     """Take a container out of a message. What is out of bounds is refused as a whole."""
     name = message.metadata.name
-    problem = sandbox.problem or _too_long(container=name)
+    image = message.image.user_specified_image or message.image.image
+    problem = sandbox.problem or too_long(container=name, image=image)
     if problem:
         return Container(message.id, sandbox, problem=problem)
-    return Container(message.id, sandbox, name)
-
-
-def _too_long(**names: str) -> str:
-    for what, name in names.items():
-        if len(name) > MAX_NAME:
-            return f"a name of {what} of {len(name)} characters; at most {MAX_NAME}"
-    return ""
-
-
-def _pod_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
-    return MappingProxyType(
-        {key: value for key, value in labels.items() if key not in _KUBELET_LABELS}
-    )
+    return Container(message.id, sandbox, name, image)
 
 
 def find_socket(root: Path = Path("/")) -> Path | None:
     """Return the first usual socket of a runtime that is there, or None."""
-    for socket in SOCKETS:
-        if (root / socket).is_socket():
-            return root / socket
-    return None
+    return next(iter(find(CRI, root)), None)

@@ -140,8 +140,7 @@ class Index:
         if not self._runtime:
             return []
         try:
-            listed: list[Identity] = [*await self._runtime.containers()]
-            listed += await self._runtime.sandboxes()
+            listed = await self._runtime.identities()
         except Exception as error:  # whatever one of them brings
             if not isinstance(error, RuntimeUnavailable):
                 logger.exception("the container runtime's lists were not understood")

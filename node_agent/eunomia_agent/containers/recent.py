@@ -8,7 +8,7 @@ STEPS = 60
 
 
 class Recent:
-    """By how much a total grew in the last `seconds`. Holds a few numbers, however fast it grows."""
+    """By how much a total grew in the last `seconds`. A few numbers, however fast it grows."""
 
     def __init__(self, seconds: float = 60.0) -> None:
         self._seconds = seconds

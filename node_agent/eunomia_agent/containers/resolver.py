@@ -120,8 +120,7 @@ class Resolver:
 
     async def _identity(self, container_ids: Sequence[str]) -> Identity | None:
         for container_id in container_ids:
-            container = await self._runtime.container(container_id)
-            identity = container or await self._runtime.sandbox(container_id)
+            identity = await self._runtime.identity(container_id)
             if identity:
                 return identity
         return None

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a container runtime tells about its pods and containers."""
+"""What container runtimes tell about their pods and containers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from eunomia_agent.containers.owner import Owner, no_labels
+from eunomia_agent.errors import RuntimeUnavailable, RuntimeUnsupported
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Sandbox:
     """A pod as its runtime holds it. labels: the pod's, as of its creation.
 
+    Without an id: what stands for the pod of a container that is in none; labels: the container's.
     problem: why its metadata cannot be used; the other fields but the id are empty then.
     """
 
@@ -48,11 +50,12 @@ class Sandbox:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Container:
-    """A container of a pod. problem: why its metadata cannot be used."""
+    """A container. image: as it was asked for. problem: why its metadata cannot be used."""
 
     id: str
     sandbox: Sandbox
     name: str = ""
+    image: str = ""
     problem: str = ""
 
     def owner(self, cgroup_id: int) -> Owner:
@@ -68,6 +71,7 @@ class Container:
             self.name,
             self.id,
             self.sandbox.labels,
+            image=self.image,
         )
 
 
@@ -83,18 +87,76 @@ def _refused(cgroup_id: int, container_id: str, problem: str) -> Owner:
 class Runtime(Protocol):
     """Answers by id, for what runs and what has ended. Raises RuntimeUnavailable."""
 
-    async def container(self, container_id: str) -> Container | None:
-        """Return a container, or None where there is none of that id yet."""
+    async def identity(self, identity: str) -> Identity | None:
+        """Return what has an id, or None where there is nothing of that id yet.
+
+        A container whose sandbox is not there is not there yet, either.
+        """
         ...
 
-    async def sandbox(self, sandbox_id: str) -> Sandbox | None:
-        """Return a sandbox, or None where there is none of that id yet."""
+    async def identities(self) -> list[Identity]:
+        """Return all containers and sandboxes."""
         ...
 
     async def containers(self) -> list[Container]:
-        """Return all containers whose sandbox is there, too."""
+        """Return all containers."""
         ...
 
-    async def sandboxes(self) -> list[Sandbox]:
-        """Return all sandboxes."""
+    async def close(self) -> None:
+        """Let go of the connection."""
         ...
+
+
+class Runtimes:
+    """Several runtimes of one host, in the order in which they are asked: the first that knows."""
+
+    def __init__(self, runtimes: Sequence[Runtime]) -> None:
+        self._runtimes = runtimes
+
+    async def identity(self, identity: str) -> Identity | None:
+        """Return what one of them knows. Raises RuntimeUnavailable if none does and one is silent.
+
+        One that does not speak our language, as containerd without its CRI plugin on a host of
+        Docker's, is none that is silent, as long as another one answers.
+        """
+        silent: list[RuntimeUnavailable] = []
+        for runtime in self._runtimes:
+            try:
+                found = await runtime.identity(identity)
+            except RuntimeUnavailable as error:
+                silent.append(error)
+            else:
+                if found:
+                    return found
+        self._judge(silent)
+        return None
+
+    async def identities(self) -> list[Identity]:
+        """Return what any of them knows. Raises RuntimeUnavailable if none answers."""
+        found: dict[str, Identity] = {}
+        silent: list[RuntimeUnavailable] = []
+        for runtime in self._runtimes:
+            try:
+                for each in await runtime.identities():
+                    found.setdefault(each.id, each)
+            except RuntimeUnavailable as error:
+                silent.append(error)
+        if len(silent) == len(self._runtimes):
+            self._judge(silent)
+        return list(found.values())
+
+    async def containers(self) -> list[Container]:
+        """Return the containers that any of them knows. Raises RuntimeUnavailable likewise."""
+        return [each for each in await self.identities() if isinstance(each, Container)]
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        for runtime in self._runtimes:
+            await runtime.close()
+
+    def _judge(self, silent: Sequence[RuntimeUnavailable]) -> None:
+        grave = [error for error in silent if not isinstance(error, RuntimeUnsupported)]
+        if grave:
+            raise grave[0]
+        if silent and len(silent) == len(self._runtimes):
+            raise silent[0]

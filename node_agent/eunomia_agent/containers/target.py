@@ -7,7 +7,7 @@ from eunomia_agent.containers.owner import Owner
 from eunomia_api.labels import Selector
 
 LEAST_PREFIX = 4
-"""Digits that the prefix of a container's id has at least: one digit would be a sixteenth of all."""
+"""Digits that a prefix of a container's id has at least: a single one fits a sixteenth of all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,32 +75,27 @@ class RuntimeInMemory:
     down: RuntimeUnavailable | None = None
     asked: list[str] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
+    closed: bool = False
 
     def add(self, *identities: Container | Sandbox) -> None:
         self.held.update({identity.id: identity for identity in identities})
 
-    async def container(self, container_id: str) -> Container | None:
-        found = self._found(container_id)
-        return found if isinstance(found, Container) else None
-
-    async def sandbox(self, sandbox_id: str) -> Sandbox | None:
-        found = self._found(sandbox_id)
-        return found if isinstance(found, Sandbox) else None
-
-    async def containers(self) -> list[Container]:
-        self._answers()
-        return [each for each in self.held.values() if isinstance(each, Container)]
-
-    async def sandboxes(self) -> list[Sandbox]:
-        self._answers()
-        return [each for each in self.held.values() if isinstance(each, Sandbox)]
-
-    def _found(self, identity: str) -> Container | Sandbox | None:
+    async def identity(self, identity: str) -> Container | Sandbox | None:
         self._answers()
         if identity in self.broken:
             raise AttributeError(identity)
         self.asked.append(identity)
         return self.held.get(identity)
+
+    async def identities(self) -> list[Container | Sandbox]:
+        self._answers()
+        return [*self.held.values()]
+
+    async def containers(self) -> list[Container]:
+        return [each for each in await self.identities() if isinstance(each, Container)]
+
+    async def close(self) -> None:
+        self.closed = True
 
     def _answers(self) -> None:
         if self.down:

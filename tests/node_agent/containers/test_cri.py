@@ -192,9 +192,11 @@ async def test_real_containers_have_their_owners_by_cgroup_id(
         while later not in told() or told()[later].kind != "container":
             await asyncio.sleep(0.02)
     assert told()[before_pod].kind == "sandbox"
+    image = told()[before].image
     assert told()[before] == Owner(
-        cgroup_id(before), "container", "shop", "web-0", uid, "nginx", before, LABELS
+        cgroup_id(before), "container", "shop", "web-0", uid, "nginx", before, LABELS, image=image
     )
+    assert image.startswith("sha256:"), "as the kubelet asks for it"
     assert (told()[later].cgroup_id, told()[later].container) == (cgroup_id(later), "sidecar")
     await index.close()
 

@@ -189,7 +189,9 @@ async def test_containers_that_live_a_moment_pass_as_pending_and_get_their_names
                 name,
                 container_id,
                 LABELS,
+                image=last.image,
             )
+            assert last.image.startswith("sha256:"), "as it was asked for"
         assert owners_of(pod)[-1].kind == "sandbox"
 
         ids = [owners_of(each)[-1].cgroup_id for each in (pod, *names)]

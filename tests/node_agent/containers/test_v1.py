@@ -72,14 +72,14 @@ def folder() -> Iterator[Path]:
         each.rmdir()
 
 
-def exec_in(cgroup: Path) -> int:
-    def enter() -> None:
-        (cgroup / "cgroup.procs").write_text("0")
+def _id(cgroup: Path) -> int:
+    return cgroup.stat().st_ino
 
-    with subprocess.Popen(["/bin/true"], preexec_fn=enter) as process:
-        pass
-    assert process.returncode == 0
-    return process.pid
+
+def exec_in(cgroup: Path) -> int:
+    """Run a program in a cgroup; return what its process id was."""
+    script = f"echo 0 > {cgroup}/cgroup.procs; echo $$; exec true"
+    return int(subprocess.check_output(["sh", "-c", script]))
 
 
 @pytest.mark.parametrize("by_pids_controller", [True, False])
@@ -103,6 +103,7 @@ def test_process_is_known_by_its_cgroup_in_the_hierarchy_that_is_watched(
 
 async def test_containers_of_a_host_without_v2_are_followed(runtime, folder: Path) -> None:
     said: list[Owner] = []
+    place = _id(folder)
     runtime.add(Container(WEB, Sandbox(""), "web"))
     watch = cgroups.Cgroups(
         OBJECTS, runtime, root=PIDS, on_change=said.append, on_gone=lambda _: None
@@ -115,9 +116,9 @@ async def test_containers_of_a_host_without_v2_are_followed(runtime, folder: Pat
         assert watch.hierarchy_number == pids_number()
         targets.set_candidates(1)
         await watch.start()
-        assert folder.stat().st_ino in [owner.cgroup_id for owner in said]
+        assert place in [owner.cgroup_id for owner in said]
         (folder / WEB).mkdir()
-        cgroup_id = (folder / WEB).stat().st_ino
+        cgroup_id = _id(folder / WEB)
         web = Owner(cgroup_id, "container", container="web", container_id=WEB)
         async with asyncio.timeout(5):
             while web not in said:
