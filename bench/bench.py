@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every section needs: the generator, a cgroup, the collectors that can run here."""
+
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import generator
+from bench.cgroup import Cgroup, cgroup
+from bench.collector import Collector, Trial
+from bench.errors import BenchError
+from bench.generator import Form
+from bench.peers import tracefs
+from bench.plan import Plan
+from bench.trial import Running, running
+from dev.progress import say
+
+PORT = 20_000
+"""Of the listener, in a network namespace of the generator's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """A collector in one of its modes."""
+
+    collector: Collector
+    workload: str
+    mode: str
+    trial: Trial
+
+    @property
+    def name(self) -> str:
+        """Its name in tables."""
+        return f"{self.collector.name}, {self.mode}"
+
+    @property
+    def failure(self) -> str:
+        """Its name where it cannot be measured."""
+        return f"{self.name} of {self.workload}"
+
+
+@dataclass(slots=True)
+class Bench:
+    """What is shared by all sections. failures: why a mode could not be measured."""
+
+    plan: Plan
+    collectors: list[Collector]
+    generator: generator.Generator
+    traced: Cgroup
+    tracing: Cgroup
+    folder: Path
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def modes(self, workload: str) -> list[Mode]:
+        """Return all collectors in all their modes for a workload."""
+        return [
+            Mode(collector, workload, mode, trial)
+            for collector in self.collectors
+            for mode, trial in collector.trials.get(workload, {}).items()
+        ]
+
+    def what(self, form: Form, marker: str) -> str:
+        """Return a generator's argument that makes its events known by the marker."""
+        if form == "opens":
+            path = self.folder / marker
+            path.touch()
+            return str(path)
+        return str(PORT) if form == "connects" else marker
+
+    def turns(self, modes: list[Mode]) -> Iterator[tuple[int, list[Mode]]]:
+        """Give, for each round, the modes in another order; those that failed are left out."""
+        for number in range(self.plan.rounds):
+            begin = number % len(modes) if modes else 0
+            turn = modes[begin:] + modes[:begin]
+            yield number, [mode for mode in turn if mode.failure not in self.failures]
+
+    @contextmanager
+    def running(
+        self, mode: Mode, marker: str, form: Form, *, comm: str = "generator"
+    ) -> Generator[Running]:
+        """Run a collector for the block. Raises BenchError where it does not start."""
+
+        def probe() -> None:
+            self.generator.run(self.traced, form, self.what(form, "probe"), count=200)
+
+        values = {
+            "marker": marker,
+            "port": str(PORT),
+            "comm": comm,
+            "cgroup": str(self.traced.path),
+            "cgroup_ids": " ".join(str(each.id) for each in self.traced.tree()),
+        }
+        with running(mode.collector, mode.trial, values, self.tracing, probe) as lent:
+            yield lent
+
+    def failed(self, mode: Mode, error: BenchError) -> None:
+        """Note that a mode cannot be measured here."""
+        self.failures[mode.failure] = str(error)
+        say(f"  {mode.failure}: {error}")
+
+
+@contextmanager
+def bench(plan: Plan, collectors: list[Collector]) -> Generator[Bench]:
+    """Lend what the sections need, with those of the collectors that are installed."""
+    tracefs()
+    failures = {each.name: why for each in collectors if (why := each.missing())}
+    with (
+        generator.compiled() as program,
+        cgroup() as own,
+        tempfile.TemporaryDirectory(prefix="eunomia-bench-") as folder,
+    ):
+        yield Bench(
+            plan=plan,
+            collectors=[each for each in collectors if each.name not in failures],
+            generator=program,
+            traced=own.child("traced"),
+            tracing=own.child("tracing"),
+            folder=Path(folder),
+            failures=failures,
+        )
+
+
+Section = Callable[[Bench], None]

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run of one collector, in a cgroup of its own, its output going to files."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bench.cgroup import Cgroup
+from bench.collector import Collector, Trial
+from bench.errors import BenchError
+from dev.command import environment
+
+LOOK_SECONDS = 0.01
+START_SECONDS = 15.0
+"""In which a collector has to be ready."""
+STOP_SECONDS = 10.0
+QUIET_SECONDS = 0.25
+"""Without a byte more in its files: it has written what it had."""
+SETTLE_SECONDS = 8.0
+CHUNK = 16 << 20
+
+
+class Running:
+    """A collector that runs. folder: where its output is."""
+
+    def __init__(self, trial: Trial, cgroup: Cgroup, folder: Path) -> None:
+        self.trial = trial
+        self.cgroup = cgroup
+        self.folder = folder
+        self.started = 0.0
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, collector: Collector) -> None:
+        """Start its commands."""
+        self.started = time.monotonic()
+        for number, command in enumerate(self.trial.commands):
+            words = self.cgroup.entering(collector.root.command(command))
+            with (
+                (self.folder / f"stdout-{number}").open("wb") as out,
+                (self.folder / f"stderr-{number}").open("wb") as complaints,
+            ):
+                self._processes.append(
+                    subprocess.Popen(
+                        words,
+                        stdin=subprocess.DEVNULL,
+                        stdout=out,
+                        stderr=complaints,
+                        env=environment({**self.trial.environment, "PYTHONUNBUFFERED": ""}),
+                    )
+                )
+
+    def wait_ready(self, probe: Callable[[], None]) -> None:
+        """Wait until its programs are attached. probe: makes an event that is not counted."""
+        if self.trial.wait:
+            time.sleep(self.trial.wait)
+            self._check()
+            return
+        ready = re.compile((self.trial.ready or "probe").encode(), re.MULTILINE)
+        while not any(ready.search(path.read_bytes()) for path in self._files()):
+            self._check()
+            if time.monotonic() - self.started > START_SECONDS:
+                raise BenchError(f"not ready after {START_SECONDS:.0f} s: {self.complaint()}")
+            if not self.trial.ready:
+                probe()
+            time.sleep(LOOK_SECONDS)
+
+    def settle(self) -> None:
+        """Wait until it has written what it had: nothing more for a moment."""
+        end = time.monotonic() + SETTLE_SECONDS
+        size, since = -1, time.monotonic()
+        while time.monotonic() < min(end, since + QUIET_SECONDS):
+            now = sum(path.stat().st_size for path in self._files())
+            if now != size:
+                size, since = now, time.monotonic()
+            time.sleep(LOOK_SECONDS)
+
+    def stop(self) -> None:
+        """End it as a user would, by SIGINT; kill what does not end."""
+        end = time.monotonic() + STOP_SECONDS
+        for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            for pid in self.cgroup.pids():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, sign)
+            while self.cgroup.pids() and time.monotonic() < end:
+                time.sleep(LOOK_SECONDS)
+            end = time.monotonic() + 2.0
+        for process in self._processes:
+            process.wait()
+
+    def delivered(self) -> int:
+        """Return how many events its output holds."""
+        if self.trial.total:
+            return self._sum(self.trial.total)
+        row = re.compile(self.trial.row.encode())
+        return sum(
+            len(row.findall(chunk)) for path in self._outputs() for chunk in _chunks(path)
+        )
+
+    def told_lost(self) -> int:
+        """Return how many events it says it lost."""
+        return self._sum(self.trial.lost) if self.trial.lost else 0
+
+    def complaint(self) -> str:
+        """Return the last line that it wrote to stderr."""
+        for path in self.folder.glob("stderr-*"):
+            if lines := path.read_text(errors="replace").strip().splitlines():
+                return lines[-1][:200]
+        return "it said nothing"
+
+    def _check(self) -> None:
+        for process in self._processes:
+            if process.poll() is not None:
+                raise BenchError(f"ended with {process.returncode}: {self.complaint()}")
+
+    def _sum(self, pattern: str) -> int:
+        number = re.compile(pattern.encode(), re.MULTILINE)
+        return sum(
+            sum(int(found.replace(b",", b"")) for found in number.findall(chunk))
+            for path in self._files()
+            for chunk in _chunks(path)
+        )
+
+    def _files(self) -> list[Path]:
+        return [path for path in self.folder.rglob("*") if path.is_file()]
+
+    def _outputs(self) -> list[Path]:
+        return [path for path in self._files() if not path.name.startswith("stderr-")]
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """Read a file in pieces that end with a line."""
+    with path.open("rb") as file:
+        rest = b""
+        while piece := file.read(CHUNK):
+            head, newline, rest_of_piece = piece.rpartition(b"\n")
+            if newline:
+                yield rest + head + newline
+                rest = rest_of_piece
+            else:
+                rest += piece
+        if rest:
+            yield rest
+
+
+@contextmanager
+def running(
+    collector: Collector,
+    trial: Trial,
+    values: Mapping[str, str],
+    cgroup: Cgroup,
+    probe: Callable[[], None],
+) -> Generator[Running]:
+    """Run a collector for the block; it is ready in it, and ended afterwards.
+
+    Raises BenchError where it does not start, with what it said.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="eunomia-bench-"))
+    output = folder / "rows"
+    output.mkdir()
+    filled = trial.filled({**values, "output": str(output), "python": sys.executable})
+    lent = Running(filled, cgroup, folder)
+    try:
+        lent.start(collector)
+        lent.wait_ready(probe)
+        yield lent
+    finally:
+        lent.stop()
+        shutil.rmtree(folder, ignore_errors=True)
