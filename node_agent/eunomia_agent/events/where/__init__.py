@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`where` on whole columns of a batch; what may be written is in `eunomia_api.where`."""
+
+from eunomia_agent.events.where.evaluation import mask
+
+__all__ = ["mask"]
