@@ -28,8 +28,8 @@ from eunomia_agent.events.lines import Lines
 LIBRARY = Path(__file__).with_name("libtemplate.so")
 MAX_SPAN = 4096
 """From the least to the largest value of an enumeration that template.c has names for."""
-CONSTANT_ROOM = 64
-"""Bytes of a row that one column is expected to take."""
+SPARE = 1 << 16
+"""Bytes above what the rows before these took, for rows that are longer."""
 
 
 class Fill(IntEnum):
@@ -129,6 +129,7 @@ class Template:
         self._text = bytearray()
         self._kept: list[Any] = []
         self._ready: dict[int, str] = {}
+        self._row_bytes = 512
         holes = [self._time(), _Hole(fill=Fill.CONSTANT, before=self._add(b","))]
         for name in columns:
             hole = self._hole(layout.column(name))
@@ -161,8 +162,7 @@ class Template:
         ends = np.empty(count, np.int64)
         tail = batch.tail_bytes
         starts, stops = map(np.ascontiguousarray, (batch.tail_start, batch.tail_end))
-        row = len(constant) + len(self._bytes) + CONSTANT_ROOM * len(self._holes)
-        buffer = BUFFERS.take(count * row // 2 + len(tail) * 5 // 4 + row)
+        buffer = BUFFERS.take(count * self._row_bytes + SPARE)
         job = _Rendering(
             fixed=batch.fixed.ctypes.data,
             stride=batch.fixed.strides[0],
@@ -184,6 +184,8 @@ class Template:
                 break
             buffer = BUFFERS.larger(buffer, int(job.used))
         del kept
+        if count:
+            self._row_bytes = int(job.used) // count + 1
         return Lines(BUFFERS.lend(buffer, int(job.used)), ends)
 
     def _filled(self, batch: Batch) -> tuple[_Template, list[Any]]:
