@@ -72,3 +72,7 @@ class RuntimeUnreadable(RuntimeUnavailable):
 
 class RuntimeUnsupported(RuntimeUnavailable):
     """What listens on the container runtime's socket does not speak CRI version 1."""
+
+
+class ContainerUnknown(AgentError):
+    """A person named a container or pod that is not there, or more than one."""
