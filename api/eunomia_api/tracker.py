@@ -122,7 +122,8 @@ class TrackerDescription(Written):
     counts: Columns = {}
     """The columns of what is counted in the kernel."""
     histogram: Columns = {}
-    """The columns of what is sorted by size in the kernel."""
+    """The columns of what is sorted by size in the kernel. Of this and the two beside it: a bool
+    param of the same name says whether there is any."""
     stacks: Columns = {}
     """The columns of what is counted by stack."""
     programs: Annotated[dict[str, list[CamelName]], Field(max_length=16)] = {}

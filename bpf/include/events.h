@@ -63,6 +63,8 @@ static __always_inline bool within_limit(struct account *account, u32 job, boot_
 
 	if (!period)
 		return true;
+	if (period == ~0ull)
+		return false;
 #pragma unroll
 	for (int attempt = 0; attempt < 4; attempt++) {
 		u64 next = account->next, start = next > now ? next : now;

@@ -20,7 +20,7 @@ enum { MAX_JOBS = 64, MAX_ACCOUNTS = 4096, MAX_PIDS = 4096 };
 
 /* Who shares this instance, and each one's token bucket and sample; written by the agent. */
 struct limit {
-	u64 period_ns; /* between two events, in the long run; 0: no limit */
+	u64 period_ns; /* between two events, in the long run; 0: no limit; ~0: none passes */
 	u64 burst_ns;  /* how far ahead of that pace a burst may run */
 	u64 sample;    /* one event in so many is kept; 0 and 1: all */
 };

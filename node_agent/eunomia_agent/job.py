@@ -15,6 +15,7 @@ from eunomia_agent.sinks.sink import Sink
 from eunomia_agent.state import JobTotals
 from eunomia_agent.trackers.accounting import Ledger, Totals
 from eunomia_agent.trackers.instance import Instance, Key
+from eunomia_agent.trackers.ladder import Ladder
 from eunomia_api import agent_pb2
 from eunomia_api.labels import Requirement, Selector
 
@@ -35,8 +36,11 @@ class Run:
     """The condition on rows that the kernel could not decide."""
     sample: int
     """One event in so many is kept."""
+    ladder: Ladder
     refused_before: int
     """The instance's unclassified events when the job joined it."""
+    seen: int = 0
+    """What the kernel had matched when the rate was last measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +183,9 @@ class Job:
             if sink.problem:
                 yield f"{sink.name}: {sink.problem}"
         for run in self.runs.values():
-            if run.instance.problem:
-                yield f"{run.instance.tracker}: {run.instance.problem}"
+            for problem in (run.instance.problem, run.ladder.told()):
+                if problem:
+                    yield f"{run.instance.tracker}: {problem}"
 
     def _state(self) -> tuple[agent_pb2.JobState, str, str]:
         if self.wanted.suspended:

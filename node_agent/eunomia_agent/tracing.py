@@ -23,7 +23,8 @@ from eunomia_agent.standing import Standing
 from eunomia_agent.state import JobTotals
 from eunomia_agent.trackers.accounting import Account, Ledger
 from eunomia_agent.trackers.instance import Instance
-from eunomia_agent.trackers.limit import share
+from eunomia_agent.trackers.ladder import Ladder, Rung
+from eunomia_agent.trackers.limit import NEVER, Limit, share
 from eunomia_agent.trackers.pool import Pool
 from eunomia_api import agent_pb2
 
@@ -57,6 +58,7 @@ class Tracing:
         self._slots = Slots()
         self._idle_since: dict[Instance, float] = {}
         self._gone: list[int] = []
+        self._shed_at = time.monotonic()
         self.jobs: dict[str, Job] = {}
         self.owners: dict[int, Owner] = {}
         self._delivery = Delivery(node, self.owners, self._running, observed)
@@ -159,7 +161,8 @@ class Tracing:
         self._delivery.take(instance)
         instance.clear(job.slot)
         refused = instance.unclassified()
-        job.runs[tracker.name] = Run(use.key, instance, use.rest, max(1, tracker.sample), refused)
+        ladder = Ladder(job.wanted.budget.events_per_second // len(job.wanted.trackers))
+        job.runs[tracker.name] = Run(use.key, instance, use.rest, tracker.sample, ladder, refused)
         job.ledgers.setdefault(tracker.name, Ledger())
 
     def _stop(self, job: Job) -> None:
@@ -268,11 +271,12 @@ class Tracing:
         for job in self._running():
             limit = share(job.wanted.budget.events_per_second, len(job.runs), job.containers)
             for run in job.runs.values():
-                run.instance.join(
-                    job.slot,
-                    replace(limit, sample=run.sample),
-                    everywhere=job.target.everything,
-                )
+                if run.ladder.rung is Rung.STOPPED:
+                    run.instance.leave(job.slot)
+                    continue
+                mute = run.ladder.rung is Rung.COUNTS
+                each = Limit(NEVER) if mute else replace(limit, sample=run.sample)
+                run.instance.join(job.slot, each, everywhere=job.target.everything)
 
     def _running(self) -> list[Job]:
         return [job for job in self.jobs.values() if job.running]
@@ -285,6 +289,7 @@ class Tracing:
             for job in self._running()
             if job.near or job.target.everything
             for run in job.runs.values()
+            if run.ladder.rung is not Rung.STOPPED
         }
         for instance in self._pool:
             if instance in wanted:
@@ -335,6 +340,25 @@ class Tracing:
                 job.ledgers[name].unclassified += refused - run.refused_before
                 run.refused_before = refused
 
+    def _shed(self) -> None:
+        """Do less for jobs that pass their budgets by far, and more again for those that do not."""
+        now = time.monotonic()
+        seconds, self._shed_at = now - self._shed_at, now
+        changed = False
+        for job in self._running():
+            for name, run in job.runs.items():
+                seen = job.ledgers[name].seen
+                before, rate = run.ladder.rung, max(0, seen - run.seen) / max(seconds, 0.001)
+                run.seen = seen
+                after = run.ladder.step(now, rate)
+                if after is not before:
+                    changed = True
+                    job.gaps += after is Rung.STOPPED
+                    logger.warning("%s: %s: %s", job.name, name, run.ladder.told() or "goes on")
+        if changed:
+            self._share()
+            self._balance()
+
     def _take_due(self) -> None:
         """End the intervals that are over."""
         for instance in self._pool:
@@ -345,6 +369,7 @@ class Tracing:
         """Do what time asks for; return where all stands, at rest as far as can be."""
         self._take_due()
         self._settle()
+        self._shed()
         self._forget_gone()
         self._detach_idle()
         for cgroup in self._delivery.unheard():

@@ -1,13 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects compiled in the test."""
+"""Objects compiled in the test, and jobs with real programs in the real kernel."""
 
+import json
+import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from eunomia_agent.containers.hierarchy import find_root
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.containers.targets import Targets
+from eunomia_agent.kernel.object import Object
+from eunomia_agent.keys import Keys
+from eunomia_agent.metrics.observed import Observed
+from eunomia_agent.sinks.rows import Rows
+from eunomia_agent.sinks.sink import Refusal
+from eunomia_agent.standing import Standing
+from eunomia_agent.state import JobTotals
+from eunomia_agent.tracing import Tracing
+from eunomia_agent.trackers.accounting import Totals
+from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
+from eunomia_agent.trackers.instance import Instance, Key
+from eunomia_agent.trackers.pool import Pool
+from eunomia_api import agent_pb2
 
 INCLUDE = Path(__file__).parents[2] / "bpf/include"
 ARCHITECTURE = {"x86_64": "x86", "aarch64": "arm64"}.get(platform.machine(), "unknown")
@@ -32,3 +53,181 @@ def compile_bpf(tmp_path: Path) -> Callable[[str], Path]:
         return target
 
     return compile_source
+
+
+OPEN_MANY = """
+import os, sys
+prefix, count = sys.argv[1], int(sys.argv[2])
+for i in range(count):
+    try:
+        os.open(f"{prefix}{i}", os.O_RDONLY)
+    except FileNotFoundError:
+        pass
+"""
+
+
+class ListSink:
+    """Keeps rows; refuses what is above a number of them."""
+
+    def __init__(self, room: int, refusal: Refusal) -> None:
+        self.name = "list"
+        self.refusal: Refusal = refusal
+        self.problem: str | None = None
+        self.rows: list[dict[str, object]] = []
+        self._room = room
+
+    def write(self, rows: Rows) -> int:
+        taken = list(rows.json())[: max(0, self._room - len(self.rows))]
+        self.rows += [json.loads(row) for row in taken]
+        return len(taken)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class World:
+    """A Tracing over real maps, cgroups of its own, and what the jobs' sinks got."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.room = 10**9
+        self.refusal: Refusal = "lost"
+        self.sinks: dict[str, list[ListSink]] = {}
+        self._cgroups: list[Path] = []
+        catalogue = Catalogue.load()
+        trackers = catalogue.trackers
+        self.programs = Object.open(OBJECTS / "cgroups.bpf.o")
+        self.programs.load()
+
+        def load(key: Key, available: int) -> Instance:
+            return Instance.load(
+                OBJECTS,
+                trackers[key.tracker],
+                key,
+                self.programs.map("targets"),
+                available=available,
+            )
+
+        self.observed = Observed(trackers, "n1")
+        self.tracing = Tracing(
+            Pool(load, 64 << 20),
+            node="n1",
+            use_of=Keys(catalogue, OBJECTS).use,
+            open_sinks=self._open_sinks,
+            observed=self.observed,
+        )
+        self.tracing.open(
+            Targets(
+                *(self.programs.map(name) for name in ("targets", "pending_limit", "pending_count"))
+            )
+        )
+
+    def _open_sinks(self, job: agent_pb2.Job) -> list[ListSink]:
+        sink = ListSink(self.room, self.refusal)
+        self.sinks.setdefault(job.uid, []).append(sink)
+        return [sink]
+
+    def cgroup(self, name: str) -> Path:
+        path = self.root / f"eunomia-test-{os.getpid()}-{name}"
+        path.mkdir()
+        self._cgroups.append(path)
+        return path
+
+    def owner(self, cgroup: Path, kind: str = "container", **labels: str) -> Owner:
+        if kind in ("pending", "unknown"):
+            return Owner(cgroup_id=cgroup.stat().st_ino, kind=kind)  # type: ignore[arg-type]
+        return Owner(
+            cgroup_id=cgroup.stat().st_ino,
+            kind=kind,  # type: ignore[arg-type]
+            namespace="shop",
+            pod=f"pod-{cgroup.name}",
+            pod_uid=f"uid-{cgroup.name}",
+            container="main",
+            container_id=f"{cgroup.stat().st_ino:064x}",
+            labels=labels,
+        )
+
+    def opens(self, cgroup: Path, prefix: str, count: int) -> None:
+        def enter() -> None:
+            (cgroup / "cgroup.procs").write_text(str(os.getpid()))
+
+        subprocess.run(
+            [sys.executable, "-S", "-E", "-c", OPEN_MANY, prefix, str(count)],
+            check=True,
+            preexec_fn=enter,
+        )
+
+    def apply(self, *jobs: agent_pb2.Job, before: dict[str, JobTotals] | None = None) -> None:
+        self.tracing.apply(jobs, before or {}, time.time())
+
+    def total(self, uid: str) -> Totals:
+        self.tracing.tick()  # a second reading proves what matched at the first
+        standing = self.tracing.tick()
+        return sum(standing.totals[uid].trackers.values(), Totals())
+
+    def rows(self, uid: str) -> list[dict[str, object]]:
+        return [row for sink in self.sinks[uid] for row in sink.rows]
+
+    def end(self) -> Standing:
+        return self.tracing.end()
+
+    def close(self) -> None:
+        self.tracing.end()
+        self.tracing.shut()
+        self.programs.close()
+        for cgroup in self._cgroups:
+            _remove(cgroup)
+
+
+def _remove(cgroup: Path) -> None:
+    """Remove a cgroup, as soon as its last process is really gone."""
+    for attempt in range(100):
+        try:
+            cgroup.rmdir()
+        except OSError:
+            if attempt == 99:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    root = find_root(Path("/proc/self/mountinfo").read_text())
+    if root is None:
+        pytest.skip("there is no cgroup v2 tree")
+    world = World(root)
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def job() -> Callable[..., agent_pb2.Job]:
+    def job(
+        uid: str = "a",
+        prefix: str = "",
+        *,
+        memory: int = 8 << 20,
+        rate: int = 1_000_000,
+        target: agent_pb2.Target | None = None,
+        **fields: object,
+    ) -> agent_pb2.Job:
+        return agent_pb2.Job(
+            uid=uid,
+            kind="TraceJob",
+            namespace="shop",
+            name=f"job-{uid}",
+            generation=1,
+            target=target or agent_pb2.Target(pods=True, namespaces=["shop"]),
+            trackers=[
+                agent_pb2.Tracker(
+                    name="opensnoop",
+                    params={"prefix": agent_pb2.Param(text=prefix or f"/none/{uid}-")},
+                )
+            ],
+            budget=agent_pb2.Budget(events_per_second=rate, memory_bytes=memory),
+            **fields,  # type: ignore[arg-type]
+        )
+
+    return job

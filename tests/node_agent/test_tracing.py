@@ -4,34 +4,19 @@
 The cgroups are the test's own; who owns them is what the test says.
 """
 
-import json
 import os
 import random
 import struct
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-from eunomia_agent.containers.hierarchy import find_root
-from eunomia_agent.containers.owner import Owner
-from eunomia_agent.containers.targets import Targets
-from eunomia_agent.kernel.object import Object
-from eunomia_agent.keys import Keys
-from eunomia_agent.metrics.observed import Observed
-from eunomia_agent.sinks.rows import Rows
 from eunomia_agent.sinks.sink import Refusal
-from eunomia_agent.standing import Standing
 from eunomia_agent.state import JobTotals
-from eunomia_agent.tracing import Tracing
 from eunomia_agent.trackers.accounting import Totals
-from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
-from eunomia_agent.trackers.instance import Instance, Key
-from eunomia_agent.trackers.pool import Pool
 from eunomia_api import agent_pb2
 
 pytestmark = [
@@ -39,172 +24,9 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="loading BPF programs needs root"),
 ]
 
-OPEN_MANY = """
-import os, sys
-prefix, count = sys.argv[1], int(sys.argv[2])
-for i in range(count):
-    try:
-        os.open(f"{prefix}{i}", os.O_RDONLY)
-    except FileNotFoundError:
-        pass
-"""
-
-
-class ListSink:
-    """Keeps rows; refuses what is above a number of them."""
-
-    def __init__(self, room: int, refusal: Refusal) -> None:
-        self.name = "list"
-        self.refusal: Refusal = refusal
-        self.problem: str | None = None
-        self.rows: list[dict[str, object]] = []
-        self._room = room
-
-    def write(self, rows: Rows) -> int:
-        taken = list(rows.json())[: max(0, self._room - len(self.rows))]
-        self.rows += [json.loads(row) for row in taken]
-        return len(taken)
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-class World:
-    """A Tracing over real maps, cgroups of its own, and what the jobs' sinks got."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.room = 10**9
-        self.refusal: Refusal = "lost"
-        self.sinks: dict[str, list[ListSink]] = {}
-        self._cgroups: list[Path] = []
-        catalogue = Catalogue.load()
-        trackers = catalogue.trackers
-        self.programs = Object.open(OBJECTS / "cgroups.bpf.o")
-        self.programs.load()
-
-        def load(key: Key, available: int) -> Instance:
-            return Instance.load(
-                OBJECTS,
-                trackers[key.tracker],
-                key,
-                self.programs.map("targets"),
-                available=available,
-            )
-
-        self.observed = Observed(trackers, "n1")
-        self.tracing = Tracing(
-            Pool(load, 64 << 20),
-            node="n1",
-            use_of=Keys(catalogue, OBJECTS).use,
-            open_sinks=self._open_sinks,
-            observed=self.observed,
-        )
-        self.tracing.open(
-            Targets(
-                *(self.programs.map(name) for name in ("targets", "pending_limit", "pending_count"))
-            )
-        )
-
-    def _open_sinks(self, job: agent_pb2.Job) -> list[ListSink]:
-        sink = ListSink(self.room, self.refusal)
-        self.sinks.setdefault(job.uid, []).append(sink)
-        return [sink]
-
-    def cgroup(self, name: str) -> Path:
-        path = self.root / f"eunomia-test-{os.getpid()}-{name}"
-        path.mkdir()
-        self._cgroups.append(path)
-        return path
-
-    def owner(self, cgroup: Path, kind: str = "container", **labels: str) -> Owner:
-        if kind in ("pending", "unknown"):
-            return Owner(cgroup_id=cgroup.stat().st_ino, kind=kind)  # type: ignore[arg-type]
-        return Owner(
-            cgroup_id=cgroup.stat().st_ino,
-            kind=kind,  # type: ignore[arg-type]
-            namespace="shop",
-            pod=f"pod-{cgroup.name}",
-            pod_uid=f"uid-{cgroup.name}",
-            container="main",
-            container_id=f"{cgroup.stat().st_ino:064x}",
-            labels=labels,
-        )
-
-    def opens(self, cgroup: Path, prefix: str, count: int) -> None:
-        def enter() -> None:
-            (cgroup / "cgroup.procs").write_text(str(os.getpid()))
-
-        subprocess.run(
-            [sys.executable, "-S", "-E", "-c", OPEN_MANY, prefix, str(count)],
-            check=True,
-            preexec_fn=enter,
-        )
-
-    def apply(self, *jobs: agent_pb2.Job, before: dict[str, JobTotals] | None = None) -> None:
-        self.tracing.apply(jobs, before or {}, time.time())
-
-    def total(self, uid: str) -> Totals:
-        self.tracing.tick()  # a second reading proves what matched at the first
-        standing = self.tracing.tick()
-        return sum(standing.totals[uid].trackers.values(), Totals())
-
-    def rows(self, uid: str) -> list[dict[str, object]]:
-        return [row for sink in self.sinks[uid] for row in sink.rows]
-
-    def end(self) -> Standing:
-        return self.tracing.end()
-
-    def close(self) -> None:
-        self.tracing.end()
-        self.tracing.shut()
-        self.programs.close()
-        for cgroup in self._cgroups:
-            cgroup.rmdir()
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    root = find_root(Path("/proc/self/mountinfo").read_text())
-    if root is None:
-        pytest.skip("there is no cgroup v2 tree")
-    world = World(root)
-    yield world
-    world.close()
-
-
-@pytest.fixture
-def job() -> Callable[..., agent_pb2.Job]:
-    def job(
-        uid: str = "a",
-        prefix: str = "",
-        *,
-        memory: int = 8 << 20,
-        rate: int = 1_000_000,
-        **fields: object,
-    ) -> agent_pb2.Job:
-        return agent_pb2.Job(
-            uid=uid,
-            kind="TraceJob",
-            namespace="shop",
-            name=f"job-{uid}",
-            generation=1,
-            target=agent_pb2.Target(pods=True, namespaces=["shop"]),
-            trackers=[
-                agent_pb2.Tracker(
-                    name="opensnoop",
-                    params={"prefix": agent_pb2.Param(text=prefix or f"/none/{uid}-")},
-                )
-            ],
-            budget=agent_pb2.Budget(events_per_second=rate, memory_bytes=memory),
-            **fields,  # type: ignore[arg-type]
-        )
-
-    return job
-
 
 def test_every_open_of_a_container_is_delivered_with_its_owner(
-    world: World, job: Callable[..., agent_pb2.Job]
+    world: Any, job: Callable[..., agent_pb2.Job]
 ) -> None:
     cgroup = world.cgroup("one")
     other = world.cgroup("two")
@@ -221,7 +43,7 @@ def test_every_open_of_a_container_is_delivered_with_its_owner(
     }
 
 
-def test_a_job_waits_until_a_pod_matches(world: World, job: Callable[..., agent_pb2.Job]) -> None:
+def test_a_job_waits_until_a_pod_matches(world: Any, job: Callable[..., agent_pb2.Job]) -> None:
     world.apply(job())
     assert world.tracing.tick().reports["a"].state == agent_pb2.JOB_STATE_WAITING
     assert not any(instance.attached for instance in world.tracing.tick().instances)
@@ -245,7 +67,7 @@ def test_a_job_waits_until_a_pod_matches(world: World, job: Callable[..., agent_
     ],
 )
 def test_rows_of_a_pending_cgroup_wait_until_it_is_known_whose_they_are(
-    world: World, job: Callable[..., agent_pb2.Job], kind: str, expected: Totals
+    world: Any, job: Callable[..., agent_pb2.Job], kind: str, expected: Totals
 ) -> None:
     cgroup = world.cgroup("pending")
     world.apply(job())
@@ -261,7 +83,7 @@ def test_rows_of_a_pending_cgroup_wait_until_it_is_known_whose_they_are(
 
 
 def test_under_pressure_every_event_is_accounted_for(
-    world: World, job: Callable[..., agent_pb2.Job]
+    world: Any, job: Callable[..., agent_pb2.Job]
 ) -> None:
     cgroup = world.cgroup("flood")
     world.tracing.meet(world.owner(cgroup))
@@ -276,7 +98,7 @@ def test_under_pressure_every_event_is_accounted_for(
 
 @pytest.mark.parametrize("refusal", ["lost", "limited"])
 def test_what_a_sink_refuses_is_not_delivered(
-    world: World, job: Callable[..., agent_pb2.Job], refusal: Refusal
+    world: Any, job: Callable[..., agent_pb2.Job], refusal: Refusal
 ) -> None:
     world.room, world.refusal = 120, refusal
     cgroup = world.cgroup("full")
@@ -292,7 +114,7 @@ def test_what_a_sink_refuses_is_not_delivered(
 
 
 def test_two_jobs_that_ask_for_the_same_share_one_instance_and_have_their_own_accounts(
-    world: World, job: Callable[..., agent_pb2.Job]
+    world: Any, job: Callable[..., agent_pb2.Job]
 ) -> None:
     cgroup = world.cgroup("shared")
     world.tracing.meet(world.owner(cgroup))
@@ -312,7 +134,7 @@ def test_two_jobs_that_ask_for_the_same_share_one_instance_and_have_their_own_ac
 
 
 def test_a_changed_param_restarts_the_tracker_with_a_gap_and_keeps_the_count(
-    world: World, job: Callable[..., agent_pb2.Job]
+    world: Any, job: Callable[..., agent_pb2.Job]
 ) -> None:
     cgroup = world.cgroup("param")
     world.tracing.meet(world.owner(cgroup))
@@ -326,7 +148,7 @@ def test_a_changed_param_restarts_the_tracker_with_a_gap_and_keeps_the_count(
 
 
 def test_suspended_and_ended_jobs_leave_nothing_in_the_kernel(
-    world: World, job: Callable[..., agent_pb2.Job]
+    world: Any, job: Callable[..., agent_pb2.Job]
 ) -> None:
     cgroup = world.cgroup("end")
     world.tracing.meet(world.owner(cgroup))
@@ -351,7 +173,7 @@ def test_suspended_and_ended_jobs_leave_nothing_in_the_kernel(
 
 
 def test_a_restarted_agent_counts_on_and_shows_the_gap(
-    world: World, job: Callable[..., agent_pb2.Job]
+    world: Any, job: Callable[..., agent_pb2.Job]
 ) -> None:
     cgroup = world.cgroup("again")
     world.tracing.meet(world.owner(cgroup))
@@ -381,7 +203,7 @@ def test_a_restarted_agent_counts_on_and_shows_the_gap(
     ],
 )
 def test_a_job_that_cannot_run_says_why_and_others_do_not_notice(
-    world: World,
+    world: Any,
     job: Callable[..., agent_pb2.Job],
     name: str,
     params: dict[str, agent_pb2.Param],
@@ -402,7 +224,7 @@ def test_a_job_that_cannot_run_says_why_and_others_do_not_notice(
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_identity_holds_whatever_happens(
-    world: World, job: Callable[..., agent_pb2.Job], seed: int
+    world: Any, job: Callable[..., agent_pb2.Job], seed: int
 ) -> None:
     chance = random.Random(seed)
     cgroups = [world.cgroup(f"r{i}") for i in range(4)]
@@ -450,7 +272,7 @@ def test_the_identity_holds_whatever_happens(
 
 
 def test_a_job_that_leaves_the_node_and_returns_begins_from_nothing(
-    world: World, job: Callable[..., agent_pb2.Job]
+    world: Any, job: Callable[..., agent_pb2.Job]
 ) -> None:
     cgroup = world.cgroup("return")
     world.tracing.meet(world.owner(cgroup))
@@ -464,7 +286,7 @@ def test_a_job_that_leaves_the_node_and_returns_begins_from_nothing(
 
 
 def test_a_slot_that_changes_hands_shows_no_job_the_rows_of_another(
-    world: World, job: Callable[..., agent_pb2.Job]
+    world: Any, job: Callable[..., agent_pb2.Job]
 ) -> None:
     cgroup = world.cgroup("parent")
     child = cgroup / "child"
@@ -490,7 +312,7 @@ def test_a_slot_that_changes_hands_shows_no_job_the_rows_of_another(
 
 
 def test_a_job_for_which_there_was_no_slot_is_tried_again(
-    world: World, job: Callable[..., agent_pb2.Job]
+    world: Any, job: Callable[..., agent_pb2.Job]
 ) -> None:
     jobs = [job(f"j{number}", "/none/same-") for number in range(65)]
     world.apply(*jobs)
@@ -505,7 +327,7 @@ def test_a_job_for_which_there_was_no_slot_is_tried_again(
 
 
 def test_a_job_gets_no_more_memory_than_the_node_has_left(
-    world: World, job: Callable[..., agent_pb2.Job]
+    world: Any, job: Callable[..., agent_pb2.Job]
 ) -> None:
     cgroup = world.cgroup("memory")
     world.tracing.meet(world.owner(cgroup))

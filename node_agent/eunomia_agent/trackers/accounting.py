@@ -126,5 +126,10 @@ class Ledger:
             matched = max(matched, settled.settled)
         return self.before + settled + Totals(matched=matched)
 
+    @property
+    def seen(self) -> int:
+        """Events that the kernel matched in this run, as last read."""
+        return self._kernel().matched
+
     def _kernel(self) -> Account:
         return sum(self.live.values(), self.folded)

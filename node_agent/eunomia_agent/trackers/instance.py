@@ -15,7 +15,7 @@ from eunomia_agent.errors import NoMemoryLeft, TrackerUnsupported
 from eunomia_agent.events.batch import Batch
 from eunomia_agent.events.drain import Drain
 from eunomia_agent.events.layout import event_layout
-from eunomia_agent.events.tally import Tally, tally_layouts
+from eunomia_agent.events.tally import TABLES, Tally, tally_layouts
 from eunomia_agent.kernel.errors import HookMissing
 from eunomia_agent.kernel.map import Map, possible_cpus
 from eunomia_agent.kernel.object import Object
@@ -110,6 +110,7 @@ class Instance:
                 key.tracker,
                 loaded.maps,
                 key.memory_bytes,
+                unused={name for name, value in key.params if name in TABLES and value is False},
                 page_bytes=PAGESIZE,
                 cpus=possible_cpus(),
             )

@@ -10,7 +10,7 @@ NANOSECONDS = 1_000_000_000
 class Limit:
     """A token bucket as the kernel's GCRA keeps it: `struct limit` of eunomia.h.
 
-    period_ns: time between two events at the allowed rate; 0 for no limit.
+    period_ns: time between two events at the allowed rate; 0 for no limit, NEVER for no event.
     burst_ns: how much time may be used up at once. sample: one event in so many is kept, at
     random; 0 and 1 keep all.
     """
@@ -18,6 +18,9 @@ class Limit:
     period_ns: int = 0
     burst_ns: int = 0
     sample: int = 0
+
+
+NEVER = 2**64 - 1
 
 
 def share(events_per_second: int, trackers: int, containers: int) -> Limit:

@@ -4,7 +4,7 @@
 Sizes as in kernel/bpf/hashtab.c, arraymap.c, ringbuf.c and stackmap.c.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,18 +55,27 @@ class Plan:
     total: int
 
 
-def plan(tracker: str, maps: Mapping[str, Map], budget: int, *, page_bytes: int, cpus: int) -> Plan:
+def plan(
+    tracker: str,
+    maps: Mapping[str, Map],
+    budget: int,
+    *,
+    unused: Collection[str] = (),
+    page_bytes: int,
+    cpus: int,
+) -> Plan:
     """Share a tracker's budget out among its ring and its tables.
 
     budget: bytes for what is read from the kernel, the reader's copy included: the rest, such as
-    the accounts, is the same for every job, and comes on top in `total`. cpus: possible ones.
+    the accounts, is the same for every job, and comes on top in `total`. unused: tables that will
+    stay empty. cpus: possible ones.
     Raises NoMemoryLeft, saying what the least is.
     """
-    sized = [name for name in (RING, *TABLES) if name in maps]
+    sized = [name for name in (RING, *TABLES) if name in maps and name not in unused]
     fixed = sum(
         bytes_of(found, found.max_entries, cpus)
         for name, found in maps.items()
-        if name not in sized and name not in SHARED
+        if name not in sized and name not in unused and name not in SHARED
     )
     part = budget // max(1, len(sized))
     entries: dict[str, int] = {}
@@ -85,7 +94,7 @@ def plan(tracker: str, maps: Mapping[str, Map], budget: int, *, page_bytes: int,
         2 * entries[name] if name == RING else entries[name] * entry_bytes(maps[name], cpus)
         for name in sized
     )
-    return Plan(entries, total)
+    return Plan({**entries, **{name: 1 for name in unused if name in maps}}, total)
 
 
 def entry_bytes(table: Map, cpus: int) -> int:

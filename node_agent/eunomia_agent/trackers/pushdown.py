@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of a `where` the kernel decides: bpf/include/match.h, WHERE and where_comm.
+
+The kernel takes one range a column, which all events must be in. A condition that is no more than
+such ranges is the kernel's alone; from one that is more, ranges are taken that all its rows are in,
+and it is asked again on the rows that come.
+"""
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from eunomia_agent.events import names
+from eunomia_agent.events.layout import Column
+from eunomia_api.where import Expression, syntax
+from eunomia_api.where.syntax import Node
+
+LEAST, MOST = -(2**63), 2**63 - 1
+_RANGE = struct.Struct("=2q")
+_TEXT = struct.Struct("=2I16s")
+_LONGEST = 15
+_TABLES: Mapping[str, Mapping[int, str]] = {
+    "errno_t": names.ERRORS,
+    "signal_t": names.SIGNALS,
+    "syscall_t": names.SYSCALLS,
+    "capability_t": names.CAPABILITIES,
+}
+_SWAPPED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """struct range: values from least to most, both included; none where least is greater."""
+
+    least: int = LEAST
+    most: int = MOST
+
+    @property
+    def content(self) -> bytes:
+        """The variable as it lies in memory."""
+        return _RANGE.pack(self.least, self.most)
+
+    def both(self, other: "Range") -> "Range":
+        """Return the values that are in both ranges."""
+        return Range(max(self.least, other.least), min(self.most, other.most))
+
+
+@dataclass(frozen=True, slots=True)
+class TextRange:
+    """struct text_range: texts that begin with some bytes, or are just these."""
+
+    begin: bytes
+    exact: bool
+
+    @property
+    def content(self) -> bytes:
+        """The variable as it lies in memory."""
+        return _TEXT.pack(len(self.begin), self.exact, self.begin)
+
+    def both(self, other: "TextRange") -> "TextRange | None":
+        """Return the texts that are in both; None where that is no such range."""
+        for one, wider in ((self, other), (other, self)):
+            if one == wider or (not wider.exact and one.begin.startswith(wider.begin)):
+                return one
+        return None
+
+
+Condition = Range | TextRange
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Ranges, by column, that a condition's rows are in; whole: that is all there is to it."""
+
+    ranges: Mapping[str, Condition]
+    whole: bool
+
+
+_NOTHING = Found({}, whole=False)
+
+
+def split(
+    expression: Expression, filterable: Mapping[str, Column]
+) -> tuple[dict[str, Condition], Expression | None]:
+    """Return what the kernel decides, by variable, and what is left to the agent, if anything.
+
+    filterable: columns for which the object has a variable where_COLUMN.
+    """
+    pushed: dict[str, Condition] = {}
+    rest: list[Node] = []
+    for conjunct in expression.conjuncts:
+        found = _ranges(conjunct, filterable)
+        taken = [_narrow(pushed, name, condition) for name, condition in found.ranges.items()]
+        if not found.whole or not all(taken):
+            rest.append(conjunct)
+    return {f"where_{name}": condition for name, condition in pushed.items()}, Expression.of(rest)
+
+
+def _narrow(ranges: dict[str, Condition], name: str, condition: Condition) -> bool:
+    """Add a condition to those there are; return False where the two cannot be one range."""
+    before = ranges.get(name)
+    both: Condition | None = condition
+    if isinstance(before, Range) and isinstance(condition, Range):
+        both = before.both(condition)
+    elif isinstance(before, TextRange) and isinstance(condition, TextRange):
+        both = before.both(condition)
+    if both is None:
+        return False
+    ranges[name] = both
+    return True
+
+
+def _ranges(node: Node, filterable: Mapping[str, Column]) -> Found:
+    match node:
+        case syntax.Both(operands=operands):
+            return _all([_ranges(operand, filterable) for operand in operands])
+        case syntax.Either(operands=operands):
+            return _any([_ranges(operand, filterable) for operand in operands])
+        case syntax.Not(operand=syntax.Name() as name):
+            return _compared(name, "==", False, filterable)  # noqa: FBT003
+        case syntax.Name():
+            return _compared(node, "==", True, filterable)  # noqa: FBT003
+        case syntax.Compare(left=syntax.Name() as name, right=syntax.Literal() as to):
+            return _compared(name, node.operator, to.value, filterable)
+        case syntax.Compare(left=syntax.Literal() as to, right=syntax.Name() as name):
+            return _compared(name, _SWAPPED[node.operator], to.value, filterable)
+        case syntax.In(item=syntax.Name() as name, container=syntax.ListOf(elements=elements)):
+            return _any([_is_element(name, each, filterable) for each in elements])
+        case syntax.Call("startsWith", arguments=(syntax.Name() as name, syntax.Literal() as to)):
+            return _compared(name, "startsWith", to.value, filterable)
+        case _:
+            return _NOTHING
+
+
+def _is_element(name: syntax.Name, element: Node, filterable: Mapping[str, Column]) -> Found:
+    if not isinstance(element, syntax.Literal):
+        return _NOTHING
+    return _compared(name, "==", element.value, filterable)
+
+
+def _all(parts: Sequence[Found]) -> Found:
+    ranges: dict[str, Condition] = {}
+    taken = [
+        _narrow(ranges, name, condition)
+        for part in parts
+        for name, condition in part.ranges.items()
+    ]
+    return Found(ranges, whole=all(part.whole for part in parts) and all(taken))
+
+
+def _any(parts: Sequence[Found]) -> Found:
+    """Return the ranges around those of all parts: more may be in them than in any of the parts."""
+    if not parts:
+        return _NOTHING
+    ranges: dict[str, Condition] = {}
+    for name in set[str].intersection(*(set(part.ranges) for part in parts)):
+        each = [part.ranges[name] for part in parts]
+        if len(set(each)) == 1:
+            ranges[name] = each[0]
+        elif numbers := [one for one in each if isinstance(one, Range)]:
+            ranges[name] = Range(min(r.least for r in numbers), max(r.most for r in numbers))
+    alone = all(part.whole and part.ranges.keys() == ranges.keys() for part in parts)
+    return Found(ranges, whole=alone and len(ranges) == 1 and _is_gapless(parts))
+
+
+def _is_gapless(parts: Sequence[Found]) -> bool:
+    """Tell whether ranges of one and the same column leave nothing out between them."""
+    found = [condition for part in parts for condition in part.ranges.values()]
+    if len(set(found)) == 1:
+        return True
+    ordered = sorted((one.least, one.most) for one in found if isinstance(one, Range))
+    most = ordered[0][1]
+    for least, end in ordered[1:]:
+        if least > most + 1:
+            return False
+        most = max(most, end)
+    return True
+
+
+def _compared(
+    name: syntax.Name, sign: str, value: syntax.Value, filterable: Mapping[str, Column]
+) -> Found:
+    column = filterable.get(name.name) if name.kind == "column" else None
+    if column is None:
+        return _NOTHING
+    found: Condition | None = None
+    if isinstance(value, str) and column.kind == "chars":
+        found = _text(sign, value)
+    elif isinstance(value, str):
+        number = _number(column, value)
+        found = (
+            _range(column, sign, number) if number is not None and sign in ("==", "!=") else None
+        )
+    elif isinstance(value, int) and column.json_type in ("integer", "boolean"):
+        found = _range(column, sign, int(value))
+    if found is None:
+        return _NOTHING
+    # Events of another kind have no such column, and pass the kernel's range.
+    return Found({name.name: found}, whole=not column.kinds)
+
+
+def _number(column: Column, text: str) -> int | None:
+    """Return the one number that rows show as a text; None where there is none, or several."""
+    table = column.values if column.kind == "enum" else _TABLES.get(column.meaning, {})
+    numbers = [number for number, name in table.items() if name == text]
+    if not numbers and column.meaning in _TABLES and text.isdecimal() and text == str(int(text)):
+        numbers = [int(text)]
+        if numbers[0] in table:
+            return None
+    return numbers[0] if len(numbers) == 1 else None
+
+
+def _range(column: Column, sign: str, value: int) -> Range | None:
+    """Return the values of a column that compare so; None where that is no range of s64."""
+    bits = 1 if column.kind == "bool" else 8 * column.size
+    signed = column.kind in ("int", "enum")
+    floor, ceiling = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+    match sign:
+        case "==":
+            least, most = value, value
+        case "<":
+            least, most = floor, value - 1
+        case "<=":
+            least, most = floor, value
+        case ">":
+            least, most = value + 1, ceiling
+        case ">=":
+            least, most = value, ceiling
+        case "!=" if value <= floor:
+            least, most = max(floor, value + 1), ceiling
+        case "!=" if value >= ceiling:
+            least, most = floor, min(ceiling, value - 1)
+        case _:
+            return None
+    if most > MOST or least < LEAST:
+        # u64 as s64: what is above would be taken for negative.
+        return None
+    return Range(least, most)
+
+
+def _text(sign: str, value: str) -> TextRange | None:
+    # A backslash may stand for a byte that is no text: see events/render.py.
+    if "\\" in value or "\0" in value or len(value.encode()) > _LONGEST:
+        return None
+    if sign == "==":
+        return TextRange(value.encode(), exact=True)
+    if sign == "startsWith" and value:
+        return TextRange(value.encode(), exact=False)
+    return None

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs whose results the kernel adds up, conditions, samples, processes and the ladder."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from eunomia_agent.trackers import ladder
+from eunomia_agent.trackers.accounting import Totals
+from eunomia_api import agent_pb2
+
+pytestmark = [
+    pytest.mark.bpf,
+    pytest.mark.skipif(os.geteuid() != 0, reason="loading BPF programs needs root"),
+]
+Job = Callable[..., agent_pb2.Job]
+
+
+def counting(job: Job, uid: str = "a", *, interval_ms: int = 3_600_000, **params: bool) -> Any:
+    """A job that counts system calls, for so long that nothing is read unasked."""
+    wanted = job(uid, interval_ms=interval_ms)
+    wanted.trackers[0].CopyFrom(
+        agent_pb2.Tracker(
+            name="syscall",
+            params={name: agent_pb2.Param(boolean=value) for name, value in params.items()},
+        )
+    )
+    return wanted
+
+
+def counted(world: Any, uid: str, call: str) -> int:
+    return sum(row["count"] for row in world.rows(uid) if row["syscall"] == call)
+
+
+def end(world: Any, uid: str) -> Totals:
+    """Apply nothing, which ends all jobs and reads what is left."""
+    jobs = dict(world.tracing.jobs)
+    world.tracing.end()
+    return sum((ledger.totals() for ledger in jobs[uid].ledgers.values()), Totals())
+
+
+def test_what_the_kernel_added_up_is_read_to_the_last_when_a_job_ends(world: Any, job: Job) -> None:
+    cgroup = world.cgroup("one")
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(counting(job))
+    world.opens(cgroup, "/none/a-", 700)
+
+    totals = end(world, "a")
+
+    rows = world.rows("a")
+    assert counted(world, "a", "openat") >= 700
+    assert totals.matched == totals.delivered == sum(row["count"] for row in rows) > 700
+    assert {(row["source"], row["pod"], row["container"]) for row in rows} == {
+        ("counts", f"pod-{cgroup.name}", "main")
+    }
+
+
+def test_intervals_add_up_and_none_is_counted_twice(world: Any, job: Job) -> None:
+    cgroup = world.cgroup("one")
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(counting(job, interval_ms=1))
+    for _ in range(5):
+        world.opens(cgroup, "/none/a-", 300)
+        world.tracing.tick()
+
+    totals = end(world, "a")
+
+    failed = sum(row["errors"] for row in world.rows("a") if row["syscall"] == "openat")
+    assert failed >= 1500
+    assert failed % 1500 < 1500 // 3, "the interpreter's own failures are few"
+    assert totals.matched == totals.delivered == sum(row["count"] for row in world.rows("a"))
+
+
+def test_a_job_that_joins_sees_nothing_of_what_was_counted_before(world: Any, job: Job) -> None:
+    cgroup = world.cgroup("one")
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(counting(job, "a"))
+    world.opens(cgroup, "/none/a-", 1000)
+    world.apply(counting(job, "a"), counting(job, "b"))
+    assert len({instance.key for instance in world.tracing.tick().instances}) == 1
+    world.opens(cgroup, "/none/a-", 10)
+
+    world.end()
+
+    assert 10 <= counted(world, "b", "openat") < 500
+    assert counted(world, "a", "openat") == counted(world, "b", "openat") + 1000 + (
+        counted(world, "b", "openat") - 10
+    )
+
+
+def test_rows_of_a_container_that_is_gone_are_its_own(world: Any, job: Job) -> None:
+    cgroup = world.cgroup("short")
+    world.apply(counting(job))
+    world.tracing.meet(world.owner(cgroup, "pending"))
+    world.opens(cgroup, "/none/a-", 300)
+    world.tracing.meet(world.owner(cgroup))
+    world.tracing.gone(cgroup.stat().st_ino)
+    world.tracing.tick()
+
+    assert counted(world, "a", "openat") >= 300
+    assert {row["pod"] for row in world.rows("a")} == {f"pod-{cgroup.name}"}
+
+
+def test_what_was_counted_of_a_stranger_is_not_the_jobs(world: Any, job: Job) -> None:
+    cgroup = world.cgroup("other")
+    world.apply(counting(job, interval_ms=1))
+    world.tracing.meet(world.owner(cgroup, "pending"))
+    world.opens(cgroup, "/none/a-", 300)
+    world.tracing.tick()
+    world.tracing.meet(world.owner(cgroup, "sandbox"))
+
+    assert end(world, "a").matched == 0
+    assert world.rows("a") == []
+
+
+def test_a_full_table_says_what_it_turned_away(world: Any, job: Job) -> None:
+    cgroup = world.cgroup("many")
+    world.tracing.meet(world.owner(cgroup))
+    wanted = counting(job)
+    wanted.budget.memory_bytes = 100_000
+    world.apply(wanted)
+    fork = "import os\nfor _ in range(200):\n  if not os.fork(): os._exit(0)\n  os.wait()\n"
+    subprocess.run(
+        [sys.executable, "-S", "-E", "-c", fork],
+        check=True,
+        preexec_fn=lambda: (cgroup / "cgroup.procs").write_text(str(os.getpid())),
+    )
+
+    totals = end(world, "a")
+
+    assert totals.lost_kernel > 0
+    assert totals.matched == totals.delivered + totals.lost_kernel
+    assert totals.delivered == sum(row["count"] for row in world.rows("a"))
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ('error == "ENOENT"', 60),
+        ('error == ""', 0),
+        ('path.endsWith("7")', 6),
+        ('path.endsWith("7") && uid == 0', 6),
+        ("uid == 1", 0),
+        ('comm.startsWith("py") && path.contains("-1")', 11),
+        ('pod.startsWith("pod-")', 60),
+        ('pod == "another"', 0),
+    ],
+)
+def test_a_condition_leaves_rows_out_and_the_account_whole(
+    world: Any, job: Job, where: str, expected: int
+) -> None:
+    cgroup = world.cgroup("one")
+    world.tracing.meet(world.owner(cgroup))
+    wanted = job()
+    wanted.trackers[0].where = where
+    world.apply(wanted)
+    world.opens(cgroup, "/none/a-", 60)
+
+    assert world.total("a") == Totals(matched=expected, delivered=expected)
+    assert len(world.rows("a")) == expected
+    assert end(world, "a") == Totals(matched=expected, delivered=expected)
+
+
+def test_a_sample_keeps_one_in_so_many_and_counts_the_others(world: Any, job: Job) -> None:
+    cgroup = world.cgroup("one")
+    world.tracing.meet(world.owner(cgroup))
+    wanted = job()
+    wanted.trackers[0].sample = 10
+    world.apply(wanted)
+    world.opens(cgroup, "/none/a-", 10_000)
+
+    totals = world.total("a")
+    assert totals.matched == 10_000 == totals.delivered + totals.sampled_out
+    assert 700 < totals.delivered == len(world.rows("a")) < 1300
+
+
+def test_everything_is_seen_in_cgroups_that_are_no_target(world: Any, job: Job) -> None:
+    wanted = job(target=agent_pb2.Target(everything=True))
+    cgroup = world.cgroup("any")
+    world.tracing.meet(world.owner(cgroup, "unknown"))
+    world.apply(wanted)
+    world.opens(cgroup, "/none/a-", 50)
+
+    assert world.total("a") == Totals(matched=50, delivered=50)
+
+
+def test_only_a_process_and_what_it_starts(world: Any, job: Job) -> None:
+    cgroup = world.cgroup("all")
+    world.tracing.meet(world.owner(cgroup))
+    opens = "import os\ntry: os.open('/none/a-{}', 0)\nexcept OSError: pass\n"
+    script = f"input()\n{opens.format('own')}\nif not os.fork():\n  {opens.format('child').replace(chr(10), chr(10) + '  ')}\n"
+    child = subprocess.Popen(
+        [sys.executable, "-S", "-E", "-c", script],
+        stdin=subprocess.PIPE,
+        preexec_fn=lambda: (cgroup / "cgroup.procs").write_text(str(os.getpid())),
+    )
+    alone = job("a", "/none/a-", target=agent_pb2.Target(everything=True, pids=[child.pid]))
+    family = job("b", "/none/a-", target=agent_pb2.Target(everything=True, pids=[child.pid]))
+    family.target.children = True
+    world.apply(alone, family)
+    world.opens(cgroup, "/none/a-", 20)
+    assert child.stdin is not None
+    child.stdin.write(b"\n")
+    child.stdin.close()
+    child.wait()
+    time.sleep(0.2)  # the grandchild is nobody's
+
+    world.total("a")
+    assert [row["path"] for row in world.rows("a")] == ["/none/a-own"]
+    assert sorted(row["path"] for row in world.rows("b")) == ["/none/a-child", "/none/a-own"]
+
+
+def test_far_above_its_budget_a_job_is_counted_then_stopped_and_comes_back(
+    world: Any, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ladder, "COUNTS_ABOVE", 1000)
+    monkeypatch.setattr(ladder, "STOPPED_ABOVE", 1000)
+    monkeypatch.setattr(ladder, "STOPPED_FACTOR", 10)
+    monkeypatch.setattr(ladder, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(ladder, "CALM_SECONDS", 1e9)
+    monkeypatch.setattr(ladder, "REST_SECONDS", 0.0)
+    cgroup = world.cgroup("hot")
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(job(rate=100))
+
+    def run(count: int) -> str:
+        world.tracing.tick()
+        world.opens(cgroup, "/none/a-", count)
+        return world.tracing.tick().reports["a"].degraded
+
+    assert run(10) == ""
+    assert "opensnoop: events are only counted:" in run(3000)
+    delivered = world.total("a").delivered
+    assert "opensnoop: stopped, to be tried again" in run(3000)
+    totals = world.total("a")
+    assert totals.delivered == delivered, "on the second rung no event is delivered"
+    assert totals.matched == 6010 == totals.delivered + totals.limited
+
+    monkeypatch.setattr(ladder, "CALM_SECONDS", 0.0)
+    for _ in range(3):
+        world.tracing.tick()
+    assert run(5) == ""
+    assert world.total("a").delivered == delivered + 5
+    assert world.tracing.tick().reports["a"].gaps == 1
