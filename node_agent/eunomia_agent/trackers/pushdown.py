@@ -100,10 +100,10 @@ def _narrow(ranges: dict[str, Condition], name: str, condition: Condition) -> bo
     """Add a condition to those there are; return False where the two cannot be one range."""
     before = ranges.get(name)
     both: Condition | None = condition
-    if isinstance(before, Range) and isinstance(condition, Range):
-        both = before.both(condition)
-    elif isinstance(before, TextRange) and isinstance(condition, TextRange):
-        both = before.both(condition)
+    if isinstance(before, Range):
+        both = before.both(condition) if isinstance(condition, Range) else None
+    elif isinstance(before, TextRange):
+        both = before.both(condition) if isinstance(condition, TextRange) else None
     if both is None:
         return False
     ranges[name] = both
@@ -116,20 +116,34 @@ def _ranges(node: Node, filterable: Mapping[str, Column]) -> Found:
             return _all([_ranges(operand, filterable) for operand in operands])
         case syntax.Either(operands=operands):
             return _any([_ranges(operand, filterable) for operand in operands])
-        case syntax.Not(operand=syntax.Name() as name):
-            return _compared(name, "==", False, filterable)  # noqa: FBT003
-        case syntax.Name():
-            return _compared(node, "==", True, filterable)  # noqa: FBT003
-        case syntax.Compare(left=syntax.Name() as name, right=syntax.Literal() as to):
-            return _compared(name, node.operator, to.value, filterable)
-        case syntax.Compare(left=syntax.Literal() as to, right=syntax.Name() as name):
-            return _compared(name, _SWAPPED[node.operator], to.value, filterable)
         case syntax.In(item=syntax.Name() as name, container=syntax.ListOf(elements=elements)):
             return _any([_is_element(name, each, filterable) for each in elements])
-        case syntax.Call("startsWith", arguments=(syntax.Name() as name, syntax.Literal() as to)):
-            return _compared(name, "startsWith", to.value, filterable)
         case _:
-            return _NOTHING
+            asked = _asked(node)
+            return _compared(*asked, filterable) if asked else _NOTHING
+
+
+def _asked(node: Node) -> tuple[syntax.Name, str, syntax.Value] | None:
+    """Return what a condition on one column asks: the column, how, and what for."""
+    found: tuple[syntax.Name, str, syntax.Value] | None = None
+    match node:
+        case syntax.Name() as name:
+            found = name, "==", True
+        case syntax.Not(operand=syntax.Name() as name):
+            found = name, "==", False
+        case syntax.Compare(
+            operator=sign, left=syntax.Name() as name, right=syntax.Literal() as to
+        ):
+            found = name, sign, to.value
+        case syntax.Compare(
+            operator=sign, left=syntax.Literal() as to, right=syntax.Name() as name
+        ):
+            found = name, _SWAPPED[sign], to.value
+        case syntax.Call(function=sign, arguments=(syntax.Name() as name, syntax.Literal() as to)):
+            found = name, sign, to.value
+        case _:
+            pass
+    return found
 
 
 def _is_element(name: syntax.Name, element: Node, filterable: Mapping[str, Column]) -> Found:
@@ -232,7 +246,7 @@ def _range(column: Column, sign: str, value: int) -> Range | None:
             least, most = floor, min(ceiling, value - 1)
         case _:
             return None
-    if most > MOST or least < LEAST:
+    if min(least, most) < LEAST or max(least, most) > MOST:
         # u64 as s64: what is above would be taken for negative.
         return None
     return Range(least, most)
