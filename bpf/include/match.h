@@ -81,6 +81,11 @@ static __always_inline bool within(const volatile struct range *range, s64 value
 	return value >= range->least && value <= range->most;
 }
 
+static __always_inline bool has_range(const volatile struct range *range)
+{
+	return range->least != S64_MIN || range->most != S64_MAX;
+}
+
 /* A text that begins with, or is, some bytes. */
 struct text_range {
 	u32 length; /* 0 without `exact`: any text */
@@ -118,9 +123,9 @@ static __always_inline bool comm_wanted(const char *comm)
 	return true;
 }
 
-static __always_inline bool process_wanted(tgid_t pid, tid_t tid, uid_t uid)
+static __always_inline bool pid_wanted(tgid_t pid, tid_t tid)
 {
-	if (!within(&where_pid, pid) || !within(&where_tid, tid) || !within(&where_uid, uid))
+	if (!within(&where_pid, pid) || !within(&where_tid, tid))
 		return false;
 	return !by_pid || bpf_map_lookup_elem(&pids, &pid);
 }
@@ -143,7 +148,7 @@ static __always_inline void owner_current(struct owner *owner)
 	struct task_struct *task = bpf_get_current_task_btf();
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 
-	owner->cgroup_id = current_cgroup_id();
+	owner->cgroup_id = task_cgroup_id(task);
 	owner->start_time = task->group_leader->start_boottime;
 	owner->pid = pid_tgid >> 32;
 	owner->tid = pid_tgid;
@@ -181,13 +186,17 @@ static __always_inline bool match_cgroup(struct match *match, cgroup_id_t cgroup
 	return match->jobs != 0;
 }
 
-static __always_inline bool match_current(struct match *match)
+/* Free of cost while no job has a condition: the verifier takes out what is then never reached, but
+ * no call of a helper whose result is unused, and each of these costs as much as a look-up. */
+static __always_inline bool current_wanted(void)
 {
-	u64 pid_tgid = bpf_get_current_pid_tgid();
+	if (has_range(&where_pid) || has_range(&where_tid) || by_pid) {
+		u64 pid_tgid = bpf_get_current_pid_tgid();
 
-	if (!match_cgroup(match, current_cgroup_id()))
-		return false;
-	if (!process_wanted(pid_tgid >> 32, pid_tgid, bpf_get_current_uid_gid()))
+		if (!pid_wanted(pid_tgid >> 32, pid_tgid))
+			return false;
+	}
+	if (has_range(&where_uid) && !within(&where_uid, (u32)bpf_get_current_uid_gid()))
 		return false;
 	if (where_comm.length || where_comm.exact) {
 		comm_t comm = {};
@@ -198,12 +207,18 @@ static __always_inline bool match_current(struct match *match)
 	return true;
 }
 
+static __always_inline bool match_current(struct match *match)
+{
+	return match_cgroup(match, task_cgroup_id(bpf_get_current_task_btf())) && current_wanted();
+}
+
 /* `owner` must stay where it is until the event is sent. */
 static __always_inline bool match_owner(struct match *match, const struct owner *owner)
 {
 	match->owner = owner;
 	return match_cgroup(match, owner->cgroup_id) &&
-	       process_wanted(owner->pid, owner->tid, owner->uid) && comm_wanted(owner->comm);
+	       pid_wanted(owner->pid, owner->tid) && within(&where_uid, owner->uid) &&
+	       comm_wanted(owner->comm);
 }
 
 static __always_inline void count_unclassified(void)

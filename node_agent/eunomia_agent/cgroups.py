@@ -20,6 +20,7 @@ from eunomia_agent.containers.targets import Targets
 from eunomia_agent.containers.watch import changes
 from eunomia_agent.events.drain import Drain
 from eunomia_agent.events.layout import event_layout
+from eunomia_agent.kernel.errors import KernelError
 from eunomia_agent.kernel.map import Map
 from eunomia_agent.kernel.object import Object
 
@@ -65,6 +66,11 @@ class Cgroups:
     def is_open(self) -> bool:
         """Whether the programs are in the kernel."""
         return self._object is not None
+
+    @property
+    def hierarchy_root(self) -> Path | None:
+        """Where the hierarchy is mounted; None: nowhere that is known."""
+        return self._hierarchy.root
 
     @property
     def hierarchy_number(self) -> int:
@@ -141,17 +147,32 @@ class Cgroups:
             Path("/proc/self/cgroup").read_text(),
             self._root,
         )
+        try:
+            self._missing = ""
+            return self._attached()
+        except KernelError:
+            missing = self._missing_hooks()  # which takes 20 ms to find out
+            if not missing:
+                raise
+        self._missing = _told(missing)
+        return self._attached()
+
+    def _attached(self) -> Object:
         loaded = Object.open(self._path)
         try:
+            if self._missing:
+                loaded.skip_missing()
             loaded.set("cgroup_hierarchy", self._hierarchy.number)
-            missing = loaded.skip_missing(())
             loaded.load()
             loaded.attach()
         except BaseException:
             loaded.close()
             raise
-        self._missing = _told(missing)
         return loaded
+
+    def _missing_hooks(self) -> dict[str, str]:
+        with Object.open(self._path) as opened:
+            return opened.skip_missing()
 
     def _read(self) -> None:
         if self._drain is None or self._index is None or self.targets is None:

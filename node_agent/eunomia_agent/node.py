@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eunomia_agent.agent import Agent
 from eunomia_agent.cgroups import Cgroups
-from eunomia_agent.containers.cri import CriClient, find_socket
+from eunomia_agent.containers.sockets import open_runtime
 from eunomia_agent.errors import OutputUnknown
 from eunomia_agent.heap import map_large_blocks, trim
 from eunomia_agent.job import name_of
@@ -40,8 +40,7 @@ async def serve(settings: Settings) -> None:
     catalogue = Catalogue.load()
     observed = Observed(catalogue.trackers, settings.node)
     accounts = Accounts()
-    socket = settings.cri_socket or find_socket()
-    runtime = CriClient(socket) if socket else None
+    runtime = open_runtime(cri=settings.cri_socket, docker=settings.docker_socket)
     if runtime is None:
         logger.warning("no container runtime's socket was found: containers stay unknown")
 
@@ -52,6 +51,7 @@ async def serve(settings: Settings) -> None:
             key,
             cgroups.map,
             hierarchy=cgroups.hierarchy_number,
+            root=cgroups.hierarchy_root,
             available=available,
         )
 

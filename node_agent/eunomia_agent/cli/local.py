@@ -62,6 +62,7 @@ class Local:
                 key,
                 self._cgroups.map,
                 hierarchy=self._cgroups.hierarchy_number,
+                root=self._cgroups.hierarchy_root,
                 available=available,
             )
 

@@ -16,7 +16,7 @@ from eunomia_agent.events.batch import Batch
 from eunomia_agent.events.drain import Drain
 from eunomia_agent.events.layout import event_layout
 from eunomia_agent.events.tally import TABLES, Tally, tally_layouts
-from eunomia_agent.kernel.errors import HookMissing
+from eunomia_agent.kernel.errors import HookMissing, KernelError
 from eunomia_agent.kernel.map import Map, possible_cpus
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.kernel.rcu import wait_for_programs
@@ -63,8 +63,12 @@ class Key:
 class Instance:
     """A loaded tracker. The jobs that share it are told apart by their slots."""
 
-    def __init__(self, key: Key, loaded: Object, memory_bytes: int) -> None:
+    def __init__(
+        self, key: Key, loaded: Object, memory_bytes: int, root: Path | None = None
+    ) -> None:
         self.key = key
+        self._root = root
+        self._failure: str | None = None
         self.memory_bytes = memory_bytes
         self.open = True
         self.attached = False
@@ -93,12 +97,14 @@ class Instance:
         targets: Map,
         *,
         hierarchy: int = 0,
+        root: Path | None = None,
         available: int = 1 << 62,
     ) -> Self:
         """Load a tracker's programs, attached to nothing yet.
 
-        targets: the agent-wide map of watched cgroups; hierarchy: the cgroup hierarchy that ids
-        are of, 0 for v2; available: bytes that all of its maps may take up.
+        targets: the agent-wide map of watched cgroups. hierarchy: the number of the one that ids
+        are of, 0 for v2; root: where it is mounted, None for this process's own part of it.
+        available: bytes that all of its maps may take up.
         Raises KernelError, TrackerUnsupported, NoMemoryLeft.
         """
         began = time.monotonic()
@@ -126,7 +132,7 @@ class Instance:
                 loaded.map("pids").resize(1)
             loaded.map("targets").reuse(targets)
             loaded.load()
-            instance = cls(key, loaded, sizes.total)
+            instance = cls(key, loaded, sizes.total, root)
         except BaseException:
             loaded.close()
             raise
@@ -137,7 +143,7 @@ class Instance:
     def problem(self) -> str | None:
         """What is wrong with it; None when nothing is."""
         malformed = self._drain.malformed if self._drain else 0
-        return f"{malformed} records could not be read" if malformed else None
+        return f"{malformed} records could not be read" if malformed else self._failure
 
     @property
     def tracker(self) -> str:
@@ -150,6 +156,7 @@ class Instance:
         self._object.attach()
         self.attached = True
         self._watch_processes()
+        self._walk()
         logger.info("attached %s in %.0f ms", self.tracker, (time.monotonic() - began) * 1000)
 
     def _watch_processes(self) -> None:
@@ -286,8 +293,9 @@ class Instance:
         """Begin a new interval, and give the rows of the one that is over."""
         if not self._tallies:
             return
-        self._object.run_iterators()
-        over, self._epoch = self._epoch, (self._epoch + 1) % 2**32
+        if self.attached:
+            self._walk()
+        self._epoch = (self._epoch + 1) % 2**32
         self._object.map("epoch").update(ZERO, struct.pack("=I", self._epoch))
         wait_for_programs()
         now = time.monotonic()
@@ -296,7 +304,15 @@ class Instance:
             rows = tally.take({self._epoch}, _boot_time_ns(), self._jobs)
             if len(rows):
                 yield rows
-        logger.debug("read interval %d of %s", over, self.tracker)
+
+    def _walk(self) -> None:
+        """Let programs look at what is there now: see Object.run_iterators."""
+        try:
+            self._object.run_iterators(self._root)
+        except KernelError as error:
+            self._failure = str(error)
+        else:
+            self._failure = None
 
     def take_cgroups(self, cgroups: set[int]) -> Iterator[Batch]:
         """Give the rows of cgroups that are gone, before their interval is over."""
