@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 
 from eunomia_agent.events.batch import Batch
+from eunomia_agent.events.buffers import Buffers
 from eunomia_agent.events.layout import Layout
 from eunomia_agent.kernel.map import Map
 from eunomia_agent.kernel.ringbuf import RingBuffer
@@ -15,8 +16,11 @@ DELAY = 0.02
 """Seconds from the first record's wake to the drain, so that it is worth it."""
 MAX_TAIL = 1 << 16
 """No reference reaches further: its offset has 16 bits."""
-LARGEST_BATCH = 4 << 20
+LARGEST_BATCH = 1 << 20
+"""Bytes of fixed parts. A batch, and the rows that are made of it, stay in the processor's cache."""
 LEAST_BATCH = 1 << 16
+BUFFERS = Buffers()
+"""What all readers fill: as long as a batch is in use, its buffer is not used for another."""
 
 
 class Drain:
@@ -37,9 +41,8 @@ class Drain:
         self.more = False
         self._delay = delay
         self._waiting = False
-        self._fixed = np.empty(max(1, size // layout.size), layout.dtype)
-        self._tail_start = np.empty(len(self._fixed), np.uint64)
-        self._tail = np.empty(size + MAX_TAIL, np.uint8)
+        self._capacity = max(1, size // layout.size)
+        self._tail_capacity = size + MAX_TAIL
         self._ring = RingBuffer(ring, layout.size, MAX_TAIL)
         self._epoll = select.epoll()
         try:
@@ -72,21 +75,30 @@ class Drain:
     def drain(self) -> Batch:
         """Return what stands in the ring, as far as one batch holds it. Raises KernelError."""
         self._waiting = False
+        fixed_at = self._capacity * _START.itemsize
+        tail_at = fixed_at + self._capacity * self.layout.size
+        size = tail_at + self._tail_capacity
+        buffer = BUFFERS.take(size)
+        address: int = buffer.ctypes.data
         count, tail_used, self.more = self._ring.consume(
-            self._fixed.ctypes.data,
-            self._tail.ctypes.data,
-            self._tail_start.ctypes.data,
-            capacity=len(self._fixed),
-            tail_capacity=len(self._tail),
+            address + fixed_at,
+            address + tail_at,
+            address,
+            capacity=self._capacity,
+            tail_capacity=self._tail_capacity,
         )
+        lent = BUFFERS.lend(buffer, size)
         return Batch(
             self.layout,
-            self._fixed[:count].copy(),
-            self._tail[:tail_used].tobytes(),
-            self._tail_start[:count].copy(),
+            np.frombuffer(lent, self.layout.dtype, count, fixed_at),
+            bytes(lent[tail_at : tail_at + tail_used]),
+            np.frombuffer(lent, _START, count),
         )
 
     def close(self) -> None:
         """Stop reading. May be called again."""
         self._ring.close()
         self._epoll.close()
+
+
+_START = np.dtype(np.uint64)
