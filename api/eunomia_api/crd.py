@@ -45,7 +45,7 @@ _COMMON = [
         "trackers",
         "self.trackers.size() == oldSelf.trackers.size()"
         " && self.trackers.all(t, oldSelf.trackers.exists(o, o.name == t.name))",
-        "the names of trackers are immutable; their params may change",
+        "the names of trackers are immutable; their params, where and sample may change",
         "FieldValueForbidden",
     ),
     _immutable("duration", optional=True),
@@ -55,6 +55,13 @@ _COMMON = [
         "!has(self.duration) || (duration(self.duration) > duration('0s')"
         " && duration(self.duration) <= duration('168h'))",
         "duration must be more than 0s and at most 168h",
+        "FieldValueInvalid",
+    ),
+    _rule(
+        "interval",
+        "!has(self.interval) || (duration(self.interval) >= duration('1s')"
+        " && duration(self.interval) <= duration('10m'))",
+        "interval must be at least 1s and at most 10m",
         "FieldValueInvalid",
     ),
 ]

@@ -10,9 +10,11 @@ from eunomia_api import API_VERSION
 from eunomia_api.duration import LONGEST_SECONDS, PATTERN, seconds
 from eunomia_api.model import AbsentIsEmpty, Int32, Int64, Time, Told, Written
 from eunomia_api.selector import LabelKey, LabelSelector, LabelValue
+from eunomia_api.where import MAX_CHARACTERS
 
 MAX_TRACKERS = 16
 MAX_CONTAINERS = 32
+LONGEST_INTERVAL_SECONDS = 600
 ParamValue = bool | int | str
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 
@@ -64,6 +66,13 @@ class TrackerUse(Written):
         ),
     ] = {}
     """Params of the tracker. Changing them restarts the tracker, which shows as a gap."""
+    where: Annotated[str, Field(max_length=MAX_CHARACTERS)] = ""
+    """Only rows for which this is true: CEL over the tracker's columns and namespace, pod,
+    container, container_id and node, as in: error == "EACCES" && path.startsWith("/etc/"). Empty:
+    all rows. Changing it restarts the tracker, which shows as a gap."""
+    sample: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """Keep one event in so many, chosen at random; the others are counted as sampledOut. Changing
+    it restarts the tracker, which shows as a gap."""
 
 
 class OutputType(StrEnum):
@@ -110,6 +119,9 @@ class _Spec(Written):
     duration: Annotated[str, Field(pattern=PATTERN, max_length=32)] | None = None
     """How long to trace, as a Go duration (90s, 15m, 1h30m) of at most 168h. Absent: until the
     job is deleted."""
+    interval: Annotated[str, Field(pattern=PATTERN, max_length=32)] = "10s"
+    """How often what trackers count in the kernel is read, as a Go duration from 1s to 10m: a row
+    tells of so long a time. Changing it restarts such trackers, which shows as a gap."""
     suspend: bool = False
     """Detach all programs and keep the counts. Resuming starts the clock of duration anew."""
     ttl_seconds_after_finished: (
@@ -136,6 +148,13 @@ class _Spec(Written):
     def _duration_in_bounds(cls, text: str | None) -> str | None:
         if text is not None and not 0 < seconds(text) <= LONGEST_SECONDS:
             raise ValueError(f"{text} is out of bounds: more than 0s, at most 168h")
+        return text
+
+    @field_validator("interval")
+    @classmethod
+    def _interval_in_bounds(cls, text: str) -> str:
+        if not 1 <= seconds(text) <= LONGEST_INTERVAL_SECONDS:
+            raise ValueError(f"{text} is out of bounds: at least 1s, at most 10m")
         return text
 
     @field_validator("trackers")

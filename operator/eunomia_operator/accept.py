@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 
 from eunomia_api.tracejob import ClusterTraceJobSpec, TraceJobSpec
 from eunomia_api.tracker import Catalogue, CatalogueTracker
+from eunomia_api.where import WhereInvalid, parse
 from eunomia_operator.errors import NotAccepted
 
 MOST_ERRORS = 3
@@ -40,6 +41,7 @@ def accept(kind: str, spec: object, catalogue: Catalogue) -> Spec:
             wrong = f'there is no tracker "{use.name}"; there are: {known}'
             raise NotAccepted("InvalidTracker", _bounded(f"{path}.name: {wrong}"))
         _check_params(f"{path}.params", use.params, tracker)
+        _check_where(f"{path}.where", use.where, tracker)
     return accepted
 
 
@@ -54,6 +56,15 @@ def _check_params(path: str, params: dict[str, Any], tracker: CatalogueTracker) 
             param.check(value)
         except ValueError as invalid:
             raise NotAccepted("InvalidParam", _bounded(f"{path}.{name}: {invalid}")) from None
+
+
+def _check_where(path: str, text: str, tracker: CatalogueTracker) -> None:
+    if not text:
+        return
+    try:
+        parse(text, tracker.rows)
+    except WhereInvalid as invalid:
+        raise NotAccepted("InvalidWhere", _bounded(f"{path}: {invalid}")) from None
 
 
 def _not_accepted(errors: Sequence[ErrorDetails]) -> NotAccepted:
@@ -71,6 +82,8 @@ def _reason(location: tuple[int | str, ...]) -> str:
         return "InvalidSelector"
     if "params" in location:
         return "InvalidParam"
+    if "where" in location:
+        return "InvalidWhere"
     if location[:1] == ("trackers",):
         return "InvalidTracker"
     return "InvalidSpec"

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from eunomia_api import agent_pb2
+from eunomia_api.duration import seconds
 from eunomia_api.selector import LabelSelector
 from eunomia_api.tracejob import ClusterTraceJobSpec
 from eunomia_operator.accept import Spec
@@ -109,6 +110,8 @@ def job_message(job: PlannedJob, namespaces: Iterable[Namespace]) -> agent_pb2.J
             agent_pb2.Tracker(
                 name=use.name,
                 params={name: _param(value) for name, value in use.params.items()},
+                where=use.where,
+                sample=use.sample,
             )
             for use in spec.trackers
         ],
@@ -119,6 +122,7 @@ def job_message(job: PlannedJob, namespaces: Iterable[Namespace]) -> agent_pb2.J
         ),
         deadline_ms=0 if job.deadline is None else int(job.deadline * 1000),
         suspended=spec.suspend,
+        interval_ms=round(seconds(spec.interval) * 1000),
     )
 
 

@@ -107,10 +107,14 @@ def test_what_may_not_change_has_one_rule_a_field_and_only_the_cluster_kind_must
 
     common = [
         (".target", "target is immutable"),
-        (".trackers", "the names of trackers are immutable; their params may change"),
+        (
+            ".trackers",
+            "the names of trackers are immutable; their params, where and sample may change",
+        ),
         (".duration", "duration is immutable"),
         (".output", "output is immutable"),
         (".duration", "duration must be more than 0s and at most 168h"),
+        (".interval", "interval must be at least 1s and at most 10m"),
     ]
     assert rules(TraceJob) == common
     assert rules(ClusterTraceJob) == [

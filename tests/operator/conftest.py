@@ -15,7 +15,7 @@ import grpc.aio
 import pytest
 
 from eunomia_api import agent_pb2, agent_pb2_grpc
-from eunomia_api.tracker import Catalogue, CatalogueTracker, Param
+from eunomia_api.tracker import Catalogue, CatalogueColumn, CatalogueTracker, Param
 from eunomia_operator.settings import Settings
 
 
@@ -30,7 +30,16 @@ def catalogue() -> Catalogue:
             CatalogueTracker(
                 name="process", help="Processes.", params={"args": args, "maxArgs": most}
             ),
-            CatalogueTracker(name="opensnoop", help="Opens.", params={"prefix": prefix}),
+            CatalogueTracker(
+                name="opensnoop",
+                help="Opens.",
+                params={"prefix": prefix},
+                rows=[
+                    CatalogueColumn(name="pid", type="tgid_t", json_type="integer"),
+                    CatalogueColumn(name="error", type="errno_t", json_type="string"),
+                    CatalogueColumn(name="path", type="path_t", json_type="string"),
+                ],
+            ),
         ],
     )
 

@@ -96,6 +96,65 @@ def test_a_job_must_say_which_pods(catalogue: Catalogue) -> None:
     assert message.startswith("spec.target: selects nothing: give podSelector")
 
 
+def test_a_condition_that_the_columns_can_meet_is_accepted(catalogue: Catalogue) -> None:
+    where = 'error == "EACCES" && path.startsWith("/etc/") && namespace != "kube-system"'
+    accepted = accept(
+        "TraceJob", spec(trackers=[{"name": "opensnoop", "where": where, "sample": 10}]), catalogue
+    )
+    assert (accepted.trackers[0].where, accepted.trackers[0].sample) == (where, 10)
+    assert accepted.interval == "10s"
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        (
+            'pth == "/etc"',
+            'at character 1: no column "pth"; did you mean path?; there are pid, error, path, '
+            "namespace, pod, container, container_id, node",
+        ),
+        (
+            'pid == "1"',
+            "at character 5: == cannot compare an int with a string",
+        ),
+        (
+            'pid > 1 &&\n  error == "ENOENTT"',
+            'at line 2, character 12: error is never "ENOENTT"; did you mean ENOENT or ENOTTY?',
+        ),
+        ("pid", "at character 1: it must be true or false, and is an int; compare it"),
+    ],
+)
+def test_a_condition_that_cannot_be_met_is_refused_with_its_place(
+    catalogue: Catalogue, where: str, message: str
+) -> None:
+    trackers = [{"name": "process"}, {"name": "opensnoop", "where": where}]
+    assert refusal(catalogue, spec(trackers=trackers)) == (
+        "InvalidWhere",
+        f"spec.trackers[1].where: {message}",
+    )
+
+
+def test_a_condition_is_bounded(catalogue: Catalogue) -> None:
+    where = "pid == 1 || " * 200 + "pid == 2"
+    reason, message = refusal(catalogue, spec(trackers=[{"name": "opensnoop", "where": where}]))
+    assert (reason, message) == (
+        "InvalidWhere",
+        "spec.trackers[0].where: String should have at most 2048 characters",
+    )
+    where = "!" * 2000 + "true"
+    reason, message = refusal(catalogue, spec(trackers=[{"name": "opensnoop", "where": where}]))
+    assert reason == "InvalidWhere"
+    assert message.endswith("it is nested more than 32 deep")
+
+
+@pytest.mark.parametrize("interval", ["500ms", "11m"])
+def test_an_interval_has_bounds(catalogue: Catalogue, interval: str) -> None:
+    assert refusal(catalogue, spec(interval=interval)) == (
+        "InvalidSpec",
+        f"spec.interval: {interval} is out of bounds: at least 1s, at most 10m",
+    )
+
+
 def test_duration_has_bounds(catalogue: Catalogue) -> None:
     assert refusal(catalogue, spec(duration="169h")) == (
         "InvalidSpec",

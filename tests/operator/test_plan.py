@@ -25,12 +25,19 @@ NAMESPACES = [
     Namespace("bank", {"team": "b"}),
     Namespace("blog", {"team": "a"}),
 ]
-TRACKERS = [{"name": "process", "params": {"args": True, "maxArgs": 64, "prefix": "/x"}}]
+TRACKERS = [
+    {
+        "name": "process",
+        "params": {"args": True, "maxArgs": 64, "prefix": "/x"},
+        "where": 'comm == "sh"',
+        "sample": 10,
+    }
+]
 
 
 def trace_job(uid: str, **target: Any) -> PlannedJob:
     spec = TraceJobSpec.model_validate(
-        {"target": {"podSelector": {}, **target}, "trackers": TRACKERS}
+        {"target": {"podSelector": {}, **target}, "trackers": TRACKERS, "interval": "1m30s"}
     )
     return PlannedJob(uid, "TraceJob", "shop", f"job-{uid}", 3, spec, 1700000000.5)
 
@@ -71,11 +78,14 @@ def test_a_trace_job_is_told_whole_and_reaches_its_own_namespace_only() -> None:
                     "maxArgs": agent_pb2.Param(integer=64),
                     "prefix": agent_pb2.Param(text="/x"),
                 },
+                where='comm == "sh"',
+                sample=10,
             )
         ],
         outputs=["log"],
         budget=agent_pb2.Budget(events_per_second=10_000, memory_bytes=8 << 20),
         deadline_ms=1700000000500,
+        interval_ms=90_000,
     )
 
 

@@ -258,7 +258,7 @@ class _Checker:
 
 
 def _near(name: str, known: Sequence[str]) -> str:
-    close = get_close_matches(name[:64], known, n=3, cutoff=0.75) or [
+    close = get_close_matches(name[:64], known, n=2, cutoff=0.75) or [
         each for each in known if each and each.casefold() == name.casefold()
     ]
     return f"; did you mean {' or '.join(close)}?" if close else ""
