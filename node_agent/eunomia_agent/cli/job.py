@@ -9,6 +9,7 @@ from eunomia_api import agent_pb2
 from eunomia_api.param import ParamValue
 
 NAME = "local"
+MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,9 @@ class Use:
 def job(
     uses: Sequence[Use], target: agent_pb2.Target, *, buffer: int, interval: float, name: str = NAME
 ) -> agent_pb2.Job:
-    """Return a job without a budget of events. buffer: bytes of each tracker's ring.
+    """Return a job without a budget of events.
 
+    buffer: bytes of memory for each tracker's results, the reader's copy included.
     interval: seconds between two readings of what is counted in the kernel.
     """
     return agent_pb2.Job(

@@ -15,7 +15,7 @@ from eunomia_agent.cli.errors import CommandError
 from eunomia_agent.cli.stop import Stop
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.runtime import Runtime
-from eunomia_agent.keys import UseOf
+from eunomia_agent.keys import Keys
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.sinks.sink import Sink
 from eunomia_agent.standing import Standing
@@ -45,7 +45,6 @@ class Local:
         *,
         catalogue: Catalogue,
         observed: Observed,
-        use_of: UseOf,
         node: str,
         runtime: Runtime | None = None,
         on_look: Callable[[Standing], None] = lambda _: None,
@@ -69,7 +68,7 @@ class Local:
         self._tracing = Tracing(
             Pool(load, UNBOUNDED),
             node=node,
-            use_of=use_of,
+            use_of=Keys(catalogue).use,
             open_sinks=open_sinks,
             observed=observed,
         )

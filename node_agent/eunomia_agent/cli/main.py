@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from eunomia_agent.cli import guide
+from eunomia_agent.cli.catalogue import catalogue, tracker
 from eunomia_agent.cli.options import Options, command
 from eunomia_agent.errors import AgentError
 
@@ -22,19 +22,19 @@ class Trackers(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all trackers."""
-        return sorted(guide.trackers())
+        return sorted(catalogue().trackers)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return the command of a tracker. Raises CommandError."""
         from eunomia_agent.cli.run import run_tracker  # noqa: PLC0415
 
-        tracker = guide.tracker(cmd_name)
+        found = tracker(cmd_name)
 
         def run(options: Options, params: Any) -> None:
-            run_tracker(tracker, options, params)
+            run_tracker(found, options, params)
 
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(cmd_name, help=tracker.help)(command(run, tracker))
+        single.command(cmd_name, help=found.help)(command(run, found))
         return typer.main.get_command(single)
 
 

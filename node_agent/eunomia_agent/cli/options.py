@@ -10,14 +10,14 @@ from typing import Annotated, Any, Literal, Self
 
 import typer
 
-from eunomia_agent.cli import guide
+from eunomia_agent.cli.catalogue import flag
 from eunomia_agent.cli.completion import container_names
 from eunomia_agent.cli.errors import CommandError
+from eunomia_agent.trackers.catalogue import Param, Tracker
 from eunomia_api import param as params
 from eunomia_api.param import ParamValue
 
 WHOM, WHAT, OUTPUT = "Whom to trace", "What to keep", "Output"
-MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +113,10 @@ def declared(  # noqa: PLR0917
             min=1,
             max=1024,
             metavar="MIB",
-            help="Size of a tracker's ring buffer in the kernel: what comes while it is full is "
-            "lost, and counted as such. There is no other limit to how many events pass.",
+            help="Memory for what a tracker has to hand over. What comes while it is full is lost, "
+            "and counted as such; there is no other limit to how many events pass.",
         ),
-    ] = 16,
+    ] = 32,
 ) -> None:
     """Declare the options that all trackers share; never called."""
 
@@ -124,7 +124,7 @@ def declared(  # noqa: PLR0917
 Run = Callable[[Options, Mapping[str, ParamValue]], None]
 
 
-def command(run: Run, tracker: guide.Tracker | None = None) -> Callable[..., None]:
+def command(run: Run, tracker: Tracker | None = None) -> Callable[..., None]:
     """Return a function for Typer whose options are the shared ones and those of a tracker.
 
     run is called with both; of the tracker's, with those that differ from their default.
@@ -139,13 +139,13 @@ def command(run: Run, tracker: guide.Tracker | None = None) -> Callable[..., Non
             assert tracker is not None
             found = tracker.params[name]
             if values[python_name] != found.default:
-                given[name] = _checked(found, values[python_name])
+                given[name] = _checked(name, found, values[python_name])
         run(Options.of(values), given)
 
     parameters = list(shared.values())
     for python_name, name in own.items():
         assert tracker is not None
-        parameters.append(_parameter(python_name, tracker.params[name], tracker.name, flags))
+        parameters.append(_parameter(python_name, name, tracker, flags))
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {each.name: each.annotation for each in parameters}
     return call
@@ -158,29 +158,25 @@ def _python_name(name: str) -> str:
     return f"{snake}_" if snake in shared or keyword.iskeyword(snake) else snake
 
 
-def _parameter(name: str, found: guide.Param, tracker: str, taken: set[str]) -> inspect.Parameter:
-    flag = found.flag if found.flag not in taken else f"--{tracker}-{found.flag.removeprefix('--')}"
-    kind: Any
-    if found.type == "bool":
-        flags = [f"{flag}/--no-{flag.removeprefix('--')}"] if found.default else [flag]
-        option, kind = typer.Option(*flags, help=found.help), bool
-    elif found.type == "int":
-        option = typer.Option(flag, min=found.min, max=found.max, help=found.help)
-        kind = int
-    else:
-        told = f"{found.help} At most {found.max_length} bytes."
-        option, kind = typer.Option(flag, help=told), str
-    option.rich_help_panel = f"Options of {tracker}"
+def _parameter(name: str, param: str, tracker: Tracker, taken: set[str]) -> inspect.Parameter:
+    found = tracker.params[param]
+    option = flag(param)
+    if option in taken:
+        option = f"--{tracker.name}-{option.removeprefix('--')}"
+    kind: Any = {"bool": bool, "int": int, "string": str}[found.type]
+    if found.type == "bool" and found.default:
+        option = f"{option}/--no-{option.removeprefix('--')}"
+    told = f"{found.help} At most {found.max_length} bytes." if found.max_length else found.help
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
         default=found.default,
-        annotation=Annotated[kind, option],
+        annotation=Annotated[kind, typer.Option(option, help=told, min=found.min, max=found.max)],
     )
 
 
-def _checked(found: guide.Param, value: object) -> ParamValue:
+def _checked(name: str, found: Param, value: object) -> ParamValue:
     try:
         return params.check(found, value)
     except ValueError as error:
-        raise CommandError(f"{found.flag} {error}") from None
+        raise CommandError(f"{flag(name)} {error}") from None

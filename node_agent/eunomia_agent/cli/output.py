@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the rows of a command go, and in which form."""
+
+import os
+import shutil
+from collections.abc import Sequence
+
+from eunomia_agent.cli.catalogue import tracker, widths
+from eunomia_agent.cli.errors import CommandError
+from eunomia_agent.cli.files import Files
+from eunomia_agent.cli.formats import Csv, Json
+from eunomia_agent.cli.job import Use
+from eunomia_agent.cli.options import Options
+from eunomia_agent.cli.stdout import Format, StdoutSink
+from eunomia_agent.cli.stop import Stop
+from eunomia_agent.cli.table import Table
+from eunomia_agent.cli.writer import Writer
+from eunomia_agent.sinks.sink import Sink
+from eunomia_api import agent_pb2
+
+
+class Output:
+    """The sinks of a command. containers: whether rows can be of containers."""
+
+    def __init__(
+        self, options: Options, uses: Sequence[Use], stop: Stop, *, containers: bool
+    ) -> None:
+        """Prepare. Raises CommandError where the options do not fit together."""
+        self._options = options
+        self._trackers = [use.tracker for use in uses]
+        self._writer = Writer(1, stop)
+        self._containers = containers
+        if options.fmt == "csv" and len(uses) > 1 and options.output is None:
+            raise CommandError(
+                "the trackers have different columns, which one CSV cannot hold: give -o DIR, "
+                "or --fmt json"
+            )
+
+    @property
+    def unwanted(self) -> bool:
+        """Whether who read the rows has gone."""
+        return self._writer.closed
+
+    def open(self, _: agent_pb2.Job) -> list[Sink]:
+        """Return the sinks of a job."""
+        if self._options.output is not None:
+            return [Files(self._options.output, self._format)]
+        return [StdoutSink(self._writer, self._format())]
+
+    def close(self) -> None:
+        """End what was begun on standard output."""
+
+    def _format(self) -> Format:
+        options = self._options
+        match options.fmt or ("table" if options.output is None else "json"):
+            case "json":
+                return Json()
+            case "csv":
+                return Csv()
+            case "table":
+                cut = options.output is None and not options.wide and os.isatty(1)
+                return Table(
+                    {name: widths(tracker(name)) for name in self._trackers},
+                    screen=shutil.get_terminal_size().columns if cut else None,
+                    containers=self._containers and options.output is None,
+                )
