@@ -65,6 +65,11 @@ struct pt_regs {
 #endif
 };
 
+/* include/linux/types.h */
+struct list_head {
+	struct list_head *next;
+};
+
 /* arch/x86/include/asm/thread_info.h, arch/arm64/include/asm/thread_info.h */
 struct thread_info {
 	unsigned long flags;
@@ -153,7 +158,16 @@ struct task_struct {
 	struct fs_struct *fs;
 	struct files_struct *files;
 	struct css_set *cgroups;
+	struct list_head cg_list;
+	struct nsproxy *nsproxy;
+	struct pid *thread_pid;
+	const struct cred *cred;
+	char comm[TASK_COMM_LEN];
 };
+struct task_cputime {
+	u64 stime, utime, sum_exec_runtime;
+};
+
 
 /* include/linux/binfmts.h */
 struct linux_binprm {
@@ -165,33 +179,143 @@ struct kernfs_node {
 	u64 id;
 };
 
-/* include/linux/cgroup-defs.h */
-struct cgroup_root {
-	s32 hierarchy_id;
-};
+/* include/linux/cgroup-defs.h; subsys has an element for each enum cgroup_subsys_id */
 struct cgroup_subsys_state {
 	struct cgroup *cgroup;
 	struct cgroup_subsys_state *parent;
 };
+struct cgroup_base_stat {
+	struct task_cputime cputime;
+};
+struct cgroup_rstat_cpu {
+	struct cgroup_base_stat bstat;
+};
+struct cgroup_rstat_base_cpu {
+	struct cgroup_base_stat bstat;
+};
 struct cgroup {
 	struct cgroup_subsys_state self;
+	s32 level;
 	struct kernfs_node *kn;
+	struct cgroup_subsys_state *subsys[1];
 	struct cgroup_root *root;
+	struct list_head cset_links;
+	struct cgroup_rstat_cpu *rstat_cpu;
+	struct cgroup_rstat_base_cpu *rstat_base_cpu; /* since 6.16, instead */
+};
+struct cgroup_root {
+	s32 hierarchy_id;
+	struct cgroup cgrp;
 };
 struct css_set {
 	struct cgroup_subsys_state *subsys[1];
 	struct cgroup *dfl_cgrp;
+	s32 nr_tasks;
+	struct list_head tasks;
 };
 
-/* include/linux/cgroup_subsys.h */
+/* kernel/cgroup/cgroup-internal.h */
+struct cgrp_cset_link {
+	struct css_set *cset;
+	struct list_head cset_link;
+};
+
+/* include/linux/bpf.h */
+struct bpf_array {
+	void *pptrs[1];
+};
+
+/* kernel/bpf/cgroup_iter.c */
+struct bpf_iter__cgroup {
+	struct cgroup *cgroup;
+};
+
+/* include/linux/cgroup_subsys.h: the values are the running kernel's own */
 enum cgroup_subsys_id {
-	pids_cgrp_id = 1, /* its value is the running kernel's own */
+	pids_cgrp_id = 1,
+	cpu_cgrp_id,
+	memory_cgrp_id,
+};
+
+/* kernel/sched/sched.h */
+struct cfs_bandwidth {
+	s32 nr_periods, nr_throttled;
+	u64 throttled_time;
+};
+struct task_group {
+	struct cgroup_subsys_state css;
+	struct cfs_bandwidth cfs_bandwidth;
+};
+
+/* include/linux/page_counter.h */
+struct atomic_long {
+	s64 counter;
+};
+struct page_counter {
+	struct atomic_long usage;
+	unsigned long max;
+};
+
+/* include/linux/memcontrol.h */
+struct mem_cgroup {
+	struct cgroup_subsys_state css;
+	struct page_counter memory;
+};
+
+/* block/blk-cgroup.h */
+struct blkcg {
+	struct cgroup_subsys_state css;
+};
+struct blkcg_gq {
+	struct blkcg *blkcg;
+};
+
+/* include/linux/bvec.h, include/linux/blk_types.h */
+struct bvec_iter {
+	u32 bi_size;
+};
+struct bio {
+	u32 bi_opf;
+	u16 bi_flags;
+	struct bvec_iter bi_iter;
+	struct blkcg_gq *bi_blkg;
+};
+
+/* include/linux/pid.h */
+struct upid {
+	s32 nr;
+};
+struct pid {
+	u32 level;
+	struct upid numbers[1];
+};
+
+/* include/net/snmp.h, include/net/netns/mib.h */
+struct ipstats_mib {
+	u64 mibs[1];
+};
+struct netns_mib {
+	struct ipstats_mib *ip_statistics, *ipv6_statistics;
+};
+
+/* include/net/net_namespace.h, include/linux/nsproxy.h */
+struct net {
+	struct netns_mib mib;
+	u64 net_cookie;
+};
+struct nsproxy {
+	struct net *net_ns;
 };
 
 /* include/linux/uidgid_types.h */
 typedef struct {
 	u32 val;
 } kuid_t;
+
+/* include/linux/cred.h */
+struct cred {
+	kuid_t uid;
+};
 
 /* include/uapi/linux/in6.h */
 struct in6_addr {

@@ -46,7 +46,6 @@ int ended(void *arguments) { return 0; }
 CGROUPS = (
     SEEN
     + """
-struct bpf_iter__cgroup { struct cgroup *cgroup; } __attribute__((preserve_access_index));
 SEC("iter/cgroup")
 int walk(struct bpf_iter__cgroup *context)
 {
