@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Open files: from a descriptor to the file, and from the file to its path.
+ *
+ * All is read without the kernel's locks. A descriptor that another thread closes meanwhile, or a
+ * directory that is renamed while its name is read, may give another file or a mixed path.
+ */
+#pragma once
+
+#include "eunomia.h"
+
+/* include/uapi/linux/stat.h */
+enum { S_IFMT = 0170000, S_IFREG = 0100000 };
+
+/* NULL: the current process has no such descriptor. */
+static __always_inline struct file *file_of(u32 fd)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct fdtable *table = task->files->fdt;
+	struct file *file = NULL;
+
+	if (fd < table->max_fds)
+		bpf_probe_read_kernel(&file, sizeof(file), &table->fd[fd]);
+	return file;
+}
+
+/* ---- paths ---- */
+
+/* Bytes of a path with its NUL. What is longer keeps its end, behind "...". */
+enum { FILE_PATH = 256 };
+/* The most bytes that may have to stand before a path, and the most names and mounts on its way. */
+enum { PATH_MARK = 16, PATH_STEPS = 128 };
+
+/* A path on its way from its end, the file's name, to its beginning. The second half of the text is
+ * always zero, so that FILE_PATH bytes can be copied from wherever a path begins. */
+struct path_walk {
+	const struct dentry *dentry, *top; /* where it has come to, and the root of the mount there */
+	const struct vfsmount *mount;
+	u32 start; /* of what is written already */
+	bool cut;
+	char text[2 * FILE_PATH];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct path_walk);
+} path_walk SEC(".maps");
+
+enum { walk_on = 0, walk_arrived = 1, walk_outside = 2, walk_cut = 3 };
+
+static __always_inline struct path_walk *this_walk(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&path_walk, &zero);
+}
+
+/* Writes a name before what is written already, and a slash before it. If it does not fit, cannot
+ * be read, or changes meanwhile, it is cut: a part of it or nothing is there. */
+static __always_inline void walk_prepend(struct path_walk *walk, const struct dentry *dentry)
+{
+	const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
+	u32 length = BPF_CORE_READ(dentry, d_name.len);
+	u32 end = walk->start & (FILE_PATH - 1), room = end - PATH_MARK;
+
+	if (end < PATH_MARK || length >= room) {
+		walk->cut = true;
+		if (end < PATH_MARK)
+			return;
+		name += length - room;
+		length = room;
+	}
+	u32 start = (end - length) & (FILE_PATH - 1);
+	char behind = walk->text[end];
+	s64 copied =
+		bpf_probe_read_kernel_str(&walk->text[start], (length & (FILE_PATH - 1)) + 1, name);
+
+	walk->text[end] = behind; /* where its NUL was put */
+	if (copied != length + 1) {
+		walk->cut = true;
+		return;
+	}
+	if (!walk->cut)
+		walk->text[--start & (FILE_PATH - 1)] = '/';
+	walk->start = start;
+}
+
+static __always_inline void walk_mark(struct path_walk *walk, const char *mark, u32 length)
+{
+	u32 start = (walk->start - length) & (FILE_PATH - 1);
+
+	__builtin_memcpy(&walk->text[start], mark, length);
+	walk->start = start;
+}
+
+/* One step up: a name, or out of a mount. Global: see lose_for_job in match.h. */
+__weak int walk_step(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct path_walk *walk = this_walk();
+
+	if (!walk || walk->cut)
+		return walk_cut;
+	const struct dentry *dentry = walk->dentry;
+	const struct vfsmount *mount = walk->mount;
+
+	if (dentry == task->fs->root.dentry && mount == task->fs->root.mnt)
+		return walk_arrived;
+	if (dentry != walk->top) {
+		walk->dentry = BPF_CORE_READ(dentry, d_parent);
+		if (walk->dentry == dentry)
+			return walk_cut;
+		walk_prepend(walk, dentry);
+		return walk_on;
+	}
+	const struct mount *below = (const void *)mount - bpf_core_field_offset(struct mount, mnt);
+	const struct mount *above = BPF_CORE_READ(below, mnt_parent);
+
+	if (above == below)
+		return walk_outside;
+	walk->dentry = BPF_CORE_READ(below, mnt_mountpoint);
+	mount = (const void *)above + bpf_core_field_offset(struct mount, mnt);
+	walk->mount = mount;
+	walk->top = BPF_CORE_READ(mount, mnt_root);
+	return walk_on;
+}
+
+/* Writes the path of a file, given by its address, as the current process sees it: up to the process'
+ * root, through all mounts. Returns where in the text of this_walk() it begins; a NUL ends it.
+ * What is not below that root stands as "(unreachable)/…", as in getcwd(2); what has a name and no
+ * directory, that of memfd_create(2) for example, as that name alone, which for a socket is that of
+ * its protocol; what has none, a pipe, as "". Global: see lose_for_job in match.h. */
+__weak u32 path_write(u64 address)
+{
+	const struct file *file = (const struct file *)address;
+	const struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	const struct vfsmount *mount = BPF_CORE_READ(file, f_path.mnt);
+	struct path_walk *walk = this_walk();
+	int found = walk_on;
+
+	if (!walk)
+		return FILE_PATH - 1;
+	walk->dentry = dentry;
+	walk->mount = mount;
+	walk->top = BPF_CORE_READ(mount, mnt_root);
+	walk->start = FILE_PATH - 1;
+	walk->cut = false;
+	if (dentry != walk->top && dentry == BPF_CORE_READ(dentry, d_parent)) {
+		walk_prepend(walk, dentry);
+		return walk->start + !walk->cut;
+	}
+	for (int step = 0; step < PATH_STEPS && found == walk_on; step++)
+		found = walk_step();
+	if (found == walk_arrived && walk->start == FILE_PATH - 1)
+		walk_mark(walk, "/", 1);
+	else if (found == walk_outside)
+		walk_mark(walk, "(unreachable)", 13);
+	else if (found != walk_arrived)
+		walk_mark(walk, "...", 3);
+	return walk->start;
+}
+
+/* Copies what path_write wrote. */
+static __always_inline void path_copy(char to[FILE_PATH], u32 start)
+{
+	struct path_walk *walk = this_walk();
+
+	if (walk)
+		bpf_probe_read_kernel(to, FILE_PATH, &walk->text[start & (FILE_PATH - 1)]);
+}

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Files that processes open, read and write, counted by process and file.
+ *
+ * Only the end of each call is hooked, unless it is asked how long they take. Which file a call was
+ * for is looked up by its descriptor then; the path is put together once a file and interval.
+ */
+#include "file.h"
+#include "syscall.h"
+#include "tally.h"
+
+enum operation {
+	operation_open = 1,
+	operation_read = 2,
+	operation_write = 3,
+	operation_copy = 4, /* from one file to another: a read of this one and a write to that one */
+};
+
+struct count_key {
+	struct tallied who;
+	inode_t inode;
+	device_t device;
+	tgid_t pid;
+};
+struct count_value {
+	u64 count;
+	u64 opens;
+	u64 reads;
+	u64 writes;
+	bytes_t read_bytes;
+	bytes_t write_bytes;
+	file_type_t file_type;
+	u32 pad;
+	comm_t comm;
+	char path[FILE_PATH];
+};
+enum { MAX_COUNTS = 10240 };
+
+struct histogram_key {
+	struct tallied who;
+	enum operation operation;
+	u32 pad;
+};
+enum { MAX_HISTOGRAMS = 1024 };
+
+#include "counts.h"
+#include "histogram.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+const volatile bool regular_only = true;
+const volatile char exclude[64] = "";
+const volatile bool histogram_wanted = false;
+WHERE(inode);
+
+/* What is too large for the stack: one entry at a time is made here. */
+struct fresh {
+	u64 busy;
+	struct count_value value;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct fresh);
+} fresh SEC(".maps");
+
+/* Files whose path is excluded, in this interval. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct count_key);
+	__type(value, u8);
+} excluded SEC(".maps");
+
+/* ---- calls ---- */
+
+#if defined(__TARGET_ARCH_x86)
+enum number {
+	call_read = 0, call_write = 1, call_open = 2, call_pread64 = 17, call_pwrite64 = 18,
+	call_readv = 19, call_writev = 20, call_sendfile = 40, call_creat = 85, call_openat = 257,
+	call_splice = 275, call_preadv = 295, call_pwritev = 296, call_open_by_handle_at = 304,
+	call_copy_file_range = 326, call_preadv2 = 327, call_pwritev2 = 328, call_openat2 = 437,
+};
+#else
+enum number {
+	call_openat = 56, call_read = 63, call_write = 64, call_readv = 65, call_writev = 66,
+	call_pread64 = 67, call_pwrite64 = 68, call_preadv = 69, call_pwritev = 70,
+	call_sendfile = 71, call_splice = 76, call_open_by_handle_at = 265,
+	call_copy_file_range = 285, call_preadv2 = 286, call_pwritev2 = 287, call_openat2 = 437,
+	call_open = -1, call_creat = -2, /* are not there */
+};
+#endif
+
+static __always_inline enum operation operation_of(s32 number)
+{
+	switch (number) {
+	case call_read:
+	case call_pread64:
+	case call_readv:
+	case call_preadv:
+	case call_preadv2:
+		return operation_read;
+	case call_write:
+	case call_pwrite64:
+	case call_writev:
+	case call_pwritev:
+	case call_pwritev2:
+		return operation_write;
+	case call_open:
+	case call_creat:
+	case call_openat:
+	case call_openat2:
+	case call_open_by_handle_at:
+		return operation_open;
+	case call_sendfile:
+	case call_splice:
+	case call_copy_file_range:
+		return operation_copy;
+	}
+	return 0;
+}
+
+/* ---- entries ---- */
+
+static __always_inline bool is_excluded(const char *path)
+{
+	for (u32 i = 0; i < sizeof(exclude) && exclude[i]; i++)
+		if (path[i] != exclude[i])
+			return false;
+	return true;
+}
+
+/* Makes the entry of a file that was not seen in this interval yet. NULL: none is wanted, or none
+ * could be made, which is counted. */
+static __always_inline struct count_value *open_entry(const struct match *match,
+						      const struct count_key *key,
+						      const struct file *file, u32 mode)
+{
+	u32 zero = 0;
+	struct fresh *slot = bpf_map_lookup_elem(&fresh, &zero);
+	struct count_value *value = NULL;
+	u8 yes = 1;
+
+	if (!slot || match->state == target_refused)
+		return NULL;
+	if (exclude[0] && bpf_map_lookup_elem(&excluded, key))
+		return NULL;
+	if (__sync_lock_test_and_set(&slot->busy, 1)) {
+		tally_lose(match);
+		return NULL;
+	}
+	path_copy(slot->value.path, path_write((u64)file));
+	slot->value.file_type = mode;
+	bpf_get_current_comm(slot->value.comm, sizeof(slot->value.comm));
+	if (exclude[0] && is_excluded(slot->value.path))
+		bpf_map_update_elem(&excluded, key, &yes, BPF_ANY);
+	else
+		value = count_open(match, key, &slot->value);
+	slot->busy = 0;
+	return value;
+}
+
+/* Counts an operation on the file behind a descriptor. False: it is not counted. */
+static __noinline bool add(const struct match *match, u32 fd, enum operation operation, u64 bytes)
+{
+	struct file *file = file_of(fd);
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
+	u32 mode = BPF_CORE_READ(inode, i_mode);
+
+	if (!inode || (regular_only && (mode & S_IFMT) != S_IFREG))
+		return false;
+	struct count_key key = {
+		.inode = BPF_CORE_READ(inode, i_ino),
+		.device = BPF_CORE_READ(inode, i_sb, s_dev),
+		.pid = bpf_get_current_pid_tgid() >> 32,
+	};
+
+	if (!within(&where_inode, key.inode))
+		return false;
+	struct count_value *value = count_find(match, &key);
+
+	if (!value)
+		value = open_entry(match, &key, file, mode);
+	if (!value)
+		return false;
+	count_one(value);
+	if (operation == operation_open) {
+		__sync_fetch_and_add(&value->opens, 1);
+	} else if (operation == operation_read) {
+		__sync_fetch_and_add(&value->reads, 1);
+		__sync_fetch_and_add(&value->read_bytes, bytes);
+	} else {
+		__sync_fetch_and_add(&value->writes, 1);
+		__sync_fetch_and_add(&value->write_bytes, bytes);
+	}
+	return true;
+}
+
+/* sendfile(2) names the file that it writes to first, the others the one that they read from. */
+static __always_inline bool add_copy(const struct match *match, struct pt_regs *regs, s32 number,
+				     u64 bytes)
+{
+	bool swapped = number == call_sendfile;
+	u32 from = swapped ? CALL_ARGUMENT_1(regs) : CALL_ARGUMENT_0(regs);
+	u32 to = swapped ? CALL_ARGUMENT_0(regs) : CALL_ARGUMENT_2(regs);
+	bool read = add(match, from, operation_read, bytes);
+
+	return add(match, to, operation_write, bytes) || read;
+}
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(call_begins, struct pt_regs *regs, long number)
+{
+	struct match match = {};
+
+	if (histogram_wanted && operation_of(number) && match_current(&match) && !call_is_compat())
+		call_begin(number);
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(call_ends, struct pt_regs *regs, long result)
+{
+	s32 number = CALL_NUMBER(regs);
+	enum operation operation = operation_of(number);
+	struct match match = {};
+	struct call call = {};
+	bool counted;
+
+	if (!operation || (!histogram_wanted && result < 0) || !match_current(&match) ||
+	    call_is_compat())
+		return 0;
+	if (histogram_wanted)
+		call = call_end(number);
+	if (result < 0)
+		return 0;
+	if (operation == operation_copy)
+		counted = add_copy(&match, regs, number, result);
+	else if (operation == operation_open)
+		counted = add(&match, result, operation, 0);
+	else
+		counted = add(&match, CALL_ARGUMENT_0(regs), operation, result);
+	if (counted && call.began) {
+		struct histogram_key key = {.operation = operation};
+
+		histogram_add(&match, &key, bpf_ktime_get_ns() - call.began);
+	}
+	return 0;
+}
