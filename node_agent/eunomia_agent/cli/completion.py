@@ -3,6 +3,14 @@
 
 from contextlib import suppress
 
+from eunomia_agent.cli.catalogue import catalogue
+
+
+def tracker_names(incomplete: str) -> list[tuple[str, str]]:
+    """Return the names of trackers, each with its help."""
+    found = catalogue().trackers.values()
+    return [(each.name, each.help) for each in found if each.name.startswith(incomplete)]
+
 
 def container_names(incomplete: str) -> list[str]:
     """Return the names of containers and of pods, as the runtimes know them."""

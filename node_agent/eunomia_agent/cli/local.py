@@ -21,7 +21,8 @@ from eunomia_agent.sinks.sink import Sink
 from eunomia_agent.standing import Standing
 from eunomia_agent.tracing import Tracing
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
-from eunomia_agent.trackers.instance import Instance, Key
+from eunomia_agent.trackers.instance import Instance
+from eunomia_agent.trackers.key import Key
 from eunomia_agent.trackers.pool import Pool
 from eunomia_api import agent_pb2
 
@@ -55,15 +56,8 @@ class Local:
         self._gathering: set[Instance] = set()
 
         def load(key: Key, available: int) -> Instance:
-            return Instance.load(
-                OBJECTS,
-                catalogue.trackers[key.tracker],
-                key,
-                self._cgroups.map,
-                hierarchy=self._cgroups.hierarchy_number,
-                root=self._cgroups.hierarchy_root,
-                available=available,
-            )
+            tracker = catalogue.trackers[key.tracker]
+            return Instance.load(OBJECTS, tracker, key, self._cgroups.node, available)
 
         self._tracing = Tracing(
             Pool(load, UNBOUNDED),

@@ -4,12 +4,14 @@
 import os
 import sys
 import traceback
-from typing import Any
+from enum import StrEnum
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from eunomia_agent.cli.catalogue import catalogue, tracker
+from eunomia_agent.cli.completion import tracker_names
 from eunomia_agent.cli.options import Options, command
 from eunomia_agent.errors import AgentError
 
@@ -51,6 +53,48 @@ app.add_typer(run_app, name="run", help="Run a tracker.")
 @run_app.callback(invoke_without_command=True)
 def _run(context: typer.Context) -> None:
     pass
+
+
+class Text(StrEnum):
+    """How a command tells what it found."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+Told = Annotated[Text, typer.Option("--fmt", help="For people, or for programs.")]
+
+
+@app.command("trackers")
+def _trackers(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[TRACKER]", autocompletion=tracker_names)
+    ] = None,
+    fmt: Told = Text.TABLE,
+) -> None:
+    """List the trackers; of one, tell its options, columns and hooks."""
+    from eunomia_agent.cli import trackers  # noqa: PLC0415
+
+    if name is None:
+        say(trackers.list_as_json() if fmt is Text.JSON else trackers.list_as_text())
+    else:
+        found = tracker(name)
+        say(trackers.one_as_json(found) if fmt is Text.JSON else trackers.one_as_text(found))
+
+
+@app.command("doctor")
+def _doctor(fmt: Told = Text.TABLE) -> None:
+    """Tell what this machine can run, and what to install or grant for the rest."""
+    from eunomia_agent.cli import doctor  # noqa: PLC0415
+
+    findings = doctor.examine()
+    say(doctor.as_json(findings) if fmt is Text.JSON else doctor.as_text(findings))
+    raise typer.Exit(0 if doctor.is_fit(findings) else 1)
+
+
+def say(text: str) -> None:
+    """Print to standard output."""
+    sys.stdout.write(f"{text}\n")
 
 
 def main() -> None:
