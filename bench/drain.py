@@ -25,8 +25,10 @@ from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.node import Sinks
 from eunomia_agent.tracing import Tracing
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
-from eunomia_agent.trackers.instance import Instance, Key
+from eunomia_agent.trackers.instance import Instance
+from eunomia_agent.trackers.key import Key
 from eunomia_agent.trackers.limit import Limit
+from eunomia_agent.trackers.loading import Node
 from eunomia_agent.trackers.pool import Pool
 from eunomia_api import agent_pb2
 
@@ -97,7 +99,7 @@ def _read(source: Load, programs: Object, targets: Targets) -> Run:
     use = agent_pb2.Tracker(name="opensnoop", params={"prefix": agent_pb2.Param(text=PREFIX)})
     key = Keys(catalogue, OBJECTS).use(job, use).key
     tracker = catalogue.trackers["opensnoop"]
-    instance = Instance.load(OBJECTS, tracker, key, programs.map("targets"))
+    instance = Instance.load(OBJECTS, tracker, key, Node(programs.map("targets")))
     try:
         instance.join(SLOT, Limit())
         targets.set(source.cgroup_id, 1 << SLOT, inherit=True)
@@ -109,7 +111,7 @@ def _read(source: Load, programs: Object, targets: Targets) -> Run:
             read += sum(len(rows) for rows in instance.drain())
 
         made, seconds, cpu = _follow(source, OPENS, instance, drain)
-        account = instance.account(SLOT, source.cgroup_id)
+        account = instance.accounts.one(SLOT, source.cgroup_id)
         if account is None or account.matched != made or read + account.lost != made:
             raise BenchError(f"{made} opens were made, {read} read; the kernel says {account}")
         return Run(made, read, account.lost, seconds, cpu)
@@ -157,7 +159,9 @@ def _tracing(folder: Path, programs: Object, targets: Targets) -> Generator[Trac
     catalogue = Catalogue.load()
 
     def open_instance(key: Key) -> Instance:
-        return Instance.load(OBJECTS, catalogue.trackers[key.tracker], key, programs.map("targets"))
+        return Instance.load(
+            OBJECTS, catalogue.trackers[key.tracker], key, Node(programs.map("targets"))
+        )
 
     tracing = Tracing(
         Pool(open_instance, 2 * BUDGET_BYTES),

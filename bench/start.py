@@ -8,6 +8,7 @@ from eunomia_agent.kernel.object import Object
 from eunomia_agent.keys import Keys
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
 from eunomia_agent.trackers.instance import Instance
+from eunomia_agent.trackers.loading import Node
 from eunomia_api import agent_pb2
 
 RUNS = 10
@@ -28,7 +29,7 @@ def measure() -> list[Figure]:
             times: list[float] = []
             for _ in range(RUNS):
                 began = time.monotonic()
-                instance = Instance.load(OBJECTS, tracker, key, programs.map("targets"))
+                instance = Instance.load(OBJECTS, tracker, key, Node(programs.map("targets")))
                 instance.attach()
                 times.append((time.monotonic() - began) * 1000)
                 instance.retire()()

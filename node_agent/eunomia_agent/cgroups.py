@@ -21,8 +21,8 @@ from eunomia_agent.containers.watch import changes
 from eunomia_agent.events.drain import Drain
 from eunomia_agent.events.layout import event_layout
 from eunomia_agent.kernel.errors import KernelError
-from eunomia_agent.kernel.map import Map
 from eunomia_agent.kernel.object import Object
+from eunomia_agent.trackers.loading import Node
 
 logger = logging.getLogger("eunomia.cgroups")
 
@@ -68,16 +68,6 @@ class Cgroups:
         return self._object is not None
 
     @property
-    def hierarchy_root(self) -> Path | None:
-        """Where the hierarchy is mounted; None: nowhere that is known."""
-        return self._hierarchy.root
-
-    @property
-    def hierarchy_number(self) -> int:
-        """Which hierarchy the cgroup ids are of: `cgroup_hierarchy` of hierarchy.h. 0 is v2."""
-        return self._hierarchy.number
-
-    @property
     def refused(self) -> int:
         """Cgroups that were made faster than they could be told apart, while open."""
         return self.targets.refused if self.targets is not None else 0
@@ -94,10 +84,11 @@ class Cgroups:
         return "; ".join(filter(None, problems)) or None
 
     @property
-    def map(self) -> Map:
-        """The map of watched cgroups, for trackers to share. Only while open."""
+    def node(self) -> Node:
+        """What trackers share. Only while open."""
         assert self._object is not None
-        return self._object.map("targets")
+        hierarchy = self._hierarchy
+        return Node(self._object.map("targets"), hierarchy.number, hierarchy.root)
 
     async def load(self) -> Targets:
         """Load and attach the programs. Raises KernelError."""

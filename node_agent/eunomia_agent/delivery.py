@@ -137,10 +137,10 @@ class Delivery:
 
     def _close_unheard(self, job: Job, cgroup_id: int) -> None:
         for name, run in job.runs.items():
-            account = run.instance.account(job.slot, cgroup_id)
+            account = run.instance.accounts.one(job.slot, cgroup_id)
             if account is not None:
                 job.ledgers[name].unclassified += account.matched
-                run.instance.remove(job.slot, cgroup_id)
+                run.instance.accounts.remove(job.slot, cgroup_id)
 
     def _count_lost(self, instance: Instance, rows: Batch) -> None:
         by_slot = jobs_of(rows)

@@ -14,7 +14,8 @@ from eunomia_agent.sinks.rows import Rows
 from eunomia_agent.sinks.sink import Sink
 from eunomia_agent.state import JobTotals
 from eunomia_agent.trackers.accounting import Ledger, Totals
-from eunomia_agent.trackers.instance import Instance, Key
+from eunomia_agent.trackers.instance import Instance
+from eunomia_agent.trackers.key import Key
 from eunomia_agent.trackers.ladder import Ladder
 from eunomia_api import agent_pb2
 from eunomia_api.labels import Requirement, Selector

@@ -12,7 +12,7 @@ from eunomia_agent.events.tally import result_layouts
 from eunomia_agent.job import params_of
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue, Tracker
-from eunomia_agent.trackers.instance import Key
+from eunomia_agent.trackers.key import Key
 from eunomia_api import agent_pb2
 
 if TYPE_CHECKING:

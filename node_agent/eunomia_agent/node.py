@@ -24,7 +24,8 @@ from eunomia_agent.sinks.sink import Sink
 from eunomia_agent.state import Store
 from eunomia_agent.tracing import Tracing
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
-from eunomia_agent.trackers.instance import Instance, Key
+from eunomia_agent.trackers.instance import Instance
+from eunomia_agent.trackers.key import Key
 from eunomia_agent.trackers.pool import Pool
 from eunomia_api import agent_pb2
 
@@ -45,15 +46,8 @@ async def serve(settings: Settings) -> None:
         logger.warning("no container runtime's socket was found: containers stay unknown")
 
     def load(key: Key, available: int) -> Instance:
-        return Instance.load(
-            OBJECTS,
-            catalogue.trackers[key.tracker],
-            key,
-            cgroups.map,
-            hierarchy=cgroups.hierarchy_number,
-            root=cgroups.hierarchy_root,
-            available=available,
-        )
+        tracker = catalogue.trackers[key.tracker]
+        return Instance.load(OBJECTS, tracker, key, cgroups.node, available)
 
     tracing = Tracing(
         Pool(load, settings.memory_bytes),

@@ -159,8 +159,8 @@ class Tracing:
         # for those that share the instance already.
         self._delivery.drain(instance)
         self._delivery.take(instance)
-        instance.clear(job.slot)
-        refused = instance.unclassified()
+        instance.accounts.clear(job.slot)
+        refused = instance.accounts.unclassified()
         ladder = Ladder(job.wanted.budget.events_per_second // len(job.wanted.trackers))
         job.runs[tracker.name] = Run(use.key, instance, use.rest, tracker.sample, ladder, refused)
         job.ledgers.setdefault(tracker.name, Ledger())
@@ -176,10 +176,10 @@ class Tracing:
         wait_for_programs()  # those that had read the job's bit come to their end
         self._settle()
         for name, run in job.runs.items():
-            for cgroup, account in run.instance.accounts().get(job.slot, {}).items():
+            for cgroup, account in run.instance.accounts.all().get(job.slot, {}).items():
                 self._close_account(job, name, cgroup, account)
             job.ledgers[name].rest()
-            run.instance.clear(job.slot)
+            run.instance.accounts.clear(job.slot)
             self._pool.release(run.key, job.slot)
             self._idle_since.pop(run.instance, None)
         for sink in job.sinks:
@@ -246,10 +246,10 @@ class Tracing:
                 self._delivery.drain(run.instance)
                 if cgroup_id not in self._gone:
                     self._delivery.take(run.instance)
-            account = run.instance.account(job.slot, cgroup_id)
+            account = run.instance.accounts.one(job.slot, cgroup_id)
             if account is not None:
                 self._close_account(job, name, cgroup_id, account)
-                run.instance.remove(job.slot, cgroup_id)
+                run.instance.accounts.remove(job.slot, cgroup_id)
         job.members.pop(cgroup_id, None)
 
     def _sweep(self) -> None:
@@ -327,7 +327,7 @@ class Tracing:
 
     def _settle(self) -> None:
         """Bring every job's ledger up to date: the kernel's accounts first, then the rings."""
-        read = {instance: instance.accounts() for instance in self._pool}
+        read = {instance: instance.accounts.all() for instance in self._pool}
         for instance in self._pool:
             self._delivery.drain(instance)
         for job in self._running():
@@ -336,7 +336,7 @@ class Tracing:
                 job.ledgers[name].read(
                     {cgroup: accounts[cgroup] for cgroup in accounts if cgroup in job.members}
                 )
-                refused = run.instance.unclassified()
+                refused = run.instance.accounts.unclassified()
                 job.ledgers[name].unclassified += refused - run.refused_before
                 run.refused_before = refused
 

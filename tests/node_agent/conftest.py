@@ -26,7 +26,9 @@ from eunomia_agent.state import JobTotals
 from eunomia_agent.tracing import Tracing
 from eunomia_agent.trackers.accounting import Totals
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
-from eunomia_agent.trackers.instance import Instance, Key
+from eunomia_agent.trackers.instance import Instance
+from eunomia_agent.trackers.key import Key
+from eunomia_agent.trackers.loading import Node
 from eunomia_agent.trackers.pool import Pool
 from eunomia_api import agent_pb2
 
@@ -100,13 +102,8 @@ class World:
         self.programs.load()
 
         def load(key: Key, available: int) -> Instance:
-            return Instance.load(
-                OBJECTS,
-                trackers[key.tracker],
-                key,
-                self.programs.map("targets"),
-                available=available,
-            )
+            node = Node(self.programs.map("targets"))
+            return Instance.load(OBJECTS, trackers[key.tracker], key, node, available)
 
         self.observed = Observed(trackers, "n1")
         self.tracing = Tracing(

@@ -15,6 +15,9 @@ from eunomia_agent.kernel.errors import ObjectInvalid
 from eunomia_agent.kernel.types import Struct
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from eunomia_agent.events.batch import Batch
     from eunomia_agent.kernel.map import Map
 
@@ -51,11 +54,8 @@ def tally_layouts(btf: Btf) -> Mapping[Table, TallyLayout]:
 
 def result_layouts(btf: Btf) -> Mapping[Source, Layout]:
     """Return the layouts of all results of a tracker, events first. Raises ObjectInvalid."""
-    found: dict[Source, Layout] = {}
-    if "events" in btf.maps():
-        found["events"] = event_layout(btf)
-    for table, layout in tally_layouts(btf).items():
-        found[table] = layout
+    events: dict[Source, Layout] = {"events": event_layout(btf)} if "events" in btf.maps() else {}
+    found = events | dict[Source, Layout](tally_layouts(btf).items())
     if not found:
         raise ObjectInvalid(f"has no results: no map called events, {', '.join(TABLES)}")
     return found
@@ -97,55 +97,54 @@ class Tally:
         self.layout = layout
         self._map = table
 
-    def take(self, epochs: "set[int] | None", time_ns: int, jobs: int) -> "Batch":
-        """Read the rows of intervals that are over, and take them out of the table.
+    def take(self, epoch: int, time_ns: int, jobs: int) -> "Batch":
+        """Read the rows of all intervals but one, and take them out of the table.
 
-        epochs: those that are still being added to; time_ns: of the reading, CLOCK_BOOTTIME; jobs:
-        the set that the rows are for. Nothing may still be adding to what is taken.
+        epoch: the interval that is still being added to; to the others nothing may be. time_ns: of
+        the reading, CLOCK_BOOTTIME; jobs: the set that the rows are for.
         """
         keys, values = self._map.snapshot()
-        return self._rows(keys, values, epochs or set(), None, time_ns, jobs)
+        heads = self._heads(keys)
+        return self._taken(keys, values, heads["epoch"] != epoch, time_ns, jobs)
 
     def take_cgroups(self, cgroups: set[int], time_ns: int, jobs: int) -> "Batch":
         """Read and take out all rows of cgroups that are gone: nothing adds to them any more."""
-        keys, values = self._map.snapshot()
-        return self._rows(keys, values, set(), cgroups, time_ns, jobs)
-
-    def _rows(
-        self,
-        keys: bytes,
-        values: bytes,
-        but: set[int],
-        cgroups: set[int] | None,
-        time_ns: int,
-        jobs: int,
-    ) -> "Batch":
         import numpy as np  # noqa: PLC0415  (the build reads layouts without it)
+
+        keys, values = self._map.snapshot()
+        gone = np.fromiter(cgroups, np.uint64)
+        chosen = np.isin(self._heads(keys)["cgroup_id"], gone)
+        return self._taken(keys, values, chosen, time_ns, jobs)
+
+    def _heads(self, keys: bytes) -> "NDArray[Any]":
+        """Return what all keys begin with, `struct tallied`: shape (n,)."""
+        import numpy as np  # noqa: PLC0415
+
+        head = np.dtype(
+            {
+                "names": ["cgroup_id", "epoch"],
+                "formats": ["u8", "u4"],
+                "offsets": [0, _U64],
+                "itemsize": self.layout.key_size,
+            }
+        )
+        return np.frombuffer(keys, head)
+
+    def _taken(
+        self, keys: bytes, values: bytes, chosen: "NDArray[np.bool_]", time_ns: int, jobs: int
+    ) -> "Batch":
+        import numpy as np  # noqa: PLC0415
 
         from eunomia_agent.events.batch import Batch  # noqa: PLC0415
 
         layout = self.layout
-        key = np.frombuffer(keys, np.uint8).reshape(-1, layout.key_size)
-        value = np.frombuffer(values, np.uint8).reshape(-1, layout.value_size)
-        heads = np.frombuffer(keys, _head(layout.key_size))
-        chosen = ~np.isin(heads["epoch"], list(but)) if but else np.ones(len(heads), np.bool_)
-        if cgroups is not None:
-            chosen &= np.isin(heads["cgroup_id"], np.fromiter(cgroups, np.uint64))
         index = np.flatnonzero(chosen)
-        taken = key[index]
+        taken = np.frombuffer(keys, np.uint8).reshape(-1, layout.key_size)[index]
+        value = np.frombuffer(values, np.uint8).reshape(-1, layout.value_size)[index]
         raw = np.zeros((len(index), layout.size), np.uint8)
         raw[:, : layout.key_size] = taken
-        raw[:, layout.key_size : -2 * _U64] = value[index]
+        raw[:, layout.key_size : -2 * _U64] = value
         fixed = raw.reshape(-1).view(layout.dtype)
         fixed["time"], fixed["jobs"] = time_ns, jobs
         self._map.delete_many(taken.tobytes())
         return Batch(layout, fixed, b"", np.zeros(len(index), np.uint64))
-
-
-def _head(key_size: int) -> Any:
-    return {
-        "names": ["cgroup_id", "epoch"],
-        "formats": ["u8", "u4"],
-        "offsets": [0, _U64],
-        "itemsize": key_size,
-    }

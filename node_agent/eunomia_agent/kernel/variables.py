@@ -34,7 +34,10 @@ class Variables(Mapping[str, bytes]):
         return ctypes.string_at(self._address + offset, size)
 
     def set(self, name: str, value: bool | int | str | bytes) -> None:
-        """Set a variable; bytes: as it lies in memory. Raises KernelError for an unknown one, or a value that does not fit."""
+        """Set a variable; bytes: as it lies in memory.
+
+        Raises KernelError for an unknown one, or a value that does not fit.
+        """
         if name not in self._variables:
             known = ", ".join(self) or "none"
             raise KernelError(f"{self._owner} has no variable {name}; there are: {known}")

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from eunomia_agent.trackers.instance import Instance, Key
+from eunomia_agent.trackers.instance import Instance
+from eunomia_agent.trackers.key import Key
 
 CLOSERS = 8
 """Trackers that are taken out of the kernel at once."""

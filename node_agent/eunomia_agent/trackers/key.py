@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What makes two uses of a tracker the same."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What makes two uses of a tracker the same.
+
+    params: all of them. memory_bytes: for its results, the reader's part included. conditions:
+    variables of match.h with what they hold, as it lies in memory. pids: of the only processes
+    that are watched; empty for all. children: watch what they start, too. interval_ms: between two
+    readings of what is counted in the kernel; 0 for a tracker that counts nothing there.
+    """
+
+    tracker: str
+    params: tuple[tuple[str, bool | int | str], ...]
+    memory_bytes: int
+    conditions: tuple[tuple[str, bytes], ...] = ()
+    pids: tuple[int, ...] = ()
+    children: bool = False
+    interval_ms: int = 0

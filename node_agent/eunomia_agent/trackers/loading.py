@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a compiled tracker to its programs and maps in the kernel, attached to nothing yet."""
+
+from dataclasses import dataclass
+from mmap import PAGESIZE
+from pathlib import Path
+
+from eunomia_agent.errors import NoMemoryLeft, TrackerUnsupported
+from eunomia_agent.events.tally import TABLES
+from eunomia_agent.kernel.errors import HookMissing
+from eunomia_agent.kernel.map import Map, possible_cpus
+from eunomia_agent.kernel.object import Object
+from eunomia_agent.trackers.catalogue import Tracker
+from eunomia_agent.trackers.key import Key
+from eunomia_agent.trackers.memory import Plan, plan
+from eunomia_agent.trackers.variable import variable_name
+
+FOLLOW_FORK = "follow_fork"
+"""The program of match.h that is needed only to follow the children of processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What all trackers of a node share.
+
+    targets: the map of watched cgroups. hierarchy: the number of the one that their ids are of, 0
+    for v2; root: where it is mounted, None for this process's own part of it.
+    """
+
+    targets: Map
+    hierarchy: int = 0
+    root: Path | None = None
+
+
+def load(
+    folder: Path, tracker: Tracker, key: Key, node: Node, available: int
+) -> tuple[Object, int]:
+    """Load a tracker; return it, and the bytes that all of its maps and their reader take up.
+
+    folder: of the compiled objects. available: bytes that they may take up.
+    Raises KernelError, TrackerUnsupported, NoMemoryLeft.
+    """
+    loaded = Object.open(folder / f"{key.tracker}.bpf.o")
+    try:
+        _configure(loaded, tracker, key, node.hierarchy)
+        _choose_programs(loaded, tracker, key)
+        sizes = _sizes(loaded, key, available)
+        for name, entries in sizes.entries.items():
+            loaded.map(name).resize(entries)
+        if not key.pids:
+            loaded.map("pids").resize(1)
+        loaded.map("targets").reuse(node.targets)
+        loaded.load()
+    except BaseException:
+        loaded.close()
+        raise
+    return loaded, sizes.total
+
+
+def _sizes(loaded: Object, key: Key, available: int) -> Plan:
+    sizes = plan(
+        key.tracker,
+        loaded.maps,
+        key.memory_bytes,
+        unused={name for name, value in key.params if name in TABLES and value is False},
+        page_bytes=PAGESIZE,
+        cpus=possible_cpus(),
+    )
+    if sizes.total > available:
+        raise NoMemoryLeft(
+            f"{key.tracker} would take up {sizes.total} bytes of kernel and buffer memory, and"
+            f" {max(0, available)} are left of what this node's jobs may take up"
+            " (EUNOMIA_MEMORY_BYTES); lower spec.budget.memoryBytesPerNode"
+        )
+    return sizes
+
+
+def _configure(loaded: Object, tracker: Tracker, key: Key, hierarchy: int) -> None:
+    for name, value in key.params:
+        loaded.set(variable_name(name, tracker.params[name].variable), value)
+    for variable, content in key.conditions:
+        loaded.set(variable, content)
+    loaded.set("by_pid", bool(key.pids))
+    loaded.set("follow_children", key.children)
+    if hierarchy:
+        loaded.set("cgroup_hierarchy", hierarchy)
+
+
+def _choose_programs(loaded: Object, tracker: Tracker, key: Key) -> None:
+    """Switch off what is not asked for, or not to be had. Raises TrackerUnsupported."""
+    values = dict(key.params)
+    off = {
+        section
+        for section, switches in tracker.programs.items()
+        if not any(values[name] for name in switches)
+    }
+    alternatives = {section for group in tracker.any_of for section in group}
+    for program in loaded.programs.values():
+        if program.section in off or (program.name == FOLLOW_FORK and not key.children):
+            program.autoload = False
+    try:
+        missing = loaded.skip_missing([hook for hook in tracker.hooks if hook not in off])
+    except HookMissing as error:
+        raise TrackerUnsupported(f"{key.tracker}: {error}") from error
+    chosen = next((g for g in tracker.any_of if not missing.keys() & set(g)), None)
+    if tracker.any_of and chosen is None:
+        reasons = "; ".join(
+            f"{section}: {missing[section]}" for section in alternatives & missing.keys()
+        )
+        raise TrackerUnsupported(f"{key.tracker} cannot run here: {reasons}")
+    for program in loaded.programs.values():
+        if program.section in alternatives - set(chosen or ()):
+            program.autoload = False
