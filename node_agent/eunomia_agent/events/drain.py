@@ -17,7 +17,7 @@ DELAY = 0.02
 MAX_TAIL = 1 << 16
 """No reference reaches further: its offset has 16 bits."""
 LARGEST_BATCH = 1 << 20
-"""Bytes of fixed parts. A batch, and the rows that are made of it, stay in the processor's cache."""
+"""Bytes of fixed parts: a batch, and the rows made of it, stay in the processor's cache."""
 LEAST_BATCH = 1 << 16
 BUFFERS = Buffers()
 """What all readers fill: as long as a batch is in use, its buffer is not used for another."""

@@ -230,9 +230,13 @@ def _column(btf: Btf, struct: Struct, name: str, type_id: int, offset: int) -> C
             kind: Kind = "bool" if found.is_bool else "int" if found.signed else "uint"
             return Column(name, meaning or found.name, kind, offset, size)
         case Enum():
-            values = MappingProxyType(_short_names(found))
-            named: Kind = "flags" if found.name.endswith("_flags") else "enum"
-            return Column(name, meaning or f"enum {found.name}", named, offset, size, values=values)
+            values = _short_names(found)
+            named: Kind = "enum"
+            if found.name.endswith("_flags"):
+                values = {value % (1 << 8 * size): flag for value, flag in values.items()}
+                named = "flags"
+            whole = meaning or f"enum {found.name}"
+            return Column(name, whole, named, offset, size, values=MappingProxyType(values))
         case Float():
             return Column(name, meaning or found.name, "float", offset, size)
         case Pointer():

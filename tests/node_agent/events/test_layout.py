@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Columns out of what the compiler wrote about a struct."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from eunomia_agent.events.layout import Column, Layout, event_layout, map_layout
+from eunomia_agent.events import render
+from eunomia_agent.events.layout import SLOTS, Column, Layout, event_layout, map_layout
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.kernel.errors import ObjectInvalid
 
 Compile = Callable[[str], Path]
 
+TEXTS = ("path", "args", "comm")
 RING = """
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096);
     __type(value, struct event); } events SEC(".maps");
@@ -117,6 +120,23 @@ def test_counts_tell_keys_and_values_alike(compile_bpf: Compile) -> None:
     [
         ("struct event { u32 a : 3; };", "struct event: a is a bit field"),
         ("struct event { union { u32 a; u64 b; } either; };", "a in a union is no value of enum"),
+        (
+            "enum kind { kind_a }; struct event { enum kind kind; union { u32 a; u64 c; }; };",
+            "c in a union is no value of enum member `kind` beside it; there are a",
+        ),
+        (
+            "enum kind { kind_a, kind_b }; struct event { enum kind kind; union { "
+            "struct { u32 x; u32 port; } a; struct { u32 port; } b; }; };",
+            "port is not the same in all arms",
+        ),
+        (
+            "enum kind { kind_a }; struct event { enum kind kind; u32 a; union { u32 a; } of; };",
+            "struct event has two members a",
+        ),
+        (
+            "struct in { union { u32 a; }; }; struct event { struct in in; };",
+            "struct in: union in_ does not stand outermost",
+        ),
         ("struct one { u8 x; }; struct event { struct one all[3]; };", "all is a list of structs"),
         (
             "struct subject { u32 flags; }; struct event { struct subject who; u32 flags; };",
@@ -150,3 +170,77 @@ def test_a_column_can_be_compared(compile_bpf: Compile) -> None:
     column = read(compile_bpf, "struct event { u32 a; };").column("a")
 
     assert column == Column("a", "u32", "uint", 0, 4)
+
+
+UNION = """
+    typedef u32 path_t;
+    typedef u64 duration_t;
+    enum kind { kind_exec = 1, kind_exit = 2, kind_fork = 3 };
+    struct ended { duration_t duration; u32 code; };
+    struct event {
+        enum kind kind;
+        u32 pid;
+        union {
+            struct { duration_t duration; path_t filename; } exec;
+            struct ended exit;
+            u32 fork;
+        };
+        u32 last;
+    };
+"""
+
+
+def test_arms_of_a_union_are_columns_of_the_rows_of_their_kind(compile_bpf: Compile) -> None:
+    layout = read(compile_bpf, UNION)
+
+    assert [(c.name, c.meaning, c.offset, sorted(c.kinds)) for c in layout.columns] == [
+        ("kind", "enum kind", 0, []),
+        ("pid", "u32", 4, []),
+        ("duration", "duration_t", 8, [1, 2]),
+        ("filename", "path_t", 16, [1]),
+        ("code", "u32", 16, [2]),
+        ("fork", "u32", 8, [3]),
+        ("last", "u32", 24, []),
+    ]
+    records = np.array([(1, 7, 5, 9, 9, 5, 1)], layout.dtype)
+    assert (records["duration"][0] & 0xFFFFFFFF, records["code"][0]) == (5, 9)
+
+
+def test_enumeration_of_flags_is_one_by_its_name(compile_bpf: Compile) -> None:
+    layout = read(
+        compile_bpf,
+        "enum access_flags { access_flags_read = 1, access_flags_write = 0x80000000 };"
+        "struct event { enum access_flags access; };",
+    )
+    (access,) = layout.columns
+    assert (access.kind, dict(access.values)) == ("flags", {1: "read", 1 << 31: "write"})
+    assert layout.dtype["access"] == np.uint32
+
+
+def test_type_in_json_is_that_of_the_renderer(compile_bpf: Compile) -> None:
+    layout = read(
+        compile_bpf,
+        """
+        typedef u8 ip_t[16]; typedef u32 errno_t; typedef s32 syscall_t; typedef u32 path_t;
+        typedef u32 args_t; typedef u64 log2_t; typedef u32 percent_t; typedef u16 port_t;
+        enum kind { kind_a = 1 }; enum some_flags { some_flags_b = 1 };
+        struct event {
+            ip_t ip; errno_t error; syscall_t syscall; path_t path; args_t args; log2_t slots[4];
+            percent_t percent; port_t port; enum kind kind; enum some_flags flags; bool yes;
+            char comm[16];
+        };
+        """,
+    )
+    assert {column.name: column.json_type for column in layout.columns} == {
+        **dict.fromkeys(("ip", "error", "syscall", "path", "kind", "flags", "comm"), "string"),
+        **dict.fromkeys(("args", "slots"), "array"),
+        "percent": "number",
+        "port": "integer",
+        "yes": "boolean",
+    }
+    assert layout.column("slots").meaning == SLOTS
+    for column in layout.columns:
+        value = np.zeros(1, layout.dtype)[column.name]
+        shown = json.loads(render.json(column, [b""] if column.name in TEXTS else value)[0])
+        kinds = {"string": str, "array": list, "number": float, "integer": int, "boolean": bool}
+        assert type(shown) is kinds[column.json_type], column.name

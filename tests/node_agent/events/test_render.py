@@ -3,13 +3,14 @@
 
 import json
 import os
+import socket
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
-from eunomia_agent.events import render
+from eunomia_agent.events import render, syscalls
 from eunomia_agent.events.layout import Column, Kind
 
 COLUMN = Column("x", "", "uint", 0, 4)
@@ -99,7 +100,39 @@ def test_arguments(value: bytes, text: str, fragment: str) -> None:
             ["0", "999", "1500", "2500000", "61000000000"],
         ),
         ("boot_ns_t", "uint", [1_000_000_007], ["1.000000007"], ["1000000007"]),
+        ("port_t", "uint", [0, 65535], ["0", "65535"], ["0", "65535"]),
+        ("inode_t", "uint", [2**40], [str(2**40)], [str(2**40)]),
+        (
+            "capability_t",
+            "uint",
+            [0, 21, 40, 41],
+            ["CAP_CHOWN", "CAP_SYS_ADMIN", "CAP_CHECKPOINT_RESTORE", "41"],
+            None,
+        ),
+        (
+            "file_type_t",
+            "uint",
+            [0, 0o100644, 0o040755, 0o120777, 0o010000, 0o020000, 0o060000, 0o140000, 0o030000],
+            ["", "file", "directory", "link", "fifo", "character", "block", "socket", "3"],
+            None,
+        ),
+        ("device_t", "uint", [8 << 20 | 1, 254 << 20], ["8:1", "254:0"], None),
+        ("ipc_key_t", "uint", [0, 0x1234ABCD], ["0x00000000", "0x1234abcd"], None),
+        (
+            "percent_t",
+            "uint",
+            [0, 5, 1234, 10_000],
+            ["0.00%", "0.05%", "12.34%", "100.00%"],
+            ["0.00", "0.05", "12.34", "100.00"],
+        ),
         ("u32[2]", "list", [[1, 2], [3, 4]], ["[1,2]", "[3,4]"], ["[1,2]", "[3,4]"]),
+        (
+            "log2_t[]",
+            "list",
+            [[0, 3, 0, 7, 0, 0], [0] * 6, [1] * 6],
+            ["[0,3,0,7]", "[]", "[1,1,1,1,1,1]"],
+            ["[0,3,0,7]", "[]", "[1,1,1,1,1,1]"],
+        ),
         ("float", "float", [0.5, float("nan")], ["0.5", "nan"], ["0.5", "null"]),
     ],
 )
@@ -111,6 +144,73 @@ def test_numbers(
 
     assert render.text(shown, array) == texts
     assert render.json(shown, array) == (fragments or [f'"{text}"' for text in texts])
+
+
+@pytest.mark.parametrize(
+    ("meaning", "address", "text"),
+    [
+        ("ip_t", "::ffff:10.0.0.1", "10.0.0.1"),
+        ("ip_t", "::ffff:0.0.0.0", "0.0.0.0"),
+        ("ip_t", "::", "::"),
+        ("ip_t", "::1", "::1"),
+        ("ip_t", "2001:db8:0:0:1:0:0:1", "2001:db8::1:0:0:1"),
+        ("ip_t", "fe80::1", "fe80::1"),
+        ("ipv6_t", "::ffff:10.0.0.1", "::ffff:10.0.0.1"),
+        ("ipv6_t", "64:ff9b::1", "64:ff9b::1"),
+    ],
+)
+def test_addresses_of_ipv6_and_of_either_kind(meaning: str, address: str, text: str) -> None:
+    array = np.array([socket.inet_pton(socket.AF_INET6, address)], dtype="V16")
+    shown = Column("x", meaning, "bytes", 0, 16)
+
+    assert render.text(shown, array) == [text]
+    assert render.json(shown, array) == [f'"{text}"']
+
+
+def test_addresses_of_ipv4_stand_in_network_order() -> None:
+    array = np.frombuffer(socket.inet_aton("192.168.0.1"), np.uint32)
+
+    assert render.text(column("ipv4_t"), array) == ["192.168.0.1"]
+    assert render.json(column("ipv4_t"), array) == ['"192.168.0.1"']
+
+
+@pytest.mark.parametrize(
+    ("machine", "known"),
+    [
+        ("x86_64", {0: "read", 59: "execve", 257: "openat", 334: "rseq", 435: "clone3"}),
+        ("aarch64", {63: "read", 221: "execve", 56: "openat", 293: "rseq", 462: "mseal"}),
+    ],
+)
+def test_system_calls_have_the_numbers_of_their_machine(
+    machine: str, known: dict[int, str]
+) -> None:
+    table = syscalls.table(machine)
+
+    assert {number: table[number] for number in known} == known
+    assert 334 not in syscalls.table("aarch64")
+    assert syscalls.table("s390x") == {}
+
+
+def test_system_calls_by_name_and_what_has_none_by_number() -> None:
+    shown = column("syscall_t", "int")
+    openat = next(number for number, name in syscalls.NATIVE.items() if name == "openat")
+
+    assert render.text(shown, np.array([openat, 400, -1])) == ["openat", "400", "-1"]
+    assert render.json(shown, np.array([openat, 400, -1])) == ['"openat"', '"400"', '"-1"']
+
+
+def test_flags_by_name_largest_first_and_the_rest_in_hexadecimal() -> None:
+    shown = column("enum access_flags", "flags", values={1: "read", 2: "write", 3: "both"})
+
+    assert render.text(shown, np.array([0, 1, 3, 17])) == ["", "read", "both", "read|0x10"]
+    assert render.json(shown, np.array([3, 16])) == ['"both"', '"0x10"']
+
+
+def test_a_typedef_of_another_type_than_it_should_be_is_shown_by_that_type() -> None:
+    shown = Column("x", "ip_t", "bytes", 0, 4)
+
+    assert render.text(shown, np.array([b"\x0a\0\0\1"], dtype="V4")) == ["0a000001"]
+    assert render.text(Column("x", "path_t", "uint", 0, 8), np.array([7])) == ["7"]
 
 
 def test_enumerations_by_name_and_unknown_values_by_number() -> None:
