@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a syntax tree to parts with types: what cannot be meant is refused, with its place."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -13,6 +14,7 @@ from eunomia_api.where.types import Type, a
 
 MAX_DEPTH = 32
 MAX_NODES = 256
+MAX_JOINS = 8
 
 Tree = Any
 """lark's Tree or Token, which are not imported before there is one."""
@@ -32,6 +34,7 @@ class _Checker:
         self._text = text
         self._variables: dict[str, Type] = {}
         self._nodes = 0
+        self._joins = 0
 
     def node(self, tree: Tree, depth: int) -> Node:
         """Return what a tree means; all that is inside comes first."""
@@ -170,6 +173,10 @@ class _Checker:
                 f"{operator} is not defined for {a(left.type)} and {a(right.type)}"
                 + ("; convert one by int() or double()" if _mixed(left, right) else ""),
             )
+        if result == types.STRING:
+            self._joins += 1
+            if self._joins > MAX_JOINS:
+                raise self._wrong(token.start_pos, f"it joins more than {MAX_JOINS} texts")
         return syntax.Arithmetic(token.start_pos, result, operator, left, right)  # type: ignore[arg-type]
 
     def _conditional(self, position: int, condition: Node, yes: Node, no: Node) -> Node:
@@ -216,7 +223,7 @@ class _Checker:
         if not isinstance(value, syntax.Literal) or not isinstance(value.value, str):
             return
         known, text = known_values(self._columns[item.name]), value.value
-        if not known or text in known or text.removeprefix("-").isdecimal():
+        if not known or all(part in known or _is_number(part) for part in text.split("|")):
             return
         other = same_error(text) if self._columns[item.name].type == "errno_t" else None
         hint = f"; rows tell it as {other}" if other else _near(text, known)
@@ -258,10 +265,15 @@ class _Checker:
 
 
 def _near(name: str, known: Sequence[str]) -> str:
-    close = get_close_matches(name[:64], known, n=2, cutoff=0.75) or [
-        each for each in known if each and each.casefold() == name.casefold()
-    ]
+    close = get_close_matches(name[:64], known, n=2, cutoff=0.75)
+    if not close and len(name) > 2:
+        close = [each for each in known if name.casefold() in each.casefold()][:2]
     return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _is_number(text: str) -> bool:
+    """Tell whether a text is how a value without a name, or bits without one, are shown."""
+    return re.fullmatch("-?[0-9]{1,20}|0x[0-9a-f]{1,16}", text) is not None
 
 
 def _mixed(left: Node, right: Node) -> bool:
