@@ -24,12 +24,16 @@ static __always_inline struct file *file_of_descriptor(u32 fd)
 	return file;
 }
 
-/* NULL if the file is no socket. */
-static __always_inline struct socket *socket_of_file(struct file *file)
+/* NULL: the descriptor is no socket's. */
+static __always_inline struct sock *socket_of_descriptor(u32 fd)
 {
+	struct file *file = file_of_descriptor(fd);
+
 	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return NULL;
-	return BPF_CORE_READ(file, private_data);
+	struct socket *socket = BPF_CORE_READ(file, private_data);
+
+	return BPF_CORE_READ(socket, sk);
 }
 
 /* The owner that a socket itself names: the cgroup and the user that made it, or for one that was

@@ -49,6 +49,8 @@ const volatile bool listens = true;
 const volatile bool ipv4 = true;
 const volatile bool ipv6 = true;
 
+WHERE(kind);
+WHERE(family);
 WHERE(sport);
 WHERE(dport);
 WHERE(error);
@@ -142,26 +144,34 @@ static __always_inline bool ends_of(struct ends *ends, struct sock *sk)
 
 /* ---- rows ---- */
 
-/* What is to be told, beside whose it is. */
 struct report {
+	struct owner owner;
+	struct ends ends;
 	enum kind kind;
 	errno_t error;
+	u32 retransmits;
 	duration_t duration;
 	bytes_t tx_bytes, rx_bytes;
-	u32 retransmits;
 };
 
-static __always_inline int tell_ends(struct match *match, const struct ends *ends,
-				     const struct report *report)
+/* Sends it, if it is wanted. Global: see lose_for_job in match.h. */
+__weak int tell(const struct report *report)
 {
-	if (!(ends->family == family_v4 ? ipv4 : ipv6))
+	struct match match = {};
+
+	if (!report || !match_owner(&match, &report->owner))
 		return 0;
-	if (!within(&where_sport, ends->sport) || !within(&where_dport, ends->dport) ||
-	    !within(&where_error, report->error) || !within(&where_duration, report->duration))
+	if (!within(&where_kind, report->kind) || !within(&where_error, report->error) ||
+	    !within(&where_duration, report->duration))
 		return 0;
-	if (!event_admit(match))
+	const struct ends *ends = &report->ends;
+
+	if (!(ends->family == family_v4 ? ipv4 : ipv6) || !within(&where_family, ends->family) ||
+	    !within(&where_sport, ends->sport) || !within(&where_dport, ends->dport))
 		return 0;
-	struct event *event = event_begin(match);
+	if (!event_admit(&match))
+		return 0;
+	struct event *event = event_begin(&match);
 
 	if (!event)
 		return 0;
@@ -177,45 +187,19 @@ static __always_inline int tell_ends(struct match *match, const struct ends *end
 	event->rx_bytes = report->rx_bytes;
 	event->retransmits = report->retransmits;
 	event->pad = 0;
-	return event_send(match);
+	return event_send(&match);
 }
 
-static __always_inline int tell(struct match *match, struct sock *sk, const struct report *report)
+/* Adds the two ends, and as the owner, where none is known, what the socket itself tells. */
+static __always_inline int tell_of(struct sock *sk, struct report *report)
 {
-	struct ends ends = {};
-
-	return ends_of(&ends, sk) ? tell_ends(match, &ends, report) : 0;
-}
-
-/* As what the socket itself tells of its owner. */
-static __always_inline int tell_of_socket(struct sock *sk, const struct report *report)
-{
-	struct match match = {};
-	struct owner owner;
-
-	owner_of_socket(&owner, sk);
-	if (!owner.cgroup_id) {
+	if (!report->owner.cgroup_id)
+		owner_of_socket(&report->owner, sk);
+	if (!report->owner.cgroup_id) {
 		count_unclassified();
 		return 0;
 	}
-	return match_owner(&match, &owner) ? tell(&match, sk, report) : 0;
-}
-
-static __always_inline int tell_of(const struct connection *connection, struct sock *sk,
-				   const struct report *report)
-{
-	struct match match = {};
-
-	if (!connection->owner.cgroup_id)
-		return tell_of_socket(sk, report);
-	return match_owner(&match, &connection->owner) ? tell(&match, sk, report) : 0;
-}
-
-static __always_inline int tell_current(struct sock *sk, const struct report *report)
-{
-	struct match match = {};
-
-	return match_current(&match) ? tell(&match, sk, report) : 0;
+	return ends_of(&report->ends, sk) ? tell(report) : 0;
 }
 
 /* ---- changes of state ---- */
@@ -254,183 +238,152 @@ static __always_inline void set_phase(u64 key, u32 phase)
 		connection->phase = phase;
 }
 
-static __always_inline int established(struct tcp_sock *tcp, struct sock *sk, s32 old)
+static __always_inline u32 phase_of(u64 key)
 {
-	u64 key = (u64)sk;
+	struct connection *connection = bpf_map_lookup_elem(&connections, &key);
+
+	return connection ? connection->phase : 0;
+}
+
+static __always_inline void go_out(struct sock *sk)
+{
+	struct connection connection = {.phase = phase_connecting};
+
+	owner_current(&connection.owner);
+	note((u64)sk, &connection);
+}
+
+static __always_inline void came_in(struct sock *sk)
+{
+	struct connection connection = {.phase = phase_waiting};
+
+	owner_of_socket(&connection.owner, sk);
+	note((u64)sk, &connection);
+}
+
+/* The functions that follow fill the report, and say whether it is to be told. */
+
+static __always_inline bool connected(struct report *report, struct sock *sk)
+{
 	struct connection connection;
-	bool known = look_up(&connection, key);
 
-	if (old == TCP_SYN_RECV && !(known && connection.phase == phase_crossing)) {
-		__builtin_memset(&connection, 0, sizeof(connection));
-		owner_of_socket(&connection.owner, sk);
-		connection.phase = phase_waiting;
-		note(key, &connection);
-		return 0;
-	}
-	struct report report = {.kind = kind_connect, .retransmits = tcp->total_retrans};
-
-	if (known) {
+	report->kind = kind_connect;
+	if (look_up(&connection, (u64)sk)) {
 		u64 began = connection.since;
 
 		connection.phase = phase_connected;
-		note(key, &connection);
-		report.duration = connection.since - began;
+		note((u64)sk, &connection);
+		report->owner = connection.owner;
+		report->duration = connection.since - began;
 	}
-	return connects ? tell_of(&connection, sk, &report) : 0;
+	return connects;
 }
 
-/* One that could not even send a SYN is told at the end of the call, see connect_end: only there is
- * its error known. Any other that ends without an error was given up by its own process. */
-static __always_inline int not_connected(struct tcp_sock *tcp, struct sock *sk,
-					 const struct connection *connection)
+/* One that could not even send a SYN is told at the end of the call, see could_not_send: only there
+ * is its error known. Any other that ends without an error was given up by its own process. */
+static __always_inline bool not_connected(struct report *report, struct tcp_sock *tcp)
 {
-	struct report report = {
-		.kind = kind_connect,
-		.error = BPF_CORE_READ(sk, sk_err),
-		.retransmits = tcp->total_retrans,
-	};
-
-	if (!connects || !tcp->write_seq)
-		return 0;
-	if (!report.error)
-		report.error = ECANCELED;
-	if (connection->since)
-		report.duration = bpf_ktime_get_boot_ns() - connection->since;
-	return tell_of(connection, sk, &report);
+	report->kind = kind_connect;
+	if (!report->error)
+		report->error = ECANCELED;
+	return connects && tcp->write_seq;
 }
 
 /* The kernel counts a SYN and a FIN as one byte each, sent or received. */
-static __always_inline int ended(struct tcp_sock *tcp, struct sock *sk, s32 old,
-				 const struct connection *connection)
+static __always_inline bool ended(struct report *report, struct tcp_sock *tcp, struct sock *sk,
+				  s32 old, u32 phase)
 {
-	struct report report = {
-		.kind = kind_close,
-		.error = BPF_CORE_READ(sk, sk_err),
-		.retransmits = tcp->total_retrans,
-		.tx_bytes = tcp->bytes_acked,
-		.rx_bytes = tcp->bytes_received,
-	};
 	bool fin_sent = old == TCP_FIN_WAIT1 || old == TCP_FIN_WAIT2 || old == TCP_CLOSING ||
 			old == TCP_LAST_ACK;
+	bool fin_acknowledged = fin_sent && tcp->snd_una == tcp->write_seq;
 	bool fin_received = BPF_CORE_READ(sk, __sk_common.skc_flags) & 1 << SOCK_DONE;
-	u64 sent = tcp->bytes_sent - tcp->bytes_retrans;
+	u64 sent = tcp->bytes_sent - tcp->bytes_retrans, acknowledged = tcp->bytes_acked;
+	u64 others = fin_acknowledged + (phase == phase_connected);
 
-	if (!closes)
-		return 0;
-	if (report.tx_bytes && connection->phase == phase_connected)
-		report.tx_bytes--;
-	if (report.tx_bytes && fin_sent && tcp->snd_una == tcp->write_seq)
-		report.tx_bytes--;
-	if (report.tx_bytes > sent) /* a SYN's, of a connection older than the tracker */
-		report.tx_bytes = sent;
-	if (report.rx_bytes && fin_received)
-		report.rx_bytes--;
-	if (connection->since)
-		report.duration = bpf_ktime_get_boot_ns() - connection->since;
-	return tell_of(connection, sk, &report);
+	acknowledged -= acknowledged < others ? acknowledged : others;
+	report->kind = kind_close;
+	/* More than was sent: the SYN of a connection older than the tracker. */
+	report->tx_bytes = acknowledged < sent ? acknowledged : sent;
+	report->rx_bytes = tcp->bytes_received;
+	if (report->rx_bytes)
+		report->rx_bytes -= fin_received;
+	return closes;
 }
 
-static __always_inline int closed(struct tcp_sock *tcp, struct sock *sk, s32 old)
+static __always_inline bool closed(struct report *report, struct tcp_sock *tcp, struct sock *sk,
+				   s32 old)
 {
 	u64 key = (u64)sk;
 	struct connection connection;
 
-	if (look_up(&connection, key))
+	if (look_up(&connection, key)) {
 		bpf_map_delete_elem(&connections, &key);
-	if (old == TCP_LISTEN)
-		return 0;
-	if (old == TCP_SYN_SENT)
-		return not_connected(tcp, sk, &connection);
-	return old == TCP_SYN_RECV ? 0 : ended(tcp, sk, old, &connection);
+		report->owner = connection.owner;
+		report->duration = bpf_ktime_get_boot_ns() - connection.since;
+	}
+	report->error = BPF_CORE_READ(sk, sk_err);
+	if (old == TCP_LISTEN || old == TCP_SYN_RECV)
+		return false;
+	return old == TCP_SYN_SENT ? not_connected(report, tcp)
+				   : ended(report, tcp, sk, old, connection.phase);
 }
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(state_changed, struct sock *sk, s32 old, s32 new)
 {
 	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
+	struct report report = {};
+	bool told = false;
 
 	if (!tcp)
 		return 0;
+	report.retransmits = tcp->total_retrans;
 	switch (new) {
-	case TCP_SYN_SENT: {
-		struct connection connection = {.phase = phase_connecting};
-
-		owner_current(&connection.owner);
-		note((u64)sk, &connection);
-		return 0;
-	}
+	case TCP_SYN_SENT:
+		go_out(sk);
+		break;
 	case TCP_SYN_RECV:
 		if (old == TCP_SYN_SENT)
 			set_phase((u64)sk, phase_crossing);
-		return 0;
+		break;
 	case TCP_ESTABLISHED:
-		return established(tcp, sk, old);
-	case TCP_LISTEN: {
-		struct report report = {.kind = kind_listen};
-
-		return listens ? tell_current(sk, &report) : 0;
-	}
+		if (old == TCP_SYN_SENT || phase_of((u64)sk) == phase_crossing)
+			told = connected(&report, sk);
+		else
+			came_in(sk);
+		break;
+	case TCP_LISTEN:
+		report.kind = kind_listen;
+		owner_current(&report.owner);
+		told = listens;
+		break;
 	case TCP_CLOSE:
-		return closed(tcp, sk, old);
+		told = closed(&report, tcp, sk, old);
+		break;
 	}
-	return 0;
+	return told ? tell_of(sk, &report) : 0;
 }
 
 /* ---- ends of calls ---- */
 
-static __always_inline struct pt_regs *call_registers(void)
-{
-	return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
-}
-
-static __always_inline struct sock *tcp_of_descriptor(s32 fd)
-{
-	struct socket *socket = socket_of_file(file_of_descriptor(fd));
-	struct sock *sk = socket ? BPF_CORE_READ(socket, sk) : NULL;
-
-	if (!sk || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
-		return NULL;
-	u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
-
-	return family == AF_INET || family == AF_INET6 ? sk : NULL;
-}
-
 /* Whoever accepts a connection owns it from then on, even where that one is not watched. */
-static __always_inline int accepted(s64 fd)
+static __always_inline int accepted(struct sock *sk)
 {
-	if (fd < 0)
-		return 0;
-	struct sock *sk = tcp_of_descriptor(fd);
 	u64 key = (u64)sk;
-
-	if (!sk)
-		return 0;
 	struct report report = {.kind = kind_accept};
 	struct connection *connection = bpf_map_lookup_elem(&connections, &key);
 
+	owner_current(&report.owner);
 	if (connection) {
-		owner_current(&connection->owner);
+		connection->owner = report.owner;
 		connection->phase = phase_accepted;
 		report.duration = bpf_ktime_get_boot_ns() - connection->since;
 	} else if (BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE) {
-		struct connection fresh = {.phase = phase_accepted};
+		struct connection fresh = {.owner = report.owner, .phase = phase_accepted};
 
-		owner_current(&fresh.owner);
 		note(key, &fresh);
 	}
-	return accepts ? tell_current(sk, &report) : 0;
-}
-
-SEC("tracepoint/syscalls/sys_exit_accept4")
-int accept4_end(struct syscall_exit *call)
-{
-	return accepted(call->result);
-}
-
-SEC("tracepoint/syscalls/sys_exit_accept")
-int accept_end(struct syscall_exit *call)
-{
-	return accepted(call->result);
+	return accepts ? tell_of(sk, &report) : 0;
 }
 
 /* include/uapi/linux/in.h, in6.h: sockaddr_in and sockaddr_in6 in one */
@@ -441,31 +394,107 @@ struct address {
 	u8 ipv6[16];
 };
 
-/* A socket that has no sequence number yet has never sent a SYN. */
+/* A socket that has no sequence number yet has never sent a SYN: nothing was told of it yet. */
+static __always_inline int could_not_send(struct sock *sk, s64 error, const struct address *to)
+{
+	struct report report = {.kind = kind_connect, .error = error};
+	struct ends *ends = &report.ends;
+
+	if (BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE ||
+	    BPF_CORE_READ((struct tcp_sock *)sk, write_seq))
+		return 0;
+	owner_current(&report.owner);
+	ends_of(ends, sk);
+	ends->dport = bpf_ntohs(to->port);
+	if (to->family == AF_INET6)
+		__builtin_memcpy(ends->daddr, to->ipv6, sizeof(to->ipv6));
+	else
+		map_to_v6(ends->daddr, to->ipv4);
+	ends->family = is_mapped(ends->daddr) ? family_v4 : family_v6;
+	return tell(&report);
+}
+
+/* ---- the same on kernels that have these hooks: other system calls cost nothing ---- */
+
+SEC("fexit/inet_csk_accept")
+int accept_returns(u64 *arguments)
+{
+	u64 sk = 0;
+
+	bpf_get_func_ret(arguments, &sk);
+	return sk ? accepted((struct sock *)sk) : 0;
+}
+
+static __always_inline int connect_returned(struct sock *sk, const void *from, s32 result)
+{
+	struct address to = {};
+
+	if (!connects || !result)
+		return 0;
+	bpf_probe_read_kernel(&to, sizeof(to), from);
+	return could_not_send(sk, -result, &to);
+}
+
+SEC("fexit/tcp_v4_connect")
+int BPF_PROG(connect_v4_returns, struct sock *sk, void *to, s32 length, s32 result)
+{
+	/* The other function calls this one for an address of IPv4. */
+	return sk->__sk_common.skc_family == AF_INET ? connect_returned(sk, to, result) : 0;
+}
+
+SEC("fexit/tcp_v6_connect")
+int BPF_PROG(connect_v6_returns, struct sock *sk, void *to, s32 length, s32 result)
+{
+	return connect_returned(sk, to, result);
+}
+
+/* ---- and on those that have not ---- */
+
+static __always_inline struct pt_regs *call_registers(void)
+{
+	return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+}
+
+static __always_inline struct sock *tcp_of_descriptor(s32 fd)
+{
+	struct sock *sk = socket_of_descriptor(fd);
+
+	if (!sk || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return NULL;
+	u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+
+	return family == AF_INET || family == AF_INET6 ? sk : NULL;
+}
+
+static __always_inline int accept_returned(s64 fd)
+{
+	struct sock *sk = fd < 0 ? NULL : tcp_of_descriptor(fd);
+
+	return sk ? accepted(sk) : 0;
+}
+
+SEC("tracepoint/syscalls/sys_exit_accept4")
+int accept4_end(struct syscall_exit *call)
+{
+	return accept_returned(call->result);
+}
+
+SEC("tracepoint/syscalls/sys_exit_accept")
+int accept_end(struct syscall_exit *call)
+{
+	return accept_returned(call->result);
+}
+
 SEC("tracepoint/syscalls/sys_exit_connect")
 int connect_end(struct syscall_exit *call)
 {
-	struct match match = {};
+	struct address to = {};
 
-	if (!connects || !is_error(call->result) || !match_current(&match))
+	if (!connects || !is_error(call->result))
 		return 0;
 	struct pt_regs *regs = call_registers();
 	struct sock *sk = tcp_of_descriptor(CALL_ARGUMENT_0(regs));
 
-	if (!sk || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE ||
-	    BPF_CORE_READ((struct tcp_sock *)sk, write_seq))
-		return 0;
-	struct report report = {.kind = kind_connect, .error = -call->result};
-	struct address to = {};
-	struct ends ends = {};
-
 	bpf_probe_read_user(&to, sizeof(to), (const void *)CALL_ARGUMENT_1(regs));
-	ends_of(&ends, sk);
-	ends.dport = bpf_ntohs(to.port);
-	if (to.family == AF_INET6)
-		__builtin_memcpy(ends.daddr, to.ipv6, sizeof(to.ipv6));
-	else
-		map_to_v6(ends.daddr, to.ipv4);
-	ends.family = is_mapped(ends.daddr) ? family_v4 : family_v6;
-	return tell_ends(&match, &ends, &report);
+	return sk ? could_not_send(sk, -call->result, &to) : 0;
 }
