@@ -96,20 +96,24 @@ class World:
         self.refusal: Refusal = "lost"
         self.sinks: dict[str, list[ListSink]] = {}
         self._cgroups: list[Path] = []
-        catalogue = Catalogue.load()
-        trackers = catalogue.trackers
+        self.catalogue = Catalogue.load()
         self.programs = Object.open(OBJECTS / "cgroups.bpf.o")
         self.programs.load()
+        self.observed = Observed(self.catalogue.trackers, "n1")
+        self.begin()
+
+    def begin(self) -> None:
+        """Start as a fresh agent does, with nothing loaded and no owner known."""
 
         def load(key: Key, available: int) -> Instance:
             node = Node(self.programs.map("targets"))
-            return Instance.load(OBJECTS, trackers[key.tracker], key, node, available)
+            tracker = self.catalogue.trackers[key.tracker]
+            return Instance.load(OBJECTS, tracker, key, node, available)
 
-        self.observed = Observed(trackers, "n1")
         self.tracing = Tracing(
             Pool(load, 64 << 20),
             node="n1",
-            use_of=Keys(catalogue, OBJECTS).use,
+            use_of=Keys(self.catalogue, OBJECTS).use,
             open_sinks=self._open_sinks,
             observed=self.observed,
         )

@@ -20,6 +20,16 @@ pytestmark = [
 ]
 Job = Callable[..., agent_pb2.Job]
 
+OPEN_AND_FORK = """
+import contextlib, os
+input()
+with contextlib.suppress(OSError):
+    os.open("/none/a-own", os.O_RDONLY)
+if not os.fork():
+    with contextlib.suppress(OSError):
+        os.open("/none/a-child", os.O_RDONLY)
+"""
+
 
 def counting(job: Job, uid: str = "a", *, interval_ms: int = 3_600_000, **params: bool) -> Any:
     """A job that counts system calls, for so long that nothing is read unasked."""
@@ -192,12 +202,10 @@ def test_everything_is_seen_in_cgroups_that_are_no_target(world: Any, job: Job) 
 def test_only_a_process_and_what_it_starts(world: Any, job: Job) -> None:
     cgroup = world.cgroup("all")
     world.tracing.meet(world.owner(cgroup))
-    opens = "import os\ntry: os.open('/none/a-{}', 0)\nexcept OSError: pass\n"
-    script = f"input()\n{opens.format('own')}\nif not os.fork():\n  {opens.format('child').replace(chr(10), chr(10) + '  ')}\n"
     child = subprocess.Popen(
-        [sys.executable, "-S", "-E", "-c", script],
+        [sys.executable, "-S", "-E", "-c", OPEN_AND_FORK],
         stdin=subprocess.PIPE,
-        preexec_fn=lambda: (cgroup / "cgroup.procs").write_text(str(os.getpid())),
+        preexec_fn=lambda: (cgroup / "cgroup.procs").write_text(str(os.getpid())),  # noqa: PLW1509
     )
     alone = job("a", "/none/a-", target=agent_pb2.Target(everything=True, pids=[child.pid]))
     family = job("b", "/none/a-", target=agent_pb2.Target(everything=True, pids=[child.pid]))
