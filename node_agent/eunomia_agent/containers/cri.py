@@ -13,7 +13,6 @@ from google.protobuf.message import DecodeError, Message
 from eunomia_agent.containers import cri_pb2 as cri
 from eunomia_agent.containers.labels import MAX_LABEL_BYTES, label_bytes, pod_labels, too_long
 from eunomia_agent.containers.runtime import Container, Identity, Sandbox
-from eunomia_agent.containers.sockets import CRI, find
 from eunomia_agent.errors import RuntimeUnavailable, RuntimeUnreadable, RuntimeUnsupported
 
 MAX_MESSAGE = 16 << 20
@@ -162,8 +161,3 @@ def read_container(message: cri.Container, sandbox: Sandbox) -> Container:
     if problem:
         return Container(message.id, sandbox, problem=problem)
     return Container(message.id, sandbox, name, image)
-
-
-def find_socket(root: Path = Path("/")) -> Path | None:
-    """Return the first usual socket of a runtime that is there, or None."""
-    return next(iter(find(CRI, root)), None)

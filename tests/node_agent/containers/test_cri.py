@@ -13,7 +13,7 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
 from eunomia_agent.containers import cri_pb2
-from eunomia_agent.containers.cri import CriClient, find_socket
+from eunomia_agent.containers.cri import CriClient
 from eunomia_agent.containers.index import Index
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.errors import RuntimeUnavailable, RuntimeUnreadable, RuntimeUnsupported
@@ -212,16 +212,6 @@ async def client_of():
     yield make
     for client in clients:
         await client.close()
-
-
-def test_usual_socket_is_found(short_folder: Path) -> None:
-    assert find_socket(short_folder) is None
-    (short_folder / "run/crio").mkdir(parents=True)
-    (short_folder / "run/crio/crio.sock").touch()
-    assert find_socket(short_folder) is None, "a file is no socket"
-    (short_folder / "run/crio/crio.sock").unlink()
-    os.mknod(short_folder / "run/crio/crio.sock", 0o140600)
-    assert find_socket(short_folder) == short_folder / "run/crio/crio.sock"
 
 
 def test_committed_messages_are_those_of_the_proto_file(tmp_path: Path) -> None:

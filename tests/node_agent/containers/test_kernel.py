@@ -111,7 +111,7 @@ async def test_thousand_cgroups_of_a_moment_leave_no_entry_and_take_no_place(
             await asyncio.sleep(0)
     await node.until_at_rest()
     place.mkdir()
-    state = node.watch.map.lookup(struct.pack("=Q", place.stat().st_ino))
+    state = node.watch.node.targets.lookup(struct.pack("=Q", place.stat().st_ino))
     place.rmdir()
     assert state in (None, struct.pack("=QII", JOBS, PENDING, 0)), "the next one is not refused"
 
@@ -197,11 +197,13 @@ async def test_containers_that_live_a_moment_pass_as_pending_and_get_their_names
         ids = [owners_of(each)[-1].cgroup_id for each in (pod, *names)]
         keys = [struct.pack("=Q", cgroup_id) for cgroup_id in ids]
         passing = struct.pack("=QII", JOBS, PENDING, 0)
-        assert [watch.map.lookup(key) for key in keys] == [passing] * 6, "from their first moment"
+        assert [watch.node.targets.lookup(key) for key in keys] == [passing] * 6, (
+            "from their first moment"
+        )
         before = pending(watch)
         for cgroup_id in ids:
             targets.set(cgroup_id, 0, inherit=False)
-        assert [watch.map.lookup(key) for key in keys] == [None] * 6
+        assert [kept.lookup(key) for key in keys] == [None] * 6
         assert before - pending(watch) == 6, "each has given its place back"
         async with asyncio.timeout(10):
             while not set(gone).issuperset(ids):

@@ -144,7 +144,7 @@ async def test_ten_thousand_containers_come_and_go_and_each_is_known_or_told_of(
     runtime.add(Container(after.name, Sandbox(""), "after-7"))
     after.mkdir()
     cgroup_id = after.stat().st_ino
-    state = node.watch.map.lookup(struct.pack("=Q", cgroup_id))
+    state = node.watch.node.targets.lookup(struct.pack("=Q", cgroup_id))
     assert state in (struct.pack("=QII", JOB, 1, 0), struct.pack("=QII", JOB, 0, 1)), "it passes"
     async with asyncio.timeout(5):
         while node.last.get(cgroup_id, Owner(0, "pending")).kind == "pending":
@@ -171,7 +171,7 @@ async def test_kernel_that_does_not_tell_of_cgroups_is_polled(
             cgroup_id, "container", container="web-7", container_id=web
         ):
             await asyncio.sleep(0.01)
-        assert node.watch.map.lookup(struct.pack("=Q", cgroup_id)) is not None
+        assert node.watch.node.targets.lookup(struct.pack("=Q", cgroup_id)) is not None
         (folder / web).rmdir()
         while cgroup_id not in node.gone:
             await asyncio.sleep(0.05)

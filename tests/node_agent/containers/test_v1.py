@@ -113,7 +113,7 @@ async def test_containers_of_a_host_without_v2_are_followed(runtime, folder: Pat
     except KernelError as error:
         pytest.skip(f"this kernel takes no BPF programs: {error}")
     try:
-        assert watch.hierarchy_number == pids_number()
+        assert watch.node.hierarchy == pids_number()
         targets.set_candidates(1)
         await watch.start()
         assert place in [owner.cgroup_id for owner in said]
@@ -123,7 +123,9 @@ async def test_containers_of_a_host_without_v2_are_followed(runtime, folder: Pat
         async with asyncio.timeout(5):
             while web not in said:
                 await asyncio.sleep(0.01)
-        assert watch.map.lookup(struct.pack("=Q", cgroup_id)) is not None, "pending at its mkdir"
+        assert watch.node.targets.lookup(struct.pack("=Q", cgroup_id)) is not None, (
+            "pending at its mkdir"
+        )
         assert watch.problem is None
     finally:
         await watch.close()
