@@ -203,7 +203,7 @@ async def test_containers_that_live_a_moment_pass_as_pending_and_get_their_names
         before = pending(watch)
         for cgroup_id in ids:
             targets.set(cgroup_id, 0, inherit=False)
-        assert [kept.lookup(key) for key in keys] == [None] * 6
+        assert [watch.node.targets.lookup(key) for key in keys] == [None] * 6
         assert before - pending(watch) == 6, "each has given its place back"
         async with asyncio.timeout(10):
             while not set(gone).issuperset(ids):
