@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The entry point of `eunomia`: the commands, and what their errors look like."""
 
+import logging
 import os
 import sys
 import traceback
@@ -99,6 +100,12 @@ def say(text: str) -> None:
 
 def main() -> None:
     """Run the command line; never returns."""
+    if os.environ.get("EUNOMIA_DEBUG"):
+        logging.basicConfig(
+            level=logging.DEBUG, format="%(relativeCreated)6d ms %(name)s: %(message)s"
+        )
+    else:
+        logging.disable()  # what a person should know is told in the command's own words
     sys.exit(_exit_code(sys.argv[1:]))
 
 

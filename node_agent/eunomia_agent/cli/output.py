@@ -3,7 +3,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from eunomia_agent.cli.catalogue import tracker, widths
 from eunomia_agent.cli.errors import CommandError
@@ -15,6 +15,7 @@ from eunomia_agent.cli.stdout import Format, StdoutSink
 from eunomia_agent.cli.stop import Stop
 from eunomia_agent.cli.table import Table
 from eunomia_agent.cli.writer import Writer
+from eunomia_agent.sinks.folder import Folder
 from eunomia_agent.sinks.sink import Sink
 from eunomia_api import agent_pb2
 
@@ -30,11 +31,17 @@ class Output:
         self._trackers = [use.tracker for use in uses]
         self._writer = Writer(1, stop)
         self._containers = containers
+        self._sinks: list[Sink] = []
         if options.fmt == "csv" and len(uses) > 1 and options.output is None:
             raise CommandError(
                 "the trackers have different columns, which one CSV cannot hold: give -o DIR, "
                 "or --fmt json"
             )
+        if options.output is not None:
+            try:
+                Folder(options.output).close()
+            except OSError as error:
+                raise CommandError(f"{options.output}: {error.strerror}") from None
 
     @property
     def unwanted(self) -> bool:
@@ -44,11 +51,17 @@ class Output:
     def open(self, _: agent_pb2.Job) -> list[Sink]:
         """Return the sinks of a job."""
         if self._options.output is not None:
-            return [Files(self._options.output, self._format)]
-        return [StdoutSink(self._writer, self._format())]
+            sink: Sink = Files(self._options.output, self._format)
+        else:
+            sink = StdoutSink(self._writer, self._format())
+        self._sinks.append(sink)
+        return [sink]
 
-    def close(self) -> None:
-        """End what was begun on standard output."""
+    def problems(self) -> Iterator[str]:
+        """Give what is wrong with the outputs, or was as they were closed."""
+        for sink in self._sinks:
+            if sink.problem:
+                yield f"{sink.name}: {sink.problem}"
 
     def _format(self) -> Format:
         options = self._options

@@ -4,13 +4,13 @@
 import asyncio
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from eunomia_agent.cli.catalogue import catalogue
 from eunomia_agent.cli.errors import CommandError
 from eunomia_agent.cli.job import MIB, Use, condition, job
-from eunomia_agent.cli.local import Local
+from eunomia_agent.cli.local import FAILED, Local
 from eunomia_agent.cli.machine import require
 from eunomia_agent.cli.options import Options
 from eunomia_agent.cli.output import Output
@@ -19,6 +19,7 @@ from eunomia_agent.cli.summary import summary
 from eunomia_agent.cli.target import target
 from eunomia_agent.containers.sockets import open_runtime
 from eunomia_agent.metrics.observed import Observed
+from eunomia_agent.standing import Standing
 from eunomia_agent.trackers.catalogue import Tracker
 from eunomia_api.param import ParamValue
 
@@ -26,6 +27,7 @@ from eunomia_api.param import ParamValue
 def run_tracker(tracker: Tracker, options: Options, params: Mapping[str, ParamValue]) -> None:
     """Trace with one tracker as the options say. Raises AgentError."""
     check(options)
+    _check_condition(options.where, tracker)
     where = condition(options.where, uid=options.uid, comm=options.comm)
     use = Use(tracker.name, params, where, options.sample if options.sample > 1 else 0)
     asyncio.run(_trace([use], options))
@@ -44,9 +46,41 @@ def check(options: Options) -> None:
             raise CommandError(f"there is no process {pid}")
 
 
+class Problems:
+    """Tells on standard error what goes wrong with a job, each thing once."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def tell(self, standing: Standing) -> None:
+        """Tell what is new."""
+        for report in standing.reports.values():
+            self.tell_of(report.degraded.split("; "))
+            if report.state in FAILED:
+                self.tell_of([report.message])
+
+    def tell_of(self, problems: Iterable[str]) -> None:
+        """Tell of those that are new."""
+        for problem in problems:
+            if problem and problem not in self._told:
+                self._told.add(problem)
+                sys.stderr.write(f"eunomia: {problem}\n")
+
+
+def _check_condition(where: str, tracker: Tracker) -> None:
+    """Raise CommandError for a wrong condition, with the place in it as the person wrote it."""
+    if where:
+        from eunomia_api.where import WhereInvalid, parse  # noqa: PLC0415  (loads a parser)
+
+        try:
+            parse(where, tracker.columns)
+        except WhereInvalid as error:
+            raise CommandError(f"--where: {error}") from None
+
+
 async def _trace(uses: Sequence[Use], options: Options) -> None:
     require([catalogue().trackers[use.tracker] for use in uses])
-    stop, node = Stop(), os.uname().nodename
+    stop, problems, node = Stop(), Problems(), os.uname().nodename
     runtime = open_runtime()
     try:
         with stop.on_signals():
@@ -62,11 +96,12 @@ async def _trace(uses: Sequence[Use], options: Options) -> None:
                 observed=Observed(catalogue().trackers, node),
                 node=node,
                 runtime=runtime,
+                on_look=problems.tell,
             )
             standing = await local.run(stop, options.seconds)
     finally:
         if runtime is not None:
             await runtime.close()
-    output.close()
+    problems.tell_of(output.problems())
     if not output.unwanted:
         sys.stderr.write(f"{summary(standing.totals[wanted.uid].trackers.values())}\n")

@@ -26,7 +26,7 @@ class Format(Protocol):
 class StdoutSink:
     """Writes rows as they come. A reader that went away refuses nothing: it has what it wanted."""
 
-    name = "stdout"
+    name = "standard output"
     refusal: Refusal = "lost"
 
     def __init__(self, writer: Writer, form: Format) -> None:

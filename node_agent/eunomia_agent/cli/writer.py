@@ -60,7 +60,7 @@ class Writer:
             self.closed = True
             self._stop.set()
         except OSError as error:
-            self.problem = f"standard output: {error.strerror or error}"
+            self.problem = error.strerror or str(error)
         if isinstance(data, bytes):
             self._owed = data[written:]
         return written

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command as a person runs it, and processes that do something known."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EUNOMIA = Path(sys.executable).with_name("eunomia")
+OPEN_MANY = """
+import os, sys
+sys.stdin.readline()
+prefix, count = os.fsencode(sys.argv[1]), int(sys.argv[2])
+for i in range(count):
+    try:
+        os.open(prefix + str(i).encode(), os.O_RDONLY)
+    except OSError:
+        pass
+"""
+
+
+@dataclass
+class Done:
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def last_line(self) -> str:
+        return self.err.splitlines()[-1]
+
+
+class Running:
+    """A command that runs; it is heard through pipes."""
+
+    def __init__(self, arguments: Sequence[str], **options: Any) -> None:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.process = subprocess.Popen([EUNOMIA, *arguments], **{**pipes, **options})
+
+    def end(self, number: int = signal.SIGINT, timeout: float = 30) -> Done:
+        """Send a signal and wait for the end."""
+        self.process.send_signal(number)
+        return self.wait(timeout)
+
+    def wait(self, timeout: float = 30) -> Done:
+        try:
+            out, err = self.process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        return Done(self.process.returncode, (out or b"").decode(), err.decode())
+
+
+@pytest.fixture
+def run() -> Callable[..., Done]:
+    """Run a command to its end."""
+
+    def run_it(*arguments: str, **options: Any) -> Done:
+        return Running(arguments, **options).wait()
+
+    return run_it
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Running]]:
+    """Start a command, and wait until its programs are attached."""
+    running: list[Running] = []
+
+    def start_it(*arguments: str, **options: Any) -> Running:
+        command = Running(arguments, **options)
+        running.append(command)
+        deadline = time.monotonic() + 30
+        while not _is_attached(command.process.pid):
+            assert command.process.poll() is None, command.process.communicate()
+            assert time.monotonic() < deadline, "the programs were not attached in 30 s"
+            time.sleep(0.02)
+        time.sleep(0.1)
+        return command
+
+    yield start_it
+    for command in running:
+        if command.process.poll() is None:
+            command.process.kill()
+        command.process.communicate()
+
+
+def _is_attached(pid: int) -> bool:
+    """Whether a process holds links of programs on tracepoints of trackers."""
+    links = 0
+    try:
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            target = os.readlink(fd)
+            links += target in ("anon_inode:bpf_link", "anon_inode:[perf_event]")
+    except OSError:
+        return False
+    return links > LINKS_OF_CGROUPS
+
+
+LINKS_OF_CGROUPS = 2
+"""Programs that watch cgroups are attached first."""
+
+
+@pytest.fixture
+def opener() -> Iterator[Callable[..., "Opener"]]:
+    """A process that opens paths when it is told to."""
+    made: list[Opener] = []
+
+    def make(prefix: str | bytes, count: int, comm: str = "python") -> Opener:
+        made.append(Opener(prefix, count))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.process.kill()
+        each.process.communicate()
+
+
+class Opener:
+    """Tries to open PREFIX0, PREFIX1 … once told to."""
+
+    def __init__(self, prefix: str | bytes, count: int) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", OPEN_MANY, prefix, str(count)], stdin=subprocess.PIPE
+        )
+
+    def go(self) -> None:
+        """Open them all, and end."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"\n")
+        self.process.stdin.close()
+        assert self.process.wait(timeout=60) == 0
