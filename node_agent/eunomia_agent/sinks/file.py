@@ -6,6 +6,7 @@ import re
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,8 +21,10 @@ CLUSTER = "_cluster"
 """Stands for the namespace of jobs that have none; no namespace can be called so."""
 MAX_OPEN = 64
 CACHED_BYTES = 1 << 20
-"""Written bytes after which pages are written back and dropped: the agent reads none of them, and
-they count as its memory."""
+"""Written bytes of one file after which its pages are written back and dropped: the agent reads
+none of them, and they count as its memory."""
+ALL_CACHED_BYTES = 16 << 20
+"""Likewise of all files: small parts of many files would take several times as long."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9.-]")
 
 
@@ -30,6 +33,8 @@ class _Open:
     fd: int
     size: int
     """Bytes of whole rows."""
+    cached: int = 0
+    """Bytes written since its pages were dropped."""
     torn: bool = False
     """A write failed in the middle of a row, and the file could not be cut back either."""
 
@@ -122,17 +127,26 @@ class FileSink:
         added = len(lines.part(first, first + whole))
         file.size += added
         self._used += added
+        file.cached += added
         self._cached += added
         if file.torn:
             with suppress(OSError):
                 self._cut(file)
-        if self._cached >= CACHED_BYTES:
-            self._cached = 0
+        if file.cached >= CACHED_BYTES:
+            self._drop_pages(file)
+        elif self._cached >= ALL_CACHED_BYTES:
             for each in self._open.values():
-                _drop_pages(each.fd)
+                self._drop_pages(each)
         if failure and not whole:
             raise failure
         return whole
+
+    def _drop_pages(self, file: _Open) -> None:
+        """Begin to write pages back, and drop those that were: mm/fadvise.c. None waits for it."""
+        self._cached -= file.cached
+        file.cached = 0
+        with suppress(OSError):
+            os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def _cut(self, file: _Open) -> None:
         os.ftruncate(file.fd, file.size)
@@ -153,7 +167,7 @@ class FileSink:
     def _shut(self, name: str) -> None:
         file = self._open.pop(name, None)
         if file:
-            _drop_pages(file.fd)
+            self._drop_pages(file)
             os.close(file.fd)
 
     def _living_folder(self) -> Folder:
@@ -189,12 +203,7 @@ class FileSink:
                 self._used -= entry.size
 
 
-def _drop_pages(fd: int) -> None:
-    """Begin to write pages back, and drop those that were: mm/fadvise.c. No one waits for it."""
-    with suppress(OSError):
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-
-
+@lru_cache(maxsize=1024)
 def file_name(owner: Owner) -> str:
     """Return the name of an owner's file. Names are not trusted: each becomes a safe part."""
     if owner.kind == "container":

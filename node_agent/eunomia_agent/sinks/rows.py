@@ -3,18 +3,17 @@
 
 import json
 from collections.abc import Mapping
-from typing import Literal
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.events.batch import Batch
+from eunomia_agent.events.layout import Layout, Source
 from eunomia_agent.events.lines import Lines
 from eunomia_agent.events.template import take, template_of
 from eunomia_agent.sinks.clock import boot_offset_ns
-
-Source = Literal["events", "counts", "histogram", "stacks"]
 
 SUBJECT = ("comm", "pid", "tid", "uid")
 """Columns of the subject that rows show, in their order, before the tracker's own."""
@@ -117,24 +116,33 @@ class Rows:
         return take(whole.json(), index)
 
     def _render(self) -> Lines:
-        names = [column.name for column in self.batch.layout.columns if not column.internal]
-        subject = [name for name in SUBJECT if name in names]
-        own = [name for name in names if name not in SUBJECT and name != "time"]
-        template = template_of(self.batch.layout, (*subject, *own))
-        return template.render(self.batch, self._constant(), self.offset_ns)
+        layout = self.batch.layout
+        constant = _constant(self.owner, self.node, self.tracker, self.source, self.interval)
+        return template_of(layout, shown(layout)).render(self.batch, constant, self.offset_ns)
 
-    def _constant(self) -> bytes:
-        """Return the members that all rows share."""
-        owner = self.owner
-        same = {
-            "node": self.node,
-            "namespace": owner.namespace,
-            "pod": owner.pod,
-            "container": owner.container,
-            "container_id": owner.short_id,
-            **({} if owner.kind == "container" else {"owner": owner.kind}),
-            "tracker": self.tracker,
-            **({} if self.source == "events" else {"source": self.source}),
-            **({} if self.interval is None else {"interval": self.interval}),
-        }
-        return json.dumps(same, separators=(",", ":"))[1:-1].encode("ascii")
+
+@lru_cache(maxsize=64)
+def shown(layout: Layout) -> tuple[str, ...]:
+    """Return the names of a row's own columns, in their order: the subject's first."""
+    names = [column.name for column in layout.columns if not column.internal]
+    subject = [name for name in SUBJECT if name in names]
+    return (*subject, *(name for name in names if name not in SUBJECT and name != "time"))
+
+
+@lru_cache(maxsize=1024)
+def _constant(
+    owner: Owner, node: str, tracker: str, source: Source, interval: float | None
+) -> bytes:
+    """Return the members that all rows share, as JSON without braces."""
+    same = {
+        "node": node,
+        "namespace": owner.namespace,
+        "pod": owner.pod,
+        "container": owner.container,
+        "container_id": owner.short_id,
+        **({} if owner.kind == "container" else {"owner": owner.kind}),
+        "tracker": tracker,
+        **({} if source == "events" else {"source": source}),
+        **({} if interval is None else {"interval": interval}),
+    }
+    return json.dumps(same, separators=(",", ":"))[1:-1].encode("ascii")
