@@ -51,7 +51,7 @@ def member(item: Vector, elements: list[Vector]) -> Numbers:
     if len(terms) == len(elements) > MANY:
         known = frozenset(each.known[0] for each in terms)
         return truths(apply(known.__contains__, [item], np.bool_))
-    found, error = NOWHERE, NOWHERE
+    found, error = NOWHERE, item.error
     for element in elements:
         same = compared("==", item, element)
         found, error = found | same.values, error | same.error
