@@ -6,21 +6,18 @@
  */
 #pragma once
 
-#include "eunomia.h"
+#include "read.h"
 
 /* include/uapi/linux/stat.h */
 enum { S_IFMT = 0170000, S_IFREG = 0100000 };
 
 /* NULL: the current process has no such descriptor. */
-static __always_inline struct file *file_of(u32 fd)
+static __always_inline const struct file *file_of(u32 fd)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct fdtable *table = task->files->fdt;
-	struct file *file = NULL;
 
-	if (fd < table->max_fds)
-		bpf_probe_read_kernel(&file, sizeof(file), &table->fd[fd]);
-	return file;
+	return fd < table->max_fds ? read_pointer(&table->fd[fd]) : NULL;
 }
 
 /* ---- paths ---- */
@@ -59,8 +56,8 @@ static __always_inline struct path_walk *this_walk(void)
  * be read, or changes meanwhile, it is cut: a part of it or nothing is there. */
 static __always_inline void walk_prepend(struct path_walk *walk, const struct dentry *dentry)
 {
-	const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
-	u32 length = BPF_CORE_READ(dentry, d_name.len);
+	const unsigned char *name = READ(struct dentry, dentry, d_name.name);
+	u32 length = READ(struct dentry, dentry, d_name.len);
 	u32 end = walk->start & (FILE_PATH - 1), room = end - PATH_MARK;
 
 	if (end < PATH_MARK || length >= room) {
@@ -107,45 +104,35 @@ __weak int walk_step(void)
 	if (dentry == task->fs->root.dentry && mount == task->fs->root.mnt)
 		return walk_arrived;
 	if (dentry != walk->top) {
-		walk->dentry = BPF_CORE_READ(dentry, d_parent);
+		walk->dentry = READ(struct dentry, dentry, d_parent);
 		if (walk->dentry == dentry)
 			return walk_cut;
 		walk_prepend(walk, dentry);
 		return walk_on;
 	}
 	const struct mount *below = (const void *)mount - bpf_core_field_offset(struct mount, mnt);
-	const struct mount *above = BPF_CORE_READ(below, mnt_parent);
+	const struct mount *above = READ(struct mount, below, mnt_parent);
 
 	if (above == below)
 		return walk_outside;
-	walk->dentry = BPF_CORE_READ(below, mnt_mountpoint);
+	walk->dentry = READ(struct mount, below, mnt_mountpoint);
 	mount = (const void *)above + bpf_core_field_offset(struct mount, mnt);
 	walk->mount = mount;
-	walk->top = BPF_CORE_READ(mount, mnt_root);
+	walk->top = READ(struct vfsmount, mount, mnt_root);
 	return walk_on;
 }
 
-/* Writes the path of a file, given by its address, as the current process sees it: up to the process'
- * root, through all mounts. Returns where in the text of this_walk() it begins; a NUL ends it.
- * What is not below that root stands as "(unreachable)/…", as in getcwd(2); what has a name and no
- * directory, that of memfd_create(2) for example, as that name alone, which for a socket is that of
- * its protocol; what has none, a pipe, as "". Global: see lose_for_job in match.h. */
-__weak u32 path_write(u64 address)
+/* All steps. Global likewise. */
+__weak u32 walk_all(void)
 {
-	const struct file *file = (const struct file *)address;
-	const struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
-	const struct vfsmount *mount = BPF_CORE_READ(file, f_path.mnt);
 	struct path_walk *walk = this_walk();
 	int found = walk_on;
 
 	if (!walk)
 		return FILE_PATH - 1;
-	walk->dentry = dentry;
-	walk->mount = mount;
-	walk->top = BPF_CORE_READ(mount, mnt_root);
-	walk->start = FILE_PATH - 1;
-	walk->cut = false;
-	if (dentry != walk->top && dentry == BPF_CORE_READ(dentry, d_parent)) {
+	const struct dentry *dentry = walk->dentry;
+
+	if (dentry != walk->top && dentry == READ(struct dentry, dentry, d_parent)) {
 		walk_prepend(walk, dentry);
 		return walk->start + !walk->cut;
 	}
@@ -160,11 +147,23 @@ __weak u32 path_write(u64 address)
 	return walk->start;
 }
 
-/* Copies what path_write wrote. */
-static __always_inline void path_copy(char to[FILE_PATH], u32 start)
+/* Writes the path of a file as the current process sees it: up to the process' root, through all
+ * mounts. What is not below that root stands as "(unreachable)/…", as in getcwd(2); what has a name
+ * and no directory, that of memfd_create(2) for example, as that name alone, which for a socket is
+ * that of its protocol; what has none, a pipe, as "". */
+static __always_inline void path_write(char to[FILE_PATH], const struct file *file)
 {
+	const struct vfsmount *mount = READ(struct file, file, f_path.mnt);
 	struct path_walk *walk = this_walk();
 
-	if (walk)
-		bpf_probe_read_kernel(to, FILE_PATH, &walk->text[start & (FILE_PATH - 1)]);
+	if (!walk)
+		return;
+	walk->dentry = READ(struct file, file, f_path.dentry);
+	walk->mount = mount;
+	walk->top = READ(struct vfsmount, mount, mnt_root);
+	walk->start = FILE_PATH - 1;
+	walk->cut = false;
+	u32 start = walk_all();
+
+	bpf_probe_read_kernel(to, FILE_PATH, &walk->text[start & (FILE_PATH - 1)]);
 }

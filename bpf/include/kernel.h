@@ -66,6 +66,12 @@ struct pt_regs {
 };
 
 /* include/linux/types.h */
+struct hlist_node {
+	struct hlist_node *next;
+};
+struct hlist_head {
+	struct hlist_node *first;
+};
 struct list_head {
 	struct list_head *next;
 };
@@ -74,6 +80,11 @@ struct list_head {
 struct thread_info {
 	unsigned long flags;
 	u32 status;
+};
+
+/* include/linux/signal_types.h */
+struct kernel_siginfo {
+	s32 si_code;
 };
 
 /* include/linux/sched/signal.h */
@@ -161,6 +172,7 @@ struct task_struct {
 	struct list_head cg_list;
 	struct nsproxy *nsproxy;
 	struct pid *thread_pid;
+	struct hlist_node pid_links[2];
 	const struct cred *cred;
 	char comm[TASK_COMM_LEN];
 };
@@ -285,8 +297,10 @@ struct bio {
 struct upid {
 	s32 nr;
 };
+enum pid_type { PIDTYPE_PID, PIDTYPE_TGID };
 struct pid {
 	u32 level;
+	struct hlist_head tasks[PIDTYPE_TGID + 1];
 	struct upid numbers[1];
 };
 
@@ -324,8 +338,6 @@ struct in6_addr {
 
 /* include/linux/net.h */
 struct socket {
-	u32 state; /* enum socket_state */
-	struct file *file;
 	struct sock *sk;
 };
 
@@ -348,7 +360,7 @@ struct sock {
 	u16 sk_protocol;
 	s32 sk_err;
 	kuid_t sk_uid;
-	struct socket *sk_socket;
+	struct pid *sk_peer_pid;
 	struct sock_cgroup_data sk_cgrp_data;
 };
 
@@ -363,6 +375,20 @@ struct tcp_sock {
 	u32 write_seq, snd_una;
 	u64 bytes_sent, bytes_retrans, bytes_acked, bytes_received;
 	u32 total_retrans;
+};
+
+/* include/uapi/linux/un.h, include/net/af_unix.h */
+struct sockaddr_un {
+	u16 sun_family;
+	char sun_path[108];
+};
+struct unix_address {
+	s32 len;
+	struct sockaddr_un name[1];
+};
+struct unix_sock {
+	struct sock sk;
+	struct unix_address *addr;
 };
 
 #pragma clang attribute pop

@@ -149,7 +149,7 @@ static __always_inline struct count_value *open_entry(const struct match *match,
 		tally_lose(match);
 		return NULL;
 	}
-	path_copy(slot->value.path, path_write((u64)file));
+	path_write(slot->value.path, file);
 	slot->value.file_type = mode;
 	bpf_get_current_comm(slot->value.comm, sizeof(slot->value.comm));
 	if (exclude[0] && is_excluded(slot->value.path))
@@ -163,15 +163,16 @@ static __always_inline struct count_value *open_entry(const struct match *match,
 /* Counts an operation on the file behind a descriptor. False: it is not counted. */
 static __noinline bool add(const struct match *match, u32 fd, enum operation operation, u64 bytes)
 {
-	struct file *file = file_of(fd);
-	struct inode *inode = BPF_CORE_READ(file, f_inode);
-	u32 mode = BPF_CORE_READ(inode, i_mode);
+	const struct file *file = file_of(fd);
+	const struct inode *inode = READ(struct file, file, f_inode);
+	u32 mode = READ(struct inode, inode, i_mode);
 
 	if (!inode || (regular_only && (mode & S_IFMT) != S_IFREG))
 		return false;
+	const struct super_block *mounted = READ(struct inode, inode, i_sb);
 	struct count_key key = {
-		.inode = BPF_CORE_READ(inode, i_ino),
-		.device = BPF_CORE_READ(inode, i_sb, s_dev),
+		.inode = READ(struct inode, inode, i_ino),
+		.device = READ(struct super_block, mounted, s_dev),
 		.pid = bpf_get_current_pid_tgid() >> 32,
 	};
 
