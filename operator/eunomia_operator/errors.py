@@ -10,17 +10,6 @@ class SettingsInvalid(OperatorError):
     """An environment variable is missing or cannot be used."""
 
 
-class NotAccepted(OperatorError):
-    """A job cannot be run as it is written; it is judged anew when it is edited."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(f"{reason}: {message}")
-        self.reason = reason
-        """One CamelCase word."""
-        self.message = message
-        """The field, what is wrong with it and what is allowed."""
-
-
 class AccessDenied(OperatorError):
     """A caller showed no token that lets it speak for a node."""
 

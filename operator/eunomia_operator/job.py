@@ -8,11 +8,10 @@ from enum import Enum
 from pydantic import ValidationError
 
 from eunomia_api import agent_pb2
+from eunomia_api.acceptance import NotAccepted, Spec, accept
 from eunomia_api.tracejob import Phase, TraceJobStatus
 from eunomia_api.tracker import Catalogue
 from eunomia_operator import clock, status, tally
-from eunomia_operator.accept import Spec, accept
-from eunomia_operator.errors import NotAccepted
 from eunomia_operator.ledger import Ledger, NodeReport
 from eunomia_operator.plan import Placement, PlannedJob
 from eunomia_operator.records import Slots

@@ -4,11 +4,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from eunomia_api import agent_pb2
-from eunomia_api.duration import seconds
+from eunomia_api import agent_pb2, message
+from eunomia_api.acceptance import Spec
 from eunomia_api.selector import LabelSelector
 from eunomia_api.tracejob import ClusterTraceJobSpec
-from eunomia_operator.accept import Spec
 
 Labels = Mapping[str, str]
 
@@ -98,67 +97,23 @@ def desired_state(generation: int, jobs: Iterable[bytes]) -> bytes:
 
 def job_message(job: PlannedJob, namespaces: Iterable[Namespace]) -> agent_pb2.Job:
     """Return a job as the agents are told of it."""
-    spec = job.spec
-    return agent_pb2.Job(
+    return message.job_message(
+        job.spec,
         uid=job.uid,
         kind=job.kind,
         namespace=job.namespace,
         name=job.name,
         generation=job.generation,
-        target=_target(job, namespaces),
-        trackers=[
-            agent_pb2.Tracker(
-                name=use.name,
-                params={name: _param(value) for name, value in use.params.items()},
-                where=use.where,
-                sample=use.sample,
-            )
-            for use in spec.trackers
-        ],
-        outputs=[output.type.value for output in spec.output],
-        budget=agent_pb2.Budget(
-            events_per_second=spec.budget.events_per_second_per_node,
-            memory_bytes=spec.budget.memory_bytes_per_node,
-        ),
-        deadline_ms=0 if job.deadline is None else int(job.deadline * 1000),
-        suspended=spec.suspend,
-        interval_ms=round(seconds(spec.interval) * 1000),
+        deadline=job.deadline,
+        namespaces=_selected(job.spec, namespaces),
     )
 
 
-def _target(job: PlannedJob, namespaces: Iterable[Namespace]) -> agent_pb2.Target:
-    spec = job.spec
-    message = agent_pb2.Target(containers=spec.target.containers)
-    if spec.target.pod_selector is not None:
-        message.pods = True
-        message.pod_selector.CopyFrom(_selector(spec.target.pod_selector))
+def _selected(spec: Spec, namespaces: Iterable[Namespace]) -> list[str] | None:
+    """Return the namespaces that a ClusterTraceJob's selector selects; None for all."""
     if not isinstance(spec, ClusterTraceJobSpec):
-        message.namespaces.append(job.namespace)
-        return message
-    message.host = spec.target.host
+        return []
     selector = spec.target.namespace_selector
     if selector is None or selector == LabelSelector():
-        message.all_namespaces = True
-    else:
-        message.namespaces.extend(
-            sorted(each.name for each in namespaces if selector.matches(each.labels))
-        )
-    return message
-
-
-def _selector(selector: LabelSelector) -> agent_pb2.LabelSelector:
-    return agent_pb2.LabelSelector(
-        match_labels=selector.match_labels,
-        match_expressions=[
-            agent_pb2.Requirement(key=each.key, operator=each.operator.value, values=each.values)
-            for each in selector.match_expressions
-        ],
-    )
-
-
-def _param(value: bool | int | str) -> agent_pb2.Param:
-    if isinstance(value, bool):
-        return agent_pb2.Param(boolean=value)
-    if isinstance(value, int):
-        return agent_pb2.Param(integer=value)
-    return agent_pb2.Param(text=value)
+        return None
+    return [each.name for each in namespaces if selector.matches(each.labels)]

@@ -5,9 +5,9 @@ import math
 from dataclasses import dataclass
 
 from eunomia_api import duration
+from eunomia_api.acceptance import NotAccepted, Spec
 from eunomia_api.tracejob import Condition, Failure, NodeCounts, Phase, TraceJobStatus
 from eunomia_operator import clock, conditions
-from eunomia_operator.accept import Spec
 from eunomia_operator.conditions import (
     ACCEPTED,
     COMPLETE,
@@ -17,7 +17,6 @@ from eunomia_operator.conditions import (
     RUNNING,
     Conditions,
 )
-from eunomia_operator.errors import NotAccepted
 from eunomia_operator.ledger import Census
 from eunomia_operator.tally import NOTHING, Tally
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A catalogue of two trackers that no build has to write first, tokens, and a simulated agent."""
+"""Tokens, and a simulated agent."""
 
 import asyncio
 import base64
@@ -15,33 +15,7 @@ import grpc.aio
 import pytest
 
 from eunomia_api import agent_pb2, agent_pb2_grpc
-from eunomia_api.tracker import Catalogue, CatalogueColumn, CatalogueTracker, Param
 from eunomia_operator.settings import Settings
-
-
-@pytest.fixture(scope="session")
-def catalogue() -> Catalogue:
-    args = Param(type="bool", default=False, help="Keep the arguments.")
-    most = Param(type="int", default=256, min=0, max=4096, help="Most bytes of them.")
-    prefix = Param(type="string", default="", max_length=63, help="Only such paths.")
-    return Catalogue(
-        hash="0" * 64,
-        trackers=[
-            CatalogueTracker(
-                name="process", help="Processes.", params={"args": args, "maxArgs": most}
-            ),
-            CatalogueTracker(
-                name="opensnoop",
-                help="Opens.",
-                params={"prefix": prefix},
-                rows=[
-                    CatalogueColumn(name="pid", type="tgid_t", json_type="integer"),
-                    CatalogueColumn(name="error", type="errno_t", json_type="string"),
-                    CatalogueColumn(name="path", type="path_t", json_type="string"),
-                ],
-            ),
-        ],
-    )
 
 
 @pytest.fixture

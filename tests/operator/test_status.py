@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from eunomia_api.acceptance import NotAccepted
 from eunomia_api.tracejob import Failure, NodeCounts, Phase, TraceJobSpec, TraceJobStatus
 from eunomia_operator import clock
-from eunomia_operator.errors import NotAccepted
 from eunomia_operator.ledger import Census
 from eunomia_operator.news import news
 from eunomia_operator.status import Facts, is_terminal, is_urgent, judge, to_patch

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eunomia_api import agent_pb2
+from eunomia_api.message import param_message
 from eunomia_api.param import ParamValue
 
 NAME = "local"
@@ -42,7 +43,7 @@ def job(
         trackers=[
             agent_pb2.Tracker(
                 name=use.tracker,
-                params={key: param(value) for key, value in use.params.items()},
+                params={key: param_message(value) for key, value in use.params.items()},
                 where=use.where,
                 sample=use.sample,
             )
@@ -51,15 +52,6 @@ def job(
         budget=agent_pb2.Budget(memory_bytes=len(uses) * 2 * buffer),
         interval_ms=round(interval * 1000),
     )
-
-
-def param(value: ParamValue) -> agent_pb2.Param:
-    """Return a value of a param in its form on the wire."""
-    if isinstance(value, bool):
-        return agent_pb2.Param(boolean=value)
-    if isinstance(value, int):
-        return agent_pb2.Param(integer=value)
-    return agent_pb2.Param(text=value)
 
 
 def condition(where: str = "", *, uid: int | None = None, comm: str | None = None) -> str:

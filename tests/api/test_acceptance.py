@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
+from eunomia_api.acceptance import MOST_CHARACTERS, NotAccepted, accept
 from eunomia_api.tracker import Catalogue
-from eunomia_operator.accept import MOST_CHARACTERS, accept
-from eunomia_operator.errors import NotAccepted
 
 EVERY_POD: dict[str, Any] = {"podSelector": {}}
 

@@ -10,7 +10,6 @@ from pydantic_core import ErrorDetails
 from eunomia_api.tracejob import ClusterTraceJobSpec, TraceJobSpec
 from eunomia_api.tracker import Catalogue, CatalogueTracker
 from eunomia_api.where import WhereInvalid, parse
-from eunomia_operator.errors import NotAccepted
 
 MOST_ERRORS = 3
 MOST_CHARACTERS = 1024
@@ -21,6 +20,17 @@ KINDS: dict[str, type[TraceJobSpec] | type[ClusterTraceJobSpec]] = {
     "ClusterTraceJob": ClusterTraceJobSpec,
 }
 _SELECTORS = {"podSelector", "namespaceSelector", "nodeSelector"}
+
+
+class NotAccepted(Exception):
+    """A job cannot be run as it is written; it is judged anew when it is edited."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+        """One CamelCase word."""
+        self.message = message
+        """The field, what is wrong with it and what is allowed."""
 
 
 def accept(kind: str, spec: object, catalogue: Catalogue) -> Spec:
