@@ -245,9 +245,9 @@ def test_parentheses_alone_are_no_depth() -> None:
 
 
 def test_an_expression_tells_its_columns_and_conditions() -> None:
-    found = parse('pid == 1 && args.exists(a, a == comm) && pod == "x"', COLUMNS)
+    found = parse('pid == 1 && (args.exists(a, a == comm) && pod == "x")', COLUMNS)
     assert found.columns == {"pid", "args", "comm"}
-    assert [part.position for part in found.conjuncts] == [4, 17, 45]
+    assert [part.position for part in found.conjuncts] == [4, 18, 46]
 
 
 def test_a_column_goes_before_a_word_for_the_owner() -> None:

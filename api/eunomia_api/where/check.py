@@ -114,12 +114,18 @@ class _Checker:
     # ---- operators ----
 
     def _either(self, position: int, *operands: Node) -> Node:
-        wanted = tuple(self._want(operand, types.BOOL, "||") for operand in operands)
-        return syntax.Either(position, types.BOOL, wanted)
+        found: list[Node] = []
+        for operand in operands:
+            self._want(operand, types.BOOL, "||")
+            found += operand.operands if isinstance(operand, syntax.Either) else [operand]
+        return syntax.Either(position, types.BOOL, tuple(found))
 
     def _both(self, position: int, *operands: Node) -> Node:
-        wanted = tuple(self._want(operand, types.BOOL, "&&") for operand in operands)
-        return syntax.Both(position, types.BOOL, wanted)
+        found: list[Node] = []
+        for operand in operands:
+            self._want(operand, types.BOOL, "&&")
+            found += operand.operands if isinstance(operand, syntax.Both) else [operand]
+        return syntax.Both(position, types.BOOL, tuple(found))
 
     def _negation(self, position: int, _: Any, operand: Node) -> Node:
         return syntax.Not(position, types.BOOL, self._want(operand, types.BOOL, "!"))

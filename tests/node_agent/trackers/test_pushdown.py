@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel decides of a condition changes where it is decided, never what passes."""
+
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eunomia_agent.events.batch import Batch
+from eunomia_agent.events.layout import Column, Layout
+from eunomia_agent.events.where import mask
+from eunomia_agent.trackers.catalogue import Column as Described
+from eunomia_agent.trackers.pushdown import LEAST, MOST, Condition, split
+from eunomia_api.where import Expression, parse
+
+LAYOUT = Layout(
+    "event",
+    64,
+    [
+        Column("pid", "tgid_t", "uint", 0, 4),
+        Column("fd", "fd_t", "int", 4, 4),
+        Column("inode", "inode_t", "uint", 8, 8),
+        Column("offset", "s64", "int", 16, 8),
+        Column("failed", "bool", "bool", 24, 1),
+        Column("kind", "enum kind", "enum", 28, 4, values={0: "exec", 1: "exit", 2: "fork"}),
+        Column("error", "errno_t", "uint", 32, 4),
+        Column("signal", "signal_t", "uint", 36, 4),
+        Column("comm", "comm_t", "chars", 40, 16),
+        Column("uid", "uid_t", "uint", 56, 4),
+        Column("port", "port_t", "uint", 60, 2, kinds=frozenset({1})),
+    ],
+)
+COLUMNS = [
+    Described(c.name, c.meaning, c.json_type, list(c.values.values()), "", "", None, True)
+    for c in LAYOUT.columns
+]
+FILTERABLE = {column.name: column for column in LAYOUT.columns if column.name != "uid"}
+
+
+def batch_of(*rows: Mapping[str, Any]) -> Batch:
+    fixed = np.zeros(len(rows), LAYOUT.dtype)
+    for number, row in enumerate(rows):
+        for name, value in row.items():
+            fixed[name][number] = value
+    return Batch(LAYOUT, fixed, b"", np.zeros(len(rows), np.uint64))
+
+
+def within(condition: bytes, value: int) -> bool:
+    """within() of bpf/include/match.h: any integer as s64."""
+    least, most = struct.unpack("=2q", condition)
+    (as_s64,) = struct.unpack("=q", struct.pack("=Q", value & (1 << 64) - 1))
+    return bool(least <= as_s64 <= most)
+
+
+def comm_wanted(condition: bytes, comm: bytes) -> bool:
+    """comm_wanted() of bpf/include/match.h."""
+    length, exact, wanted = struct.unpack("=2I16s", condition)
+    padded = comm.ljust(16, b"\0")
+    return padded[:length] == wanted[:length] and not (exact and length < 16 and padded[length])
+
+
+def kernel_passes(pushed: Mapping[str, Condition], row: Any) -> bool:
+    for variable, condition in pushed.items():
+        name = variable.removeprefix("where_")
+        if name == "port" and row["kind"] != 1:
+            continue  # such an event has no port, and nothing is asked about it
+        check = comm_wanted if name == "comm" else within
+        if not check(condition.content, row[name].item()):
+            return False
+    return True
+
+
+def decided(written: str) -> tuple[dict[str, tuple[Any, ...]], bool]:
+    """What is pushed, and whether the agent has something left to decide."""
+    pushed, rest = split(parse(written, COLUMNS), FILTERABLE)
+    form = {"where_comm": "=2I16s"}
+    return {
+        name: struct.unpack(form.get(name, "=2q"), condition.content)
+        for name, condition in pushed.items()
+    }, rest is not None
+
+
+@pytest.mark.parametrize(
+    ("written", "pushed", "more"),
+    [
+        ("pid == 7", {"where_pid": (7, 7)}, False),
+        ("7 < pid && pid <= 9", {"where_pid": (8, 9)}, False),
+        ("pid > 5", {"where_pid": (6, 2**32 - 1)}, False),
+        ("pid != 0", {"where_pid": (1, 2**32 - 1)}, False),
+        ("pid != 5", {}, True),
+        ("pid in [3, 4, 5]", {"where_pid": (3, 5)}, False),
+        ("pid in [3, 5]", {"where_pid": (3, 5)}, True),
+        ("pid == 3 || pid == 5", {"where_pid": (3, 5)}, True),
+        ("fd < 0", {"where_fd": (-(2**31), -1)}, False),
+        ("failed", {"where_failed": (1, 1)}, False),
+        ("!failed", {"where_failed": (0, 0)}, False),
+        ("failed != true", {"where_failed": (0, 0)}, False),
+        ('kind == "exit"', {"where_kind": (1, 1)}, False),
+        ('kind in ["exec", "exit"]', {"where_kind": (0, 1)}, False),
+        ('error == "ENOENT"', {"where_error": (2, 2)}, False),
+        ('error != ""', {"where_error": (1, 2**32 - 1)}, False),
+        ('error == "600"', {"where_error": (600, 600)}, False),
+        ('error == "2"', {}, True),
+        ('signal == "SIGKILL"', {"where_signal": (9, 9)}, False),
+        # as s64, what is above 2^63-1 would be negative
+        ("inode > 5", {}, True),
+        ("inode < 5", {"where_inode": (0, 4)}, False),
+        ("offset >= -9223372036854775808", {"where_offset": (LEAST, MOST)}, False),
+        ("offset < -9223372036854775808", {}, True),
+        ('comm == "sh"', {"where_comm": (2, 1, b"sh".ljust(16, b"\0"))}, False),
+        ('comm.startsWith("py")', {"where_comm": (2, 0, b"py".ljust(16, b"\0"))}, False),
+        (
+            'comm.startsWith("p") && comm == "py"',
+            {"where_comm": (2, 1, b"py".ljust(16, b"\0"))},
+            False,
+        ),
+        (
+            'comm.startsWith("a") && comm == "b"',
+            {"where_comm": (1, 0, b"a".ljust(16, b"\0"))},
+            True,
+        ),
+        (r'comm == "\\xff"', {}, True),
+        ('comm == "0123456789abcdef"', {}, True),
+        ('comm != "sh" && comm.endsWith("x")', {}, True),
+        # of another kind, an event has no port: the kernel lets it pass, and the agent does not
+        ("port == 80", {"where_port": (80, 80)}, True),
+        # the object has no variable for it
+        ("uid == 0 && pid == 7", {"where_pid": (7, 7)}, True),
+        (
+            "(pid == 5 && fd > 3) || (pid == 7 && fd == 2)",
+            {"where_pid": (5, 7), "where_fd": (2, 2**31 - 1)},
+            True,
+        ),
+        ("pid == 5 || fd == 5", {}, True),
+        ("!(pid == 5)", {}, True),
+        ("pid + 1 == 5", {}, True),
+        ("pid < 0", {"where_pid": (0, -1)}, False),
+        ("true", {}, True),
+    ],
+)
+def test_the_kernel_decides_what_one_range_a_column_can_say(
+    written: str, pushed: dict[str, tuple[Any, ...]], more: bool
+) -> None:
+    assert decided(written) == (pushed, more)
+
+
+NUMBERS = [0, 1, 2, 3, 9, 80, (1 << 31) - 1, (1 << 32) - 1, (1 << 63) - 1, (1 << 64) - 1]
+NAMES = ["", "a", "ab", "abc", "x" * 15]
+ROW = st.fixed_dictionaries(
+    {
+        "pid": st.sampled_from([n & 0xFFFFFFFF for n in NUMBERS]),
+        "fd": st.sampled_from([-(2**31), -1, 0, 1, 2**31 - 1]),
+        "inode": st.sampled_from(NUMBERS),
+        "offset": st.sampled_from([LEAST, -1, 0, 1, MOST]),
+        "failed": st.booleans(),
+        "kind": st.sampled_from([0, 1, 2, 7]),
+        "error": st.sampled_from([0, 1, 2, 600]),
+        "signal": st.sampled_from([0, 9, 15]),
+        "comm": st.sampled_from([name.encode() for name in NAMES]),
+        "uid": st.sampled_from([0, 1]),
+        "port": st.sampled_from([0, 80]),
+    }
+)
+_integer = st.tuples(
+    st.sampled_from(["pid", "fd", "inode", "offset", "port", "uid"]),
+    st.sampled_from(["==", "!=", "<", "<=", ">", ">="]),
+    st.sampled_from([*map(str, NUMBERS[:-1]), "18446744073709551615u", "-1", str(LEAST), "1.5"]),
+)
+_LEAF = st.one_of(
+    _integer.map(" ".join),
+    _integer.map(lambda parts: f"{parts[2]} {parts[1]} {parts[0]}"),
+    st.lists(st.sampled_from(["0", "1", "2", "3", "9"]), max_size=4).map(
+        lambda values: f"pid in [{', '.join(values)}]"
+    ),
+    st.tuples(
+        st.sampled_from(["==", "!="]), st.sampled_from(["", "EPERM", "ENOENT", "600", "2"])
+    ).map(lambda parts: f'error {parts[0]} "{parts[1]}"'),
+    st.sampled_from(["exec", "exit", "fork", "7"]).map(lambda name: f'kind == "{name}"'),
+    st.sampled_from(NAMES).map(lambda name: f'comm == "{name}"'),
+    st.sampled_from(NAMES).map(lambda name: f'comm.startsWith("{name}")'),
+    st.sampled_from(["failed", "!failed", "failed == false", 'signal == "SIGKILL"', "1 / fd > 0"]),
+)
+_EXPRESSIONS: st.SearchStrategy[str] = st.recursive(
+    _LEAF,
+    lambda inner: (
+        st.tuples(inner, st.sampled_from(["&&", "&&", "||"]), inner).map(
+            lambda parts: f"({parts[0]}) {parts[1]} ({parts[2]})"
+        )
+        | inner.map(lambda one: f"!({one})")
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.lists(ROW, min_size=1, max_size=16), _EXPRESSIONS)
+def test_pushing_changes_no_result(rows: list[dict[str, Any]], written: str) -> None:
+    batch = batch_of(*rows)
+    expression: Expression = parse(written, COLUMNS)
+    pushed, rest = split(expression, FILTERABLE)
+
+    passed = np.array([kernel_passes(pushed, row) for row in batch.fixed])
+    if rest is not None:
+        passed[passed] = mask(rest, batch.take(passed), {})
+
+    assert passed.tolist() == mask(expression, batch, {}).tolist()
