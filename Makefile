@@ -53,8 +53,8 @@ generate: .venv/ready ## Write crds/ and the stubs of .proto files again
 	@$(PYTHON) -m grpc_tools.protoc -I node_agent --python_out=$(OUT)/node_agent \
 		--pyi_out=$(OUT)/node_agent eunomia_agent/containers/cri.proto
 
-bench: setup ## Print the figures as one table
-	@$(PYTHON) -m bench
+bench: setup ## Measure beside other collectors, and write docs/benchmarks.md; ARGS=--quick|--no-cluster
+	@$(PYTHON) -m bench $(ARGS)
 
 image: setup ## Build the images of operator and agent, under localhost/
 	@$(PYTHON) -m dev.image build

@@ -14,7 +14,7 @@ from bench.errors import BenchError
 from bench.generator import Form
 from bench.peers import tracefs
 from bench.plan import Plan
-from bench.trial import Running, running
+from bench.trial import Running, prepared
 from dev.progress import say
 
 PORT = 20_000
@@ -76,24 +76,37 @@ class Bench:
             turn = modes[begin:] + modes[:begin]
             yield number, [mode for mode in turn if mode.failure not in self.failures]
 
-    @contextmanager
-    def running(
-        self, mode: Mode, marker: str, form: Form, *, comm: str = "generator"
-    ) -> Generator[Running]:
-        """Run a collector for the block. Raises BenchError where it does not start."""
+    def probe(self, form: Form) -> Callable[[], None]:
+        """Return what makes a few events that are not counted."""
 
         def probe() -> None:
             self.generator.run(self.traced, form, self.what(form, "probe"), count=200)
 
-        values = {
+        return probe
+
+    @contextmanager
+    def running(
+        self, mode: Mode, marker: str, probe: Callable[[], None], *, comm: str = "generator"
+    ) -> Generator[Running]:
+        """Run a collector for the block. Raises BenchError where it does not start."""
+        with prepared(mode.trial, self._values(marker, comm), self.tracing) as lent:
+            lent.start(mode.collector)
+            lent.wait_ready(probe)
+            yield lent
+
+    def first_row(self, mode: Mode, marker: str, patience: float) -> float:
+        """Run a collector on a terminal; return the seconds to its first row."""
+        with prepared(mode.trial, self._values(marker, "generator"), self.tracing) as lent:
+            return lent.first_row(mode.collector, patience)
+
+    def _values(self, marker: str, comm: str) -> dict[str, str]:
+        return {
             "marker": marker,
             "port": str(PORT),
             "comm": comm,
             "cgroup": str(self.traced.path),
             "cgroup_ids": " ".join(str(each.id) for each in self.traced.tree()),
         }
-        with running(mode.collector, mode.trial, values, self.tracing, probe) as lent:
-            yield lent
 
     def failed(self, mode: Mode, error: BenchError) -> None:
         """Note that a mode cannot be measured here."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
-from bench.peers import Root, machine, peers
+from bench.peers import PATH, Root, machine, peers
+from dev.command import environment
 from dev.folders import PROJECT
 
 FOLDER = Path(__file__).parent / "collectors"
@@ -24,7 +25,7 @@ class Trial:
 
     Texts may hold <marker> and <port> (what each event shows), <comm> (of the traced process),
     <cgroup> (the path), <each:TEXT> (TEXT once for each traced cgroup, its id in place of %),
-    <output> (a folder) and <python>.
+    <output> (a folder), <files> (the folder with `files`: text by name) and <python>.
     row: a regular expression, one match of which is one event delivered. total: one whose only
     group is a number of events, of which the sum is delivered; instead of row. lost: the same
     for what the collector says it lost. ready: what it prints when its programs are attached;
@@ -37,7 +38,8 @@ class Trial:
     lost: str = ""
     ready: str = ""
     wait: float = 0.0
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
     note: str = ""
 
     def filled(self, values: Mapping[str, str]) -> "Trial":
@@ -52,6 +54,7 @@ class Trial:
             ready=self.ready,
             wait=self.wait,
             environment=self.environment,
+            files={name: _fill(text, values) for name, text in self.files.items()},
             note=self.note,
         )
 
@@ -73,7 +76,11 @@ class Collector:
     def told_version(self) -> str:
         """Return what it says of its version, in one line."""
         ended = subprocess.run(
-            self.root.command(self.version), capture_output=True, text=True, check=False
+            self.root.command(self.version),
+            capture_output=True,
+            text=True,
+            env=environment({"PATH": PATH}),
+            check=False,
         )
         lines = (ended.stdout + ended.stderr).strip().splitlines()
         found = re.search(r"\d+\.\d+[\w.+~-]*", lines[-1] if lines else "")

@@ -112,7 +112,7 @@ def _load(bench: Bench, form: Form, marker: str, rate: int) -> Work:
 
 def _run(bench: Bench, mode: Mode, form: Form, rate: int) -> Run:
     marker = f"event-{rate}"
-    with bench.running(mode, marker, form) as collector:
+    with bench.running(mode, marker, bench.probe(form)) as collector:
         before = bench.tracing.cpu_seconds()
         work = _load(bench, form, marker, rate)
         collector.settle()

@@ -9,6 +9,7 @@ them is installed on this machine, and no mount is left behind.
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ for folder in sys proc dev; do mount --rbind /$folder $0/$folder || exit 98; don
 mount --bind /tmp $0/tmp || exit 98
 exec chroot "$0" "$@"
 """
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{environment()['PATH']}"
+"""Of collectors: the project's own command is beside the interpreter that runs this."""
 LOG = CACHE / "logs" / "bench.log"
 
 
@@ -45,7 +48,7 @@ class Root:
     def missing(self, program: str) -> str:
         """Return why a program cannot run there; empty where it can."""
         if self.folder is None:
-            there = found(program) is not None
+            there = shutil.which(program, path=PATH) is not None
             return "" if there else f"{program} is not installed"
         names = ("usr/sbin", "usr/bin", "")
         places = (self.folder / name / program.lstrip("/") for name in names)

@@ -3,12 +3,14 @@
 
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import tty
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +18,7 @@ from pathlib import Path
 from bench.cgroup import Cgroup
 from bench.collector import Collector, Trial
 from bench.errors import BenchError
+from bench.peers import PATH
 from dev.command import environment
 
 LOOK_SECONDS = 0.01
@@ -38,6 +41,36 @@ class Running:
         self.started = 0.0
         self._processes: list[subprocess.Popen[bytes]] = []
 
+    def first_row(self, collector: Collector, patience: float) -> float:
+        """Start it on a terminal; return the seconds until a row was on it."""
+        row = re.compile(self.trial.row.encode())
+        master, terminal = os.openpty()
+        tty.setraw(terminal)
+        shown = b""
+        self.started = time.monotonic()
+        try:
+            for command in self.trial.commands:
+                words = self.cgroup.entering(collector.root.command(command))
+                self._processes.append(
+                    subprocess.Popen(
+                        words,
+                        stdin=subprocess.DEVNULL,
+                        stdout=terminal,
+                        stderr=terminal,
+                        env=environment({"PATH": PATH, **self.trial.environment}),
+                    )
+                )
+            while not row.search(shown):
+                left = self.started + patience - time.monotonic()
+                if left <= 0 or not select.select([master], [], [], left)[0]:
+                    raise BenchError(f"no row in {patience:.0f} s: {shown[-200:]!r}")
+                shown += os.read(master, 65536)
+                self._check()
+            return time.monotonic() - self.started
+        finally:
+            os.close(terminal)
+            os.close(master)
+
     def start(self, collector: Collector) -> None:
         """Start its commands."""
         self.started = time.monotonic()
@@ -53,7 +86,7 @@ class Running:
                         stdin=subprocess.DEVNULL,
                         stdout=out,
                         stderr=complaints,
-                        env=environment({**self.trial.environment, "PYTHONUNBUFFERED": ""}),
+                        env=environment({"PATH": PATH, **self.trial.environment}),
                     )
                 )
 
@@ -151,26 +184,19 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 
 @contextmanager
-def running(
-    collector: Collector,
-    trial: Trial,
-    values: Mapping[str, str],
-    cgroup: Cgroup,
-    probe: Callable[[], None],
-) -> Generator[Running]:
-    """Run a collector for the block; it is ready in it, and ended afterwards.
-
-    Raises BenchError where it does not start, with what it said.
-    """
+def prepared(trial: Trial, values: Mapping[str, str], cgroup: Cgroup) -> Generator[Running]:
+    """Lend a collector that is not yet started; it is ended after the block."""
     folder = Path(tempfile.mkdtemp(prefix="eunomia-bench-"))
-    output = folder / "rows"
+    output, files = folder / "rows", Path(tempfile.mkdtemp(prefix="eunomia-bench-"))
     output.mkdir()
-    filled = trial.filled({**values, "output": str(output), "python": sys.executable})
+    own = {"output": str(output), "files": str(files), "python": sys.executable}
+    filled = trial.filled({**values, **own})
+    for name, text in filled.files.items():
+        (files / name).write_text(text)
     lent = Running(filled, cgroup, folder)
     try:
-        lent.start(collector)
-        lent.wait_ready(probe)
         yield lent
     finally:
         lent.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        for made in (folder, files):
+            shutil.rmtree(made, ignore_errors=True)
