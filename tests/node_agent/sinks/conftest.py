@@ -35,6 +35,30 @@ def of_lines() -> Callable[[Owner, Sequence[bytes]], Rows]:
 
 
 @pytest.fixture
+def opens(web: Owner) -> Callable[[int, int], Rows]:
+    """Makes rows first, first + 1 … as they come from a ring: of pid n, with the path /n."""
+    layout = Layout(
+        "event",
+        16,
+        [
+            Column("time", "boot_ns_t", "uint", 0, 8),
+            Column("pid", "tgid_t", "uint", 8, 4),
+            Column("path", "path_t", "uint", 12, 4),
+        ],
+    )
+
+    def make(first: int, count: int) -> Rows:
+        paths = [b"/%d" % number for number in range(first, first + count)]
+        fixed = np.zeros(count, layout.dtype)
+        fixed["pid"] = range(first, first + count)
+        fixed["path"] = [len(path) << 16 | layout.size for path in paths]
+        starts = np.cumsum([0, *map(len, paths)])[:-1].astype(np.uint64)
+        return Rows(Batch(layout, fixed, b"".join(paths), starts), web, "opensnoop", node="n1")
+
+    return make
+
+
+@pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 KiB."""
     if os.geteuid():

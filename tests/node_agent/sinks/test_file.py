@@ -205,6 +205,36 @@ def test_full_disk_refuses_rows_tears_none_and_is_got_over(
     sink.close()
 
 
+def test_rows_from_the_ring_are_rendered_once_for_all_files_and_no_disk_tears_them(
+    small_disk: Path, tmp_path: Path, opens: Callable[[int, int], Rows]
+) -> None:
+    """One job's disk is full, the other's is not; both are handed the same rows."""
+    full, roomy = FileSink(small_disk, "shop/full"), FileSink(tmp_path / "roomy", "shop/roomy")
+    rows = opens(0, 2000)
+    accepted = full.write(rows)
+    assert 0 < accepted < 2000
+    assert full.problem == f"shop/full/{WEB_FILE}: No space left on device"
+    assert (roomy.write(rows), roomy.problem) == (2000, None)
+
+    def told(file: Path) -> list[tuple[int, str]]:
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        return [(line["pid"], line["path"]) for line in lines]
+
+    every = [(number, f"/{number}") for number in range(2000)]
+    assert told(small_disk / "shop/full" / WEB_FILE) == every[:accepted]
+    assert told(tmp_path / "roomy/shop/roomy" / WEB_FILE) == every
+
+    assert full.write(rows.take(slice(accepted, None))) == 0, "still full"
+    (small_disk / "shop/full" / WEB_FILE).unlink()
+    assert full.write(rows.take(slice(accepted, accepted + 10))) == 10
+    assert (told(small_disk / "shop/full" / WEB_FILE), full.problem) == (
+        every[accepted : accepted + 10],
+        None,
+    )
+    for sink in (full, roomy):
+        sink.close()
+
+
 def test_file_and_folder_that_are_removed_are_made_again(
     tmp_path: Path, web: Owner, rows: NumberedRows
 ) -> None:

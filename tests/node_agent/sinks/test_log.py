@@ -141,6 +141,29 @@ def test_reader_that_is_gone_costs_rows_and_nothing_else(web: Owner, rows: ToRow
     os.close(writer)
 
 
+def test_standard_output_that_was_closed_costs_rows_and_nothing_else(
+    web: Owner, rows: ToRows
+) -> None:
+    reader, writer = os.pipe()
+    sink = LogSink(LineWriter(writer), "shop/opens")
+    os.close(writer)
+    os.close(reader)
+    assert sink.write(rows(web, [b"{}"] * 3)) == 0
+    assert (sink.refusal, sink.problem) == ("lost", "standard output: Bad file descriptor")
+
+
+def test_rows_from_the_ring_are_told_as_far_as_the_rate_allows(
+    pipe: Pipe, opens: Callable[[int, int], Rows]
+) -> None:
+    sink = LogSink(LineWriter(pipe.writer), "shop/opens", rows_per_second=20, clock=Clock())
+    assert sink.write(opens(0, 50)) == 20
+    assert (sink.refusal, sink.problem) == ("limited", None)
+    told = [json.loads(line) for line in pipe.read().splitlines()]
+    assert [(row["job"], row["pid"], row["path"]) for row in told] == [
+        ("shop/opens", number, f"/{number}") for number in range(20)
+    ]
+
+
 def test_descriptor_is_left_as_it_is_for_its_other_users(
     pipe: Pipe, web: Owner, rows: ToRows
 ) -> None:
