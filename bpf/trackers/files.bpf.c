@@ -160,9 +160,12 @@ static __always_inline struct count_value *open_entry(const struct match *match,
 	return value;
 }
 
-/* Counts an operation on the file behind a descriptor. False: it is not counted. */
-static __noinline bool add(const struct match *match, u32 fd, enum operation operation, u64 bytes)
+/* Counts an operation on the file behind a descriptor. False: it is not counted. Global: see
+ * lose_for_job in match.h. */
+__weak int add(const struct match *match, u32 fd, u32 operation, u64 bytes)
 {
+	if (!match)
+		return false;
 	const struct file *file = file_of(fd);
 	const struct inode *inode = READ(struct file, file, f_inode);
 	u32 mode = READ(struct inode, inode, i_mode);
@@ -237,10 +240,9 @@ int BPF_PROG(call_ends, struct pt_regs *regs, long result)
 		return 0;
 	if (operation == operation_copy)
 		counted = add_copy(&match, regs, number, result);
-	else if (operation == operation_open)
-		counted = add(&match, result, operation, 0);
 	else
-		counted = add(&match, CALL_ARGUMENT_0(regs), operation, result);
+		counted = add(&match, operation == operation_open ? result : CALL_ARGUMENT_0(regs),
+			      operation, result);
 	if (counted && call.began) {
 		struct histogram_key key = {.operation = operation};
 
