@@ -776,12 +776,13 @@ static __always_inline bool is_first(const struct container *known, const struct
 {
 	if (known->first.pid == leader->tgid)
 		return known->first.start_time == leader->start_boottime;
-	struct pid *pid = leader->thread_pid;
+	struct pid *pid = BPF_CORE_READ(leader, thread_pid);
+	u64 level = BPF_CORE_READ(pid, level);
 
-	if (!pid || !pid->level || known->first.start_time)
+	if (!level || known->first.start_time)
 		return false;
 	struct upid *own = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-			   pid->level * bpf_core_type_size(struct upid);
+			   level * bpf_core_type_size(struct upid);
 
 	return BPF_CORE_READ(own, nr) == 1;
 }

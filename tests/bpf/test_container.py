@@ -11,6 +11,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,18 +79,51 @@ class Child:
         told.recv(1)
 
 
+@dataclass(frozen=True)
+class Controls:
+    """The container's cgroup of a controller: a v1 one beside its own, or its own with v2."""
+
+    group: Path
+    is_v1: bool
+
+    def limit_memory(self, size: int) -> None:
+        name = "memory.limit_in_bytes" if self.is_v1 else "memory.max"
+        (self.group / name).write_text(str(size))
+
+    def memory(self) -> int:
+        name = "memory.usage_in_bytes" if self.is_v1 else "memory.current"
+        return int((self.group / name).read_text())
+
+    def limit_cpu(self, quota: int, period: int) -> None:
+        """Both in microseconds."""
+        if not self.is_v1:
+            (self.group / "cpu.max").write_text(f"{quota} {period}")
+            return
+        (self.group / "cpu.cfs_period_us").write_text(str(period))
+        (self.group / "cpu.cfs_quota_us").write_text(str(quota))
+
+    def throttling(self) -> tuple[int, int, int]:
+        """Periods, those that were throttled, nanoseconds."""
+        found = stat(self.group)
+        time = found["throttled_time"] if self.is_v1 else 1000 * found["throttled_usec"]
+        return found["nr_periods"], found["nr_throttled"], time
+
+
 @pytest.fixture
-def controlled(cgroup: Path) -> Iterator[Callable[[str], Path]]:
-    """Make a cgroup of a v1 controller, as a container has on a hybrid host."""
+def controlled(cgroup: Path) -> Iterator[Callable[[str], Controls]]:
+    """Have a controller see to the container: controlled("memory")."""
     made: list[Path] = []
 
-    def make(controller: str) -> Path:
-        if not (V1 / controller / "cgroup.procs").exists():
-            pytest.skip(f"needs the v1 hierarchy of the {controller} controller")
-        path = V1 / controller / cgroup.name
-        path.mkdir()
-        made.append(path)
-        return path
+    def make(controller: str) -> Controls:
+        if (V1 / controller / "cgroup.procs").exists():
+            path = V1 / controller / cgroup.name
+            path.mkdir()
+            made.append(path)
+            return Controls(path, is_v1=True)
+        if controller not in (cgroup.parent / "cgroup.controllers").read_text().split():
+            pytest.skip(f"needs the {controller} controller")
+        (cgroup.parent / "cgroup.subtree_control").write_text(f"+{controller}")
+        return Controls(cgroup, is_v1=False)
 
     yield make
     for path in made:
@@ -122,10 +156,6 @@ def stat(cgroup: Path) -> dict[str, int]:
     """Read a file of one name and number a line."""
     lines = (cgroup / "cpu.stat").read_text().splitlines()
     return {name: int(number) for name, number in (line.split() for line in lines)}
-
-
-def number(path: Path) -> int:
-    return int(path.read_text())
 
 
 # What is used
@@ -177,44 +207,44 @@ def test_what_ended_between_two_readings_is_counted_and_a_container_that_is_gone
 
 
 def test_memory_and_its_limit_are_those_of_the_memory_cgroup(
-    track: Any, spawn: Any, hierarchy: Path, controlled: Callable[[str], Path]
+    track: Any, spawn: Any, hierarchy: Path, controlled: Callable[[str], Controls]
 ) -> None:
-    group = controlled("memory")
+    memory = controlled("memory")
     read = Reader(track("container"), hierarchy)
     kept: list[bytes] = []
-    child = Child(spawn, lambda: join(group), lambda: kept.append(b"x" * (48 * MIB)))
+    child = Child(spawn, lambda: join(memory.group), lambda: kept.append(b"x" * (48 * MIB)))
     child.step()
 
     row = read.one()
     assert row["memory"] < 16 * MIB
     assert row["memory_limit"] == 0
 
-    (group / "memory.limit_in_bytes").write_text(str(256 * MIB))
+    memory.limit_memory(256 * MIB)
     child.step()
     row = read.one()
-    assert row["memory"] == pytest.approx(number(group / "memory.usage_in_bytes"), abs=MIB // 2)
+    assert row["memory"] == pytest.approx(memory.memory(), abs=MIB // 2)
     assert 48 * MIB < row["memory"] < 64 * MIB
     assert row["memory_limit"] == 256 * MIB
 
 
 def test_throttling_is_that_of_the_cpu_cgroup(
-    track: Any, spawn: Any, hierarchy: Path, controlled: Callable[[str], Path]
+    track: Any, spawn: Any, hierarchy: Path, controlled: Callable[[str], Controls]
 ) -> None:
-    group = controlled("cpu")
-    (group / "cpu.cfs_period_us").write_text("20000")
-    (group / "cpu.cfs_quota_us").write_text("2000")
+    cpu = controlled("cpu")
+    cpu.limit_cpu(2000, 20_000)
     read = Reader(track("container"), hierarchy)
-    child = Child(spawn, lambda: join(group), lambda: burn(0.04, 0.0))
+    child = Child(spawn, lambda: join(cpu.group), lambda: burn(0.04, 0.0))
     child.step()
     read()
-    before = stat(group)
+    before = cpu.throttling()
     child.step()
-    after = stat(group)
+    after = cpu.throttling()
 
     row = read.one()
     told = (row["periods"], row["throttled_periods"], row["throttled_time"])
-    names = ("nr_periods", "nr_throttled", "throttled_time")
-    assert told == pytest.approx([after[name] - before[name] for name in names], abs=1)
+    expected = [now - then for now, then in zip(after, before, strict=True)]
+    assert told == pytest.approx(expected, abs=1000)
+    assert told[:2] == pytest.approx(expected[:2], abs=1)
     assert row["throttled_periods"] >= 3
     assert row["throttled_time"] > 30 * MS
 
@@ -465,14 +495,14 @@ def test_a_storm_of_short_containers_is_complete(
 
 
 def test_out_of_memory_names_the_victim_and_its_limit(
-    track: Any, spawn: Any, cgroup: Path, controlled: Callable[[str], Path]
+    track: Any, spawn: Any, cgroup: Path, controlled: Callable[[str], Controls]
 ) -> None:
-    group = controlled("memory")
-    (group / "memory.limit_in_bytes").write_text(str(16 * MIB))
+    memory = controlled("memory")
+    memory.limit_memory(16 * MIB)
     tracked = track("container")
 
     def devour() -> None:
-        join(group)
+        join(memory.group)
         print(len(b"x" * (64 * MIB)))
 
     pid = spawn(devour)

@@ -2,8 +2,12 @@
 """Programs that start in a cgroup, and processes that end there."""
 
 import os
+import resource
 import signal
+import struct
 import sys
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +130,122 @@ def test_a_storm_of_short_processes_is_complete(track: Any, spawn: Any, cgroup: 
     assert (kinds.count("exec"), kinds.count("exit")) == (201, 201)
     assert tracked.account(cgroup).matched == 402
     assert tracked.account(cgroup).lost == 0
+
+
+def test_programs_that_fail_to_start_tell_why_when_asked_for(
+    track: Any, spawn: Any, tmp_path: Path
+) -> None:
+    script = tmp_path / "no\nprogram"
+    script.write_bytes(b"")
+    many = ["x" * 100] * 100
+
+    def calls() -> None:
+        for path, arguments in (("/none", ["none", "", "a b"]), (str(script), ["s"]), ("/", many)):
+            with suppress(OSError):
+                os.execv(path, arguments)
+        os.execv("/bin/true", ["true"])
+
+    tracked = track("process", failed=True, ends=False, max_args=250)
+    pid = spawn(calls)
+    os.waitpid(pid, 0)
+
+    rows = tracked.rows()
+
+    shown = str(script).replace("\n", "\\n")
+    assert columns(rows, "kind", "error", "filename") == [
+        ("exec", "ENOENT", "/none"),
+        ("exec", "EACCES", shown),
+        ("exec", "EACCES", "/"),
+        ("exec", "", "/bin/true"),
+    ]
+    assert rows.json("args")[:2] == ['["none","","a b"]', '["s"]']
+    assert [len(each) for each in rows.bytes_of("args")] == [10, 2, 250, 5]
+    assert rows.fixed["pid"].tolist() == [pid] * 4
+
+
+def test_a_fork_is_the_childs_event_when_asked_for(track: Any, spawn: Any) -> None:
+    told, tell = os.pipe()
+
+    def fork() -> None:
+        child = os.fork()
+        if child:
+            os.write(tell, child.to_bytes(4))
+            os.waitpid(child, 0)
+
+    tracked = track("process", forks=True, starts=False)
+    pid = spawn(fork)
+    os.waitpid(pid, 0)
+    child = int.from_bytes(os.read(told, 4))
+
+    rows = tracked.rows()
+
+    assert rows.text("kind") == ["fork", "exit", "exit"]
+    assert rows.fixed["pid"].tolist() == [child, child, pid]
+    assert rows.fixed["ppid"].tolist() == [pid, pid, os.getpid()]
+    assert rows.fixed["start_time"][0] == rows.fixed["start_time"][1]
+
+
+def test_threads_that_end_are_told_when_asked_for_and_the_last_one_is_the_process(
+    track: Any, spawn: Any
+) -> None:
+    program = (
+        "import threading\n"
+        "for _ in range(3): t = threading.Thread(target=int); t.start(); t.join()\n"
+        "raise SystemExit(4)"
+    )
+    tracked = track("process", threads=True, starts=False)
+    pid = spawn(lambda: os.execv(sys.executable, [sys.executable, "-I", "-c", program]))
+    os.waitpid(pid, 0)
+
+    rows = tracked.rows()
+
+    assert columns(rows, "kind", "exit_code") == [("thread", "0")] * 3 + [("exit", "4")]
+    assert rows.fixed["pid"].tolist() == [pid] * 4
+    assert len(set(rows.fixed["tid"].tolist())) == 4
+    assert rows.fixed["duration"][:3].max() < rows.fixed["duration"][3]
+
+
+def test_a_core_dump_is_told(track: Any, spawn: Any, tmp_path: Path) -> None:
+    pattern = Path("/proc/sys/kernel/core_pattern")
+    before = pattern.read_text()
+    pattern.write_text(f"{tmp_path}/core")
+
+    def abort(size: int) -> None:
+        resource.setrlimit(resource.RLIMIT_CORE, (size, size))
+        os.kill(os.getpid(), signal.SIGTRAP)
+
+    tracked = track("process")
+    try:
+        statuses = [os.waitpid(spawn(partial(abort, size)), 0)[1] for size in (0, 1 << 30)]
+    finally:
+        pattern.write_text(before)
+
+    assert columns(tracked.rows(), "signal", "core_dumped") == [
+        ("SIGTRAP", str(os.WCOREDUMP(status)).lower()) for status in statuses
+    ]
+
+
+@pytest.mark.parametrize(
+    ("where", "seen"),
+    [
+        ({"exit_code": (1, 2)}, [("exit", "2", "")]),
+        ({"signal": (9, 9)}, [("exit", "0", "SIGKILL")]),
+        ({"kind": (1, 1)}, [("exec", "0", "")] * 3),
+        ({"ppid": (1, 1)}, []),
+        ({"kind": (2, 2), "exit_code": (0, 0)}, [("exit", "0", ""), ("exit", "0", "SIGKILL")]),
+    ],
+)
+def test_conditions_are_decided_in_the_kernel(
+    track: Any,
+    spawn: Any,
+    cgroup: Path,
+    where: dict[str, tuple[int, int]],
+    seen: list[tuple[str, str, str]],
+) -> None:
+    ranges = {f"where_{name}": struct.pack("=2q", *ends) for name, ends in where.items()}
+    tracked = track("process", **ranges)
+    for script in ("exit 0", "exit 2", "kill -9 $$"):
+        os.waitpid(spawn(partial(os.execv, "/bin/sh", ["sh", "-c", script])), 0)
+
+    assert columns(tracked.rows(), "kind", "exit_code", "signal") == seen
+    assert tracked.account(cgroup).matched == len(seen)
