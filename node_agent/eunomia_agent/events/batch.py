@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batches: many records of one layout as columns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,24 @@ class Batch:
             whole = np.dtype((np.void, self.layout.size))
             fixed = self.fixed.view(whole)[rows].view(self.layout.dtype)
         return Batch(self.layout, fixed, self.tail, self.tail_start[rows], self.tail_end[rows])
+
+    def split(self, column: str) -> "Iterator[tuple[int, Batch]]":
+        """Give the batch in parts, one for each number in a column, with the number.
+
+        Records keep their order within a part.
+        """
+        numbers = self.fixed[column]
+        if not len(numbers):
+            return
+        if (numbers == numbers[0]).all():
+            yield int(numbers[0]), self
+            return
+        order = np.argsort(numbers, kind="stable")
+        ordered = self.take(order)
+        numbers = numbers[order]
+        begins = [0, *(np.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist(), len(numbers)]
+        for begin, end in pairwise(begins):
+            yield int(numbers[begin]), ordered.take(slice(begin, end))
 
     def compact(self) -> "Batch":
         """Return a batch of the same records that keeps no others' tails in memory."""

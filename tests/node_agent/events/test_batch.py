@@ -62,6 +62,20 @@ def test_a_part_holds_what_was_asked_for(batch: Batch, rows: object) -> None:
     assert part.text("comm") == [{"0": "sh", "3": "ls"}[n] for n in part.json("number")]
 
 
+def test_split_by_a_number_keeps_every_record_once_and_in_order() -> None:
+    numbers = [7, 3, 7, 2**63, 3, 7]
+    batch = batch_of(*((number, b"", b"/%d" % at, b"") for at, number in enumerate(numbers)))
+
+    assert [(number, part.text("path")) for number, part in batch.split("number")] == [
+        (3, ["/1", "/4"]),
+        (7, ["/0", "/2", "/5"]),
+        (2**63, ["/3"]),
+    ]
+    ((number, only),) = batch.take([0, 2]).split("number")
+    assert (number, only.text("path")) == (7, ["/0", "/2"])
+    assert list(Batch.empty(LAYOUT).split("number")) == []
+
+
 def test_a_compact_part_keeps_no_others_bytes(batch: Batch) -> None:
     part = batch.take([2, 3])
     compact = part.compact()
