@@ -26,6 +26,7 @@ from bench import (
     report,
     requests,
     rest,
+    rows,
     scale,
     scrape,
     start,
@@ -67,6 +68,7 @@ ON_CLUSTER: Mapping[str, Callable[[Cluster], list[Figure]]] = {
 }
 ALONE: Mapping[str, Callable[[], list[Figure]]] = {
     "start": start.measure,
+    "rows": rows.measure,
     "scrape": scrape.measure,
     "scale": scale.measure,
 }
