@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +14,8 @@ from typer.core import TyperGroup
 
 from eunomia_agent.cli.catalogue import catalogue, tracker
 from eunomia_agent.cli.completion import tracker_names
-from eunomia_agent.cli.options import Options, command
+from eunomia_agent.cli.errors import CommandError
+from eunomia_agent.cli.options import DEFAULTS, Options, command, with_shared
 from eunomia_agent.errors import AgentError
 
 USAGE = 2
@@ -52,8 +54,34 @@ app.add_typer(run_app, name="run", help="Run a tracker.")
 
 
 @run_app.callback(invoke_without_command=True)
-def _run(context: typer.Context) -> None:
-    pass
+@with_shared
+def _run(
+    *,
+    context: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            *("-f", "--file"),
+            metavar="FILE",
+            help="Run what this TraceJob or ClusterTraceJob says (YAML).",
+        ),
+    ] = None,
+    **values: Any,
+) -> None:
+    """Run a tracker, or with -f the trackers of a job."""
+    given = {name: value for name, value in values.items() if value != DEFAULTS[name]}
+    if context.invoked_subcommand is not None:
+        if file is not None:
+            raise CommandError(
+                f"-f says which trackers to run: leave out {context.invoked_subcommand}"
+            )
+        context.default_map = {context.invoked_subcommand: given}
+    elif file is not None:
+        from eunomia_agent.cli.run import run_file  # noqa: PLC0415
+
+        run_file(file, Options.of(values))
+    else:
+        say(context.get_help())
 
 
 class Text(StrEnum):

@@ -3,7 +3,7 @@
 
 import inspect
 import keyword
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -45,7 +45,8 @@ class Options:
         return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
-def declared(  # noqa: PLR0917
+def declared(
+    *,
     container: Annotated[
         list[str],
         typer.Option(
@@ -124,38 +125,54 @@ def declared(  # noqa: PLR0917
 Run = Callable[[Options, Mapping[str, ParamValue]], None]
 
 
-def command(run: Run, tracker: Tracker | None = None) -> Callable[..., None]:
+VALUES = inspect.Parameter.VAR_KEYWORD
+SHARED = inspect.signature(declared).parameters
+DEFAULTS = {name: parameter.default for name, parameter in SHARED.items()}
+
+
+def command(run: Run, tracker: Tracker) -> Callable[..., None]:
     """Return a function for Typer whose options are the shared ones and those of a tracker.
 
     run is called with both; of the tracker's, with those that differ from their default.
     """
-    shared = inspect.signature(declared).parameters
-    own = {} if tracker is None else {_python_name(name): name for name in tracker.params}
-    flags = {"--" + name.replace("_", "-") for name in shared} | {"--help"}
+    own = {_python_name(name): name for name in tracker.params}
+    flags = {"--" + name.replace("_", "-") for name in SHARED} | {"--help"}
 
     def call(**values: Any) -> None:
         given: dict[str, ParamValue] = {}
         for python_name, name in own.items():
-            assert tracker is not None
             found = tracker.params[name]
             if values[python_name] != found.default:
                 given[name] = _checked(name, found, values[python_name])
         run(Options.of(values), given)
 
-    parameters = list(shared.values())
+    parameters = list(SHARED.values())
     for python_name, name in own.items():
-        assert tracker is not None
         parameters.append(_parameter(python_name, name, tracker, flags))
-    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    call.__annotations__ = {each.name: each.annotation for each in parameters}
-    return call
+    return _declare(call, parameters)
+
+
+def with_shared(function: Callable[..., None]) -> Callable[..., None]:
+    """Return a function for Typer with the options that all trackers share in place of `**values`.
+
+    Its own parameters have to be keyword-only.
+    """
+    own = [each for each in inspect.signature(function).parameters.values() if each.kind != VALUES]
+    return _declare(function, [*own, *SHARED.values()])
+
+
+def _declare(
+    function: Callable[..., None], parameters: Sequence[inspect.Parameter]
+) -> Callable[..., None]:
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = {each.name: each.annotation for each in parameters}
+    return function
 
 
 def _python_name(name: str) -> str:
     """Return the name of a param as that of a Python parameter, none of the shared ones'."""
     snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
-    shared = inspect.signature(declared).parameters
-    return f"{snake}_" if snake in shared or keyword.iskeyword(snake) else snake
+    return f"{snake}_" if snake in SHARED or keyword.iskeyword(snake) else snake
 
 
 def _parameter(name: str, param: str, tracker: Tracker, taken: set[str]) -> inspect.Parameter:

@@ -9,7 +9,6 @@ from eunomia_agent.cli.catalogue import tracker, widths
 from eunomia_agent.cli.errors import CommandError
 from eunomia_agent.cli.files import Files
 from eunomia_agent.cli.formats import Csv, Json
-from eunomia_agent.cli.job import Use
 from eunomia_agent.cli.options import Options
 from eunomia_agent.cli.stdout import Format, StdoutSink
 from eunomia_agent.cli.stop import Stop
@@ -24,15 +23,15 @@ class Output:
     """The sinks of a command. containers: whether rows can be of containers."""
 
     def __init__(
-        self, options: Options, uses: Sequence[Use], stop: Stop, *, containers: bool
+        self, options: Options, trackers: Sequence[str], stop: Stop, *, containers: bool
     ) -> None:
         """Prepare. Raises CommandError where the options do not fit together."""
         self._options = options
-        self._trackers = [use.tracker for use in uses]
+        self._trackers = trackers
         self._writer = Writer(1, stop)
         self._containers = containers
         self._sinks: list[Sink] = []
-        if options.fmt == "csv" and len(uses) > 1 and options.output is None:
+        if options.fmt == "csv" and len(trackers) > 1 and options.output is None:
             raise CommandError(
                 "the trackers have different columns, which one CSV cannot hold: give -o DIR, "
                 "or --fmt json"

@@ -4,10 +4,10 @@
 import asyncio
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from eunomia_agent.cli.catalogue import catalogue
+from eunomia_agent.cli.catalogue import catalogue, tracker
 from eunomia_agent.cli.errors import CommandError
 from eunomia_agent.cli.job import MIB, Use, condition, job
 from eunomia_agent.cli.local import FAILED, Local
@@ -17,37 +17,86 @@ from eunomia_agent.cli.output import Output
 from eunomia_agent.cli.stop import Stop
 from eunomia_agent.cli.summary import summary
 from eunomia_agent.cli.target import target
+from eunomia_agent.containers.runtime import Runtime
 from eunomia_agent.containers.sockets import open_runtime
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.standing import Standing
 from eunomia_agent.trackers.catalogue import Tracker
+from eunomia_api import agent_pb2
 from eunomia_api.param import ParamValue
 
 
-def run_tracker(tracker: Tracker, options: Options, params: Mapping[str, ParamValue]) -> None:
+def run_tracker(found: Tracker, options: Options, params: Mapping[str, ParamValue]) -> None:
     """Trace with one tracker as the options say. Raises AgentError."""
-    check(options)
-    _check_condition(options.where, tracker)
+    _check(options)
+    _check_condition(options.where, found)
     where = condition(options.where, uid=options.uid, comm=options.comm)
-    use = Use(tracker.name, params, where, options.sample if options.sample > 1 else 0)
-    asyncio.run(_trace([use], options))
+    use = Use(found.name, params, where, options.sample)
+
+    async def trace() -> None:
+        runtime = open_runtime()
+        try:
+            whom = await target(
+                options.container, options.pid, children=options.children, runtime=runtime
+            )
+            wanted = job([use], whom, buffer=options.buffer * MIB, interval=options.interval)
+            await _trace(wanted, options, options.seconds, runtime)
+        finally:
+            if runtime is not None:
+                await runtime.close()
+
+    require([found])
+    asyncio.run(trace())
 
 
-def check(options: Options) -> None:
-    """Raise CommandError for options that do not fit together, or processes that are not there."""
-    if options.seconds is not None and options.seconds <= 0:
-        raise CommandError(f"-T must be more than 0 seconds, not {options.seconds:g}")
-    if not 0.1 <= options.interval <= 3600:
-        raise CommandError(f"-i must be from 0.1 to 3600 seconds, not {options.interval:g}")
-    if options.children and not options.pid:
-        raise CommandError("--children needs the process that they descend from: give -p PID")
-    for pid in options.pid:
-        if not Path(f"/proc/{pid}").exists():
-            raise CommandError(f"there is no process {pid}")
+def run_file(path: Path, options: Options) -> None:
+    """Trace as a TraceJob or ClusterTraceJob in a file says. Raises AgentError."""
+    from eunomia_agent.cli import manifest  # noqa: PLC0415  (pydantic and YAML take 0.1 s)
+
+    for name in ("container", "pid", "children", "uid", "comm", "where"):
+        if getattr(options, name) not in (None, False, "", []):
+            raise CommandError(f"with -f the job says whom and what to trace: leave out {name}")
+    _check(options)
+    found = manifest.load(path)
+
+    async def trace() -> None:
+        runtime = open_runtime()
+        if runtime is None and found.job.target.pods and not found.job.target.host:
+            raise CommandError(f"{path} selects pods, and no container runtime listens here")
+        try:
+            await _trace(found.job, options, options.seconds or found.seconds, runtime)
+        finally:
+            if runtime is not None:
+                await runtime.close()
+
+    require([tracker(use.name) for use in found.job.trackers])
+    asyncio.run(trace())
+
+
+async def _trace(
+    wanted: agent_pb2.Job, options: Options, seconds: float | None, runtime: Runtime | None
+) -> None:
+    stop, problems, node = Stop(), Problems(), os.uname().nodename
+    trackers = [use.name for use in wanted.trackers]
+    output = Output(options, trackers, stop, containers=runtime is not None)
+    local = Local(
+        [wanted],
+        output.open,
+        catalogue=catalogue(),
+        observed=Observed(catalogue().trackers, node),
+        node=node,
+        runtime=runtime,
+        on_look=problems.tell,
+    )
+    with stop.on_signals():
+        standing = await local.run(stop, seconds)
+    problems.tell_of(output.problems())
+    if not output.unwanted:
+        sys.stderr.write(f"{summary(standing.totals[wanted.uid].trackers.values())}\n")
 
 
 class Problems:
-    """Tells on standard error what goes wrong with a job, each thing once."""
+    """Tells on standard error what goes wrong with jobs, each thing once."""
 
     def __init__(self) -> None:
         self._told: set[str] = set()
@@ -67,41 +116,25 @@ class Problems:
                 sys.stderr.write(f"eunomia: {problem}\n")
 
 
-def _check_condition(where: str, tracker: Tracker) -> None:
+def _check(options: Options) -> None:
+    """Raise CommandError for options that do not fit together, or processes that are not there."""
+    if options.seconds is not None and options.seconds <= 0:
+        raise CommandError(f"-T must be more than 0 seconds, not {options.seconds:g}")
+    if not 0.1 <= options.interval <= 3600:
+        raise CommandError(f"-i must be from 0.1 to 3600 seconds, not {options.interval:g}")
+    if options.children and not options.pid:
+        raise CommandError("--children needs the process that they descend from: give -p PID")
+    for pid in options.pid:
+        if not Path(f"/proc/{pid}").exists():
+            raise CommandError(f"there is no process {pid}")
+
+
+def _check_condition(where: str, found: Tracker) -> None:
     """Raise CommandError for a wrong condition, with the place in it as the person wrote it."""
     if where:
         from eunomia_api.where import WhereInvalid, parse  # noqa: PLC0415  (loads a parser)
 
         try:
-            parse(where, tracker.columns)
+            parse(where, found.columns)
         except WhereInvalid as error:
             raise CommandError(f"--where: {error}") from None
-
-
-async def _trace(uses: Sequence[Use], options: Options) -> None:
-    require([catalogue().trackers[use.tracker] for use in uses])
-    stop, problems, node = Stop(), Problems(), os.uname().nodename
-    runtime = open_runtime()
-    try:
-        with stop.on_signals():
-            whom = await target(
-                options.container, options.pid, children=options.children, runtime=runtime
-            )
-            wanted = job(uses, whom, buffer=options.buffer * MIB, interval=options.interval)
-            output = Output(options, uses, stop, containers=runtime is not None)
-            local = Local(
-                [wanted],
-                output.open,
-                catalogue=catalogue(),
-                observed=Observed(catalogue().trackers, node),
-                node=node,
-                runtime=runtime,
-                on_look=problems.tell,
-            )
-            standing = await local.run(stop, options.seconds)
-    finally:
-        if runtime is not None:
-            await runtime.close()
-    problems.tell_of(output.problems())
-    if not output.unwanted:
-        sys.stderr.write(f"{summary(standing.totals[wanted.uid].trackers.values())}\n")
