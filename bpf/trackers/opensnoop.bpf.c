@@ -27,6 +27,9 @@ const volatile bool failed_only = false;
 const volatile s32 flag_mask = 0;
 const volatile char prefix[64] = "";
 
+WHERE(fd);
+WHERE(error);
+
 /* include/uapi/asm-generic/fcntl.h: the same on x86 and arm64 */
 enum { O_WRONLY = 01, O_CREAT = 0100, O_TRUNC = 01000, __O_TMPFILE = 020000000 };
 
@@ -91,7 +94,9 @@ static __always_inline int opened(struct match *match, s64 result, const struct 
 
 static __always_inline bool wanted(struct match *match, s64 result)
 {
-	return !(failed_only && result >= 0) && match_current(match);
+	return !(failed_only && result >= 0) && match_current(match) &&
+	       within(&where_fd, result < 0 ? -1 : result) &&
+	       within(&where_error, result < 0 ? -result : 0);
 }
 
 SEC("tracepoint/syscalls/sys_exit_openat")

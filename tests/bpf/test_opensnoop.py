@@ -233,6 +233,26 @@ def test_what_a_param_filters_out_is_not_matched(
     assert tracked.account(cgroup).matched == len(seen)
 
 
+@pytest.mark.parametrize(
+    ("column", "least", "most", "seen"),
+    [
+        ("error", errno.ENOENT, errno.ENOENT, ["/missing"]),
+        ("error", 0, 0, ["/dev/null"]),
+        ("fd", 0, 2**31 - 1, ["/dev/null"]),
+        ("fd", -1, -1, ["/missing", "/dev/null/not"]),
+    ],
+)
+def test_conditions_on_what_came_of_it_are_decided_in_the_kernel(
+    track: Any, spawn: Any, cgroup: Path, column: str, least: int, most: int, seen: list[str]
+) -> None:
+    tracked = track("opensnoop", **{f"where_{column}": struct.pack("=2q", least, most)})
+    paths = (b"/dev/null", b"/missing", b"/dev/null/not")
+    os.waitpid(spawn(lambda: [libc.open(path, 0) for path in paths]), 0)
+
+    assert tracked.rows().text("path") == seen
+    assert tracked.account(cgroup).matched == len(seen)
+
+
 def test_nothing_of_another_cgroup_is_seen(track: Any, spawn: Any, cgroup: Path) -> None:
     tracked = track("opensnoop")
     with pytest.raises(FileNotFoundError) as failure:
