@@ -118,7 +118,8 @@ def test_a_condition_that_the_columns_can_meet_is_accepted(catalogue: Catalogue)
         ),
         (
             'pid > 1 &&\n  error == "ENOENTT"',
-            'at line 2, character 12: error is never "ENOENTT"; did you mean ENOENT or ENOTTY?',
+            'at line 2, character 12: error is never "ENOENTT"; did you mean ENOENT or ENOTTY or '
+            "ENONET?",
         ),
         ("pid", "at character 1: it must be true or false, and is an int; compare it"),
     ],

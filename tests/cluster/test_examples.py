@@ -116,3 +116,38 @@ def test_suspend_and_budget(kubectl, applied, workload, until):
     kubectl(*patch, '{"spec":{"suspend":false}}')
     kubectl(*running)
     until(lambda: events(kubectl, *job)["matched"] > kept, 30, "more events of the reader")
+
+
+def test_where(cluster, kubectl, applied, workload):
+    applied("04-where")
+    job = ("-n", "demo", "tracejob/secrets-and-orders")
+    kubectl("-n", "demo", "wait", "--for=condition=Running", "--timeout=20s", job[2])
+    kubectl("-n", "demo", "wait", "--for=condition=Complete", "--timeout=60s", job[2])
+    found = list(rows(cluster, "demo/secrets-and-orders"))
+    opens = [row for row in found if row["tracker"] == "opensnoop"]
+    orders = [row for row in found if row["tracker"] == "process"]
+    assert len(opens) >= 10
+    assert {(row["path"], row["error"]) for row in opens} == {("/etc/secret-of-the-shop", "ENOENT")}
+    assert len(orders) >= 10
+    assert {(row["pod"], row["kind"], row["filename"]) for row in orders} == {
+        ("worker", "exec", "/bin/true")
+    }
+    counts = kubectl.get(*job)["status"]["events"]
+    assert counts["matched"] == counts["delivered"] == len(found)
+
+
+def test_a_condition_that_cannot_be_meant_is_refused_with_its_place(kubectl, applied, workload):
+    applied("04-where")
+    patch = '[{"op": "replace", "path": "/spec/trackers/0/where", "value": "pth == \\"/etc\\""}]'
+    name = "tracejob/secrets-and-orders"
+    kubectl("-n", "demo", "patch", name, "--type=json", "-p", patch)
+    kubectl("-n", "demo", "wait", "--for=condition=Accepted=False", "--timeout=20s", name)
+    (accepted,) = (
+        condition
+        for condition in kubectl.get("-n", "demo", name)["status"]["conditions"]
+        if condition["type"] == "Accepted"
+    )
+    assert accepted["reason"] == "InvalidWhere"
+    assert accepted["message"].startswith(
+        'spec.trackers[0].where: at character 1: no column "pth"; did you mean path?; there are '
+    )

@@ -271,7 +271,7 @@ class _Checker:
 
 
 def _near(name: str, known: Sequence[str]) -> str:
-    close = get_close_matches(name[:64], known, n=2, cutoff=0.75)
+    close = get_close_matches(name[:64], known, n=3, cutoff=0.75)
     if not close and len(name) > 2:
         close = [each for each in known if name.casefold() in each.casefold()][:2]
     return f"; did you mean {' or '.join(close)}?" if close else ""
