@@ -229,6 +229,20 @@ def test_rows_longer_than_any_buffer_so_far(monkeypatch: pytest.MonkeyPatch) -> 
     assert lines == told(batch)
 
 
+@pytest.mark.parametrize("first", range(1, 400, 7))
+def test_buffer_grows_from_any_size_until_all_rows_fit(
+    monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    monkeypatch.setattr("eunomia_agent.events.buffers.LEAST", first)
+    monkeypatch.setattr("eunomia_agent.events.template.SPARE", -511 * 3)
+    monkeypatch.setattr("eunomia_agent.events.template.BUFFERS", Buffers())
+    batch = batch_of(
+        TEXTS, [text_record(b"/\x01" * n, b"a\0b" * n, b"\xff" * 16) for n in range(3)]
+    )
+    template = Template(TEXTS, columns_of(TEXTS))
+    assert list(template.render(batch, b'"node":"n"', OFFSET)) == told(batch)
+
+
 def test_lines_stay_as_they_are_while_anyone_holds_them() -> None:
     batches = [batch_of(TEXTS, [text_record(b"%d" % n * 50, b"")] * 20) for n in range(4)]
     template = Template(TEXTS, columns_of(TEXTS))
