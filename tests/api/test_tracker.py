@@ -80,7 +80,7 @@ def test_the_catalogue_knows_each_trackers_columns_with_their_types(catalogue: C
         "path": ("path_t", "string"),
     }
     (kind,) = (row for row in catalogue.tracker("process").rows if row.name == "kind")
-    assert kind.values == ["exec", "exit"]
+    assert {"exec", "exit"} <= set(kind.values)
     with pytest.raises(KeyError, match=r"no tracker 'nosuch'; there are: .*opensnoop, process"):
         catalogue.tracker("nosuch")
 
