@@ -28,6 +28,11 @@ logger = logging.getLogger("eunomia.cgroups")
 
 POLL = 1.0
 """Seconds between two scans where the kernel does not tell of new cgroups."""
+AT_ONCE = 1 << 16
+PAUSE = 0.05
+"""Bytes of records that are taken in at once, and seconds of rest where there are more: some 10,000
+cgroups a second. Who makes more, to keep the agent from its work, fills the ring, no more.
+"""
 
 
 class Cgroups:
@@ -98,7 +103,7 @@ class Cgroups:
                 *(loaded.map(name) for name in ("targets", "pending_limit", "pending_count"))
             )
             layout = event_layout(loaded.btf, "cgroup_events")
-            self._drain = Drain(loaded.map("cgroup_events"), layout, delay=0.0)
+            self._drain = Drain(loaded.map("cgroup_events"), layout, delay=0.0, batch_bytes=AT_ONCE)
         except BaseException:
             loaded.close()
             raise
@@ -169,14 +174,24 @@ class Cgroups:
         if self._drain is None or self._index is None or self.targets is None:
             return
         self._drain.woken()
-        while True:
-            self._index.feed(changes(self._drain.drain()))
-            if not self._drain.more:
-                break
+        self._index.feed(changes(self._drain.drain()))
         self._refused_lately()
+        self._rescan_for_lost(self.targets.lost)
+        if self._drain.more:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._drain.fileno())
+            loop.call_later(PAUSE, self._read_on)
+
+    def _read_on(self) -> None:
+        if self._drain is not None:
+            asyncio.get_running_loop().add_reader(self._drain.fileno(), self._read)
+            self._read()
+
+    def _rescan_for_lost(self, lost: int) -> None:
         before, now = self._lost.total, time.monotonic()
         quiet = not self._lost.note(before, now)
-        if self._lost.note(self.targets.lost, now) and self._lost.total > before:
+        self._lost.note(lost, now)
+        if lost > before and self._index is not None:
             self._index.rescan_soon()
             if quiet:
                 logger.warning("records of cgroups were lost: scanning for what they told of")

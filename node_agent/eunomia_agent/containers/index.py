@@ -3,6 +3,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ logger = logging.getLogger("eunomia.containers")
 
 RESCAN = 60.0
 """Seconds between scans that find what the records missed."""
+REST = 10
+"""How much longer than a scan the rest after it is, at least, however many records are lost."""
 ROOT_ID = 1
 """Of the root of every hierarchy: kernfs_create_root() of fs/kernfs/dir.c gives it the first id."""
 
@@ -157,8 +160,10 @@ class Index:
                 ):  # wait_for of 3.11 may swallow a cancellation
                     await self._scan_due.wait()
             self._scan_due.clear()
+            began = time.monotonic()
             if await self._try_to_scan(root):
                 self._ask_about_unknown()
+            await asyncio.sleep(min(self._rescan, REST * (time.monotonic() - began)))
 
     async def _try_to_scan(self, root: Path) -> bool:
         try:
