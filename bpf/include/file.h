@@ -90,17 +90,15 @@ static __always_inline void walk_mark(struct path_walk *walk, const char *mark, 
 	walk->start = start;
 }
 
-/* One step up: a name, or out of a mount. Global: see lose_for_job in match.h. */
-__weak int walk_step(void)
+/* One step up: a name, or out of a mount. */
+static __always_inline u32 walk_step(struct path_walk *walk)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct path_walk *walk = this_walk();
-
-	if (!walk || walk->cut)
-		return walk_cut;
 	const struct dentry *dentry = walk->dentry;
 	const struct vfsmount *mount = walk->mount;
 
+	if (walk->cut)
+		return walk_cut;
 	if (dentry == task->fs->root.dentry && mount == task->fs->root.mnt)
 		return walk_arrived;
 	if (dentry != walk->top) {
@@ -122,11 +120,19 @@ __weak int walk_step(void)
 	return walk_on;
 }
 
-/* All steps. Global likewise. */
+static long walk_turn(u32 turn, u32 *found)
+{
+	struct path_walk *walk = this_walk();
+
+	*found = walk ? walk_step(walk) : walk_cut;
+	return *found != walk_on;
+}
+
+/* All steps. Global: see lose_for_job in match.h. */
 __weak u32 walk_all(void)
 {
 	struct path_walk *walk = this_walk();
-	int found = walk_on;
+	u32 found = walk_on;
 
 	if (!walk)
 		return FILE_PATH - 1;
@@ -136,8 +142,7 @@ __weak u32 walk_all(void)
 		walk_prepend(walk, dentry);
 		return walk->start + !walk->cut;
 	}
-	for (int step = 0; step < PATH_STEPS && found == walk_on; step++)
-		found = walk_step();
+	bpf_loop(PATH_STEPS, walk_turn, &found, 0);
 	if (found == walk_arrived && walk->start == FILE_PATH - 1)
 		walk_mark(walk, "/", 1);
 	else if (found == walk_outside)
