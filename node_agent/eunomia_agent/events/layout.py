@@ -22,7 +22,7 @@ Source = Literal["events", "counts", "histogram", "stacks"]
 Kind = Literal["int", "uint", "bool", "float", "enum", "flags", "chars", "bytes", "list"]
 JsonType = Literal["boolean", "integer", "number", "string", "array"]
 
-REFERENCES = frozenset({"string_t", "path_t", "args_t"})
+REFERENCES = frozenset({"string_t", "path_t", "args_t", "stack_t"})
 """Typedefs of u32 whose low half is an offset from the record's start, and high half a length."""
 SHOWN_AS_TEXT = REFERENCES | {
     *("errno_t", "signal_t", "syscall_t", "capability_t", "file_type_t", "open_flags_t"),
@@ -61,7 +61,7 @@ class Column:
     @property
     def json_type(self) -> JsonType:
         """The type of its values in JSON; those of a union may be null as well."""
-        if self.meaning == "args_t" or self.kind == "list":
+        if self.meaning in ("args_t", "stack_t") or self.kind == "list":
             return "array"
         if self.meaning in SHOWN_AS_TEXT or self.kind in ("enum", "flags", "chars", "bytes"):
             return "string"

@@ -12,6 +12,7 @@ Nothing here lets a control character, or a byte that is not UTF-8, through unes
 import json as standard_json
 import math
 import socket
+import struct
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -116,6 +117,20 @@ def _word(argument: bytes) -> str:
 
 def _args_json(_: Column, values: Values) -> list[str]:
     return [f"[{','.join(quoted(decoded(a)) for a in _arguments(value))}]" for value in values]
+
+
+def _addresses(value: bytes) -> list[str]:
+    """Return a stack, u64 addresses of the innermost function first, in hexadecimal."""
+    whole = len(value) // 8 * 8
+    return [hex(address) for (address,) in struct.iter_unpack("=Q", value[:whole])]
+
+
+def _stacks_text(_: Column, values: Values) -> list[str]:
+    return [";".join(_addresses(value)) for value in values]
+
+
+def _stacks_json(_: Column, values: Values) -> list[str]:
+    return [standard_json.dumps(_addresses(v), separators=(",", ":")) for v in values]
 
 
 def _plain(values: Values) -> list[Any]:
@@ -262,6 +277,7 @@ _BY_MEANING: Mapping[str, Renderer] = {
     "string_t": _STRINGS,
     "path_t": _STRINGS,
     "args_t": Renderer(_args_text, _args_json),
+    "stack_t": Renderer(_stacks_text, _stacks_json),
     "errno_t": _in_table(names.ERRORS),
     "signal_t": _in_table(names.SIGNALS),
     "syscall_t": _in_table(names.SYSCALLS),

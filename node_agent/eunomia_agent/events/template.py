@@ -321,6 +321,7 @@ _BY_MEANING: Mapping[str, Fill] = {
     "string_t": Fill.STRING,
     "path_t": Fill.STRING,
     "args_t": Fill.ARGS,
+    "stack_t": Fill.READY,
     "file_mode_t": Fill.OCTAL,
     "device_t": Fill.DEVICE,
     "ipc_key_t": Fill.HEX,

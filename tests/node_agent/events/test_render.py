@@ -63,6 +63,13 @@ def test_arguments(value: bytes, text: str, fragment: str) -> None:
     assert render.json(column("args_t"), [value]) == [fragment]
 
 
+def test_stacks_are_addresses_in_hexadecimal() -> None:
+    stacks = [b"", np.array([0xFFFFFFFF81000000, 16], np.uint64).tobytes() + b"torn"]
+
+    assert render.text(column("stack_t"), stacks) == ["", "0xffffffff81000000;0x10"]
+    assert render.json(column("stack_t"), stacks) == ["[]", '["0xffffffff81000000","0x10"]']
+
+
 @pytest.mark.parametrize(
     ("meaning", "kind", "values", "texts", "fragments"),
     [

@@ -58,6 +58,7 @@ EVERY_COLUMN = layout_of(
     *((meaning, "uint", 4) for meaning in ("errno_t", "signal_t", "capability_t", "ipc_key_t")),
     *((meaning, "uint", 4) for meaning in ("open_flags_t", "file_mode_t", "file_type_t")),
     *((meaning, "uint", 4) for meaning in ("device_t", "percent_t", "ipv4_t", "path_t", "args_t")),
+    ("stack_t", "uint", 4),
     *((meaning, "uint", 8) for meaning in ("duration_t", "boot_ns_t", "errno_t", "signal_t")),
     *(("syscall_t", "int", 4), ("bool", "bool", 1), ("port_t", "uint", 2), ("float", "float", 8)),
     *(("comm_t", "chars", 16), ("u8[3]", "bytes", 3), ("ip_t", "bytes", 16)),
