@@ -8,6 +8,8 @@ from functools import cache
 from eunomia_agent.cli.errors import CommandError
 from eunomia_agent.trackers.catalogue import Catalogue, Tracker
 
+CORE = ("process", "syscall", "files", "tcp", "ipc", "container")
+"""The trackers that say, together, what a container does."""
 MOST_NEAR = 3
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from eunomia_agent.cli.catalogue import catalogue
+from eunomia_agent.cli.catalogue import CORE, catalogue
 from eunomia_agent.cli.machine import TYPES, missing_capabilities
 from eunomia_agent.cli.support import lacks
 from eunomia_agent.containers import hierarchy, sockets
@@ -21,8 +21,6 @@ from eunomia_agent.kernel.hooks import TRACEFS
 from eunomia_agent.kernel.libbpf import library
 
 ARCHITECTURES = ("x86_64", "aarch64")
-CORE = ("process", "syscall", "files", "tcp", "ipc", "container")
-"""The trackers that exit code 0 stands for, as far as this release has them."""
 OPTIONAL = ("kprobe", "fentry", "lsm", "uprobe", "perf_event")
 """Kinds of hooks that core trackers can do without."""
 

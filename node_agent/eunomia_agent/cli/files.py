@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from eunomia_agent.cli.errors import CommandError
 from eunomia_agent.cli.stdout import Format
 from eunomia_agent.events.lines import Lines
 from eunomia_agent.sinks.file import file_name
@@ -18,6 +19,14 @@ from eunomia_agent.sinks.sink import Refusal
 MAX_BYTES = 64 << 20
 BACKUPS = 2
 MAX_OPEN = 64
+
+
+def check_folder(root: Path) -> None:
+    """Make a folder, if it is not there. Raises CommandError where that cannot be."""
+    try:
+        Folder(root).close()
+    except OSError as error:
+        raise CommandError(f"{root}: {error.strerror or error}") from None
 
 
 @dataclass(slots=True)

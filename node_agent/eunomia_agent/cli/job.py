@@ -35,7 +35,7 @@ def job(
     interval: seconds between two readings of what is counted in the kernel.
     """
     return agent_pb2.Job(
-        uid=name,
+        uid=f"{name}:{','.join(use.tracker for use in uses)}",
         kind="ClusterTraceJob",
         name=name,
         generation=1,

@@ -73,7 +73,7 @@ class Local:
     async def run(self, stop: Stop, seconds: float | None = None) -> Standing:
         """Trace until stopped, or for some seconds; return where all stood at the end.
 
-        Raises AgentError when a job cannot run.
+        Raises AgentError when no job can run.
         """
         loop = asyncio.get_running_loop()
         stopped = asyncio.Event()
@@ -101,9 +101,9 @@ class Local:
         await self._cgroups.start()
         self._tracing.apply(self._jobs, {}, time.time())
         standing = self._look()
-        for report in standing.reports.values():
-            if report.state in FAILED:
-                raise CommandError(report.message)
+        failed = [each.message for each in standing.reports.values() if each.state in FAILED]
+        if len(failed) == len(self._jobs):
+            raise CommandError("; ".join(dict.fromkeys(failed)))
 
     def _meet(self, owner: Owner) -> None:
         self._tracing.meet(owner)

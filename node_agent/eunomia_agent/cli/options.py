@@ -45,36 +45,75 @@ class Options:
         return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
+Containers = Annotated[
+    list[str],
+    typer.Option(
+        *("-c", "--container"),
+        metavar="NAME",
+        help="Only this container: its name, the beginning of its id, its pod or NAMESPACE/POD. "
+        "May be given several times.",
+        autocompletion=container_names,
+    ),
+]
+Pids = Annotated[
+    list[int],
+    typer.Option(
+        *("-p", "--pid"),
+        min=1,
+        metavar="PID",
+        help="Only this process. May be given several times.",
+    ),
+]
+Children = Annotated[
+    bool, typer.Option("--children", help="With -p: what descends from the process, too.")
+]
+Interval = Annotated[
+    float,
+    typer.Option(
+        *("-i", "--interval"),
+        metavar="SECONDS",
+        help="Time between two readings of what the kernel counts.",
+    ),
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        *("-o", "--output"),
+        metavar="DIR",
+        help="Write to files in this folder, one a container; each is rotated at 64 MiB.",
+    ),
+]
+Buffer = Annotated[
+    int,
+    typer.Option(
+        "--buffer",
+        min=1,
+        max=1024,
+        metavar="MIB",
+        help="Memory for what a tracker has to hand over. What comes while it is full is lost, and "
+        "counted as such; there is no other limit to how many events pass.",
+    ),
+]
+
+
 def declared(
     *,
-    container: Annotated[
-        list[str],
-        typer.Option(
-            *("-c", "--container"),
-            help="Only this container: its name, the beginning of its id, its pod or "
-            "NAMESPACE/POD. May be given several times.",
-            autocompletion=container_names,
-        ),
-    ] = [],  # noqa: B006
-    pid: Annotated[
-        list[int],
-        typer.Option("-p", "--pid", min=1, help="Only this process. May be given several times."),
-    ] = [],  # noqa: B006
-    children: Annotated[
-        bool, typer.Option("--children", help="With -p: what descends from the process, too.")
-    ] = False,
+    container: Containers = [],  # noqa: B006
+    pid: Pids = [],  # noqa: B006
+    children: Children = False,
     uid: Annotated[
-        int | None, typer.Option("-u", "--uid", min=0, help="Only this user, by number.")
+        int | None,
+        typer.Option("-u", "--uid", min=0, metavar="UID", help="Only this user, by number."),
     ] = None,
     comm: Annotated[
-        str | None, typer.Option("--comm", help="Only threads of this name (15 bytes at most).")
+        str | None, typer.Option(metavar="NAME", help="Only threads of this name.")
     ] = None,
     where: Annotated[
         str,
         typer.Option(
             metavar="CEL",
             help="Only rows for which this holds: an expression over the columns, such as "
-            "'uid == 0 && path.startsWith(\"/etc/\")'. What the kernel can do is done there.",
+            "'uid == 0 && path.startsWith(\"/etc/\")'. What the kernel can decide, it does.",
         ),
     ] = "",
     sample: Annotated[
@@ -84,42 +123,31 @@ def declared(
         float | None,
         typer.Option("-T", "--duration", metavar="SECONDS", help="End after so many seconds."),
     ] = None,
-    interval: Annotated[
-        float,
-        typer.Option(
-            "-i", metavar="SECONDS", help="Time between two readings of what the kernel counts."
-        ),
-    ] = 1.0,
+    interval: Interval = 1.0,
     fmt: Annotated[
         Literal["table", "json", "csv"] | None,
         typer.Option(help="How rows are written.  [default: table; json with -o]"),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            *("-o", "--output"),
-            metavar="DIR",
-            help="Write to files in this folder, one a container; each is rotated at 64 MiB.",
-        ),
-    ] = None,
+    output: Folder = None,
     top: Annotated[
         bool, typer.Option("--top", help="Show counts, most first, refreshed in place.")
     ] = False,
     wide: Annotated[
         bool, typer.Option("-w", "--wide", help="Do not cut lines at the width of the terminal.")
     ] = False,
-    buffer: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            max=1024,
-            metavar="MIB",
-            help="Memory for what a tracker has to hand over. What comes while it is full is lost, "
-            "and counted as such; there is no other limit to how many events pass.",
-        ),
-    ] = 32,
+    buffer: Buffer = 32,
 ) -> None:
     """Declare the options that all trackers share; never called."""
+
+
+def spellings(function: Callable[..., Any]) -> dict[str, str]:
+    """Return how a config file calls the options of a command → their names in Python."""
+    found: dict[str, str] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        for option in getattr(parameter.annotation, "__metadata__", ()):
+            flags = [each for each in option.param_decls or () if each.startswith("--")]
+            found |= {each.removeprefix("--"): name for each in flags or [f"--{name}"]}
+    return found
 
 
 Run = Callable[[Options, Mapping[str, ParamValue]], None]
@@ -135,21 +163,19 @@ def command(run: Run, tracker: Tracker) -> Callable[..., None]:
 
     run is called with both; of the tracker's, with those that differ from their default.
     """
-    own = {_python_name(name): name for name in tracker.params}
-    flags = {"--" + name.replace("_", "-") for name in SHARED} | {"--help"}
+    names = {python_name(param): param for param in tracker.params}
+    flags = {f"--{each}" for each in spellings(declared)} | {"--help"}
 
     def call(**values: Any) -> None:
         given: dict[str, ParamValue] = {}
-        for python_name, name in own.items():
-            found = tracker.params[name]
-            if values[python_name] != found.default:
-                given[name] = _checked(name, found, values[python_name])
+        for name, param in names.items():
+            found = tracker.params[param]
+            if values[name] != found.default:
+                given[param] = _checked(param, found, values[name])
         run(Options.of(values), given)
 
-    parameters = list(SHARED.values())
-    for python_name, name in own.items():
-        parameters.append(_parameter(python_name, name, tracker, flags))
-    return _declare(call, parameters)
+    own = [_parameter(name, param, tracker, flags) for name, param in names.items()]
+    return _declare(call, [*SHARED.values(), *own])
 
 
 def with_shared(function: Callable[..., None]) -> Callable[..., None]:
@@ -169,7 +195,7 @@ def _declare(
     return function
 
 
-def _python_name(name: str) -> str:
+def python_name(name: str) -> str:
     """Return the name of a param as that of a Python parameter, none of the shared ones'."""
     snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
     return f"{snake}_" if snake in SHARED or keyword.iskeyword(snake) else snake

@@ -7,14 +7,13 @@ from collections.abc import Iterator, Sequence
 
 from eunomia_agent.cli.catalogue import tracker, widths
 from eunomia_agent.cli.errors import CommandError
-from eunomia_agent.cli.files import Files
+from eunomia_agent.cli.files import Files, check_folder
 from eunomia_agent.cli.formats import Csv, Json
 from eunomia_agent.cli.options import Options
 from eunomia_agent.cli.stdout import Format, StdoutSink
 from eunomia_agent.cli.stop import Stop
 from eunomia_agent.cli.table import Table
 from eunomia_agent.cli.writer import Writer
-from eunomia_agent.sinks.folder import Folder
 from eunomia_agent.sinks.sink import Sink
 from eunomia_api import agent_pb2
 
@@ -37,10 +36,7 @@ class Output:
                 "or --fmt json"
             )
         if options.output is not None:
-            try:
-                Folder(options.output).close()
-            except OSError as error:
-                raise CommandError(f"{options.output}: {error.strerror}") from None
+            check_folder(options.output)
 
     @property
     def unwanted(self) -> bool:

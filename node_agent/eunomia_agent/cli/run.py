@@ -4,23 +4,23 @@
 import asyncio
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from eunomia_agent.cli.catalogue import catalogue, tracker
 from eunomia_agent.cli.errors import CommandError
 from eunomia_agent.cli.job import MIB, Use, condition, job
-from eunomia_agent.cli.local import FAILED, Local
+from eunomia_agent.cli.local import Local
 from eunomia_agent.cli.machine import require
 from eunomia_agent.cli.options import Options
 from eunomia_agent.cli.output import Output
+from eunomia_agent.cli.problems import Problems
 from eunomia_agent.cli.stop import Stop
 from eunomia_agent.cli.summary import summary
 from eunomia_agent.cli.target import target
 from eunomia_agent.containers.runtime import Runtime
 from eunomia_agent.containers.sockets import open_runtime
 from eunomia_agent.metrics.observed import Observed
-from eunomia_agent.standing import Standing
 from eunomia_agent.trackers.catalogue import Tracker
 from eunomia_api import agent_pb2
 from eunomia_api.param import ParamValue
@@ -93,27 +93,6 @@ async def _trace(
     problems.tell_of(output.problems())
     if not output.unwanted:
         sys.stderr.write(f"{summary(standing.totals[wanted.uid].trackers.values())}\n")
-
-
-class Problems:
-    """Tells on standard error what goes wrong with jobs, each thing once."""
-
-    def __init__(self) -> None:
-        self._told: set[str] = set()
-
-    def tell(self, standing: Standing) -> None:
-        """Tell what is new."""
-        for report in standing.reports.values():
-            self.tell_of(report.degraded.split("; "))
-            if report.state in FAILED:
-                self.tell_of([report.message])
-
-    def tell_of(self, problems: Iterable[str]) -> None:
-        """Tell of those that are new."""
-        for problem in problems:
-            if problem and problem not in self._told:
-                self._told.add(problem)
-                sys.stderr.write(f"eunomia: {problem}\n")
 
 
 def _check(options: Options) -> None:
