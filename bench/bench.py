@@ -14,11 +14,11 @@ from bench.errors import BenchError
 from bench.generator import Form
 from bench.peers import tracefs
 from bench.plan import Plan
-from bench.trial import Running, prepared
+from bench.trial import PROBE, PROBE_PORT, Running, prepared
 from dev.progress import say
 
 PORT = 20_000
-"""Of the listener, in a network namespace of the generator's own."""
+"""Of the listener, in a network namespace of the generator's own; another one for probes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,9 @@ class Bench:
             path = self.folder / marker
             path.touch()
             return str(path)
-        return str(PORT) if form == "connects" else marker
+        if form == "connects":
+            return PROBE_PORT if marker == PROBE else str(PORT)
+        return marker
 
     def turns(self, modes: list[Mode]) -> Iterator[tuple[int, list[Mode]]]:
         """Give, for each round, the modes in another order; those that failed are left out."""
@@ -80,7 +82,7 @@ class Bench:
         """Return what makes a few events that are not counted."""
 
         def probe() -> None:
-            self.generator.run(self.traced, form, self.what(form, "probe"), count=200)
+            self.generator.run(self.traced, form, self.what(form, PROBE), count=200)
 
         return probe
 

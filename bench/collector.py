@@ -29,7 +29,8 @@ class Trial:
     row: a regular expression, one match of which is one event delivered. total: one whose only
     group is a number of events, of which the sum is delivered; instead of row. lost: the same
     for what the collector says it lost. ready: what it prints when its programs are attached;
-    without it `wait` seconds pass, or, where that is 0, until the first row of a probe.
+    without it `wait` seconds pass, or, where that is 0, events are made until `probed` is in its
+    output: by default what makes such events known.
     """
 
     commands: tuple[tuple[str, ...], ...]
@@ -37,6 +38,7 @@ class Trial:
     total: str = ""
     lost: str = ""
     ready: str = ""
+    probed: str = ""
     wait: float = 0.0
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     files: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -52,6 +54,7 @@ class Trial:
             total=_fill(self.total, values),
             lost=self.lost,
             ready=self.ready,
+            probed=self.probed,
             wait=self.wait,
             environment=self.environment,
             files={name: _fill(text, values) for name, text in self.files.items()},
@@ -114,7 +117,7 @@ def read(path: Path) -> Collector:
 def _trial(told: dict[str, Any]) -> Trial:
     fields = dict(told)
     commands: Sequence[Sequence[str]] = fields.pop("commands", None) or [fields.pop("command")]
-    for name in ("row", "total", "lost", "ready"):
+    for name in ("row", "total", "lost", "ready", "probed"):
         re.compile(PLACEHOLDER.sub("x", fields.get(name, "")))
     return Trial(commands=tuple(tuple(command) for command in commands), **fields)
 

@@ -27,7 +27,12 @@ START_SECONDS = 15.0
 STOP_SECONDS = 10.0
 QUIET_SECONDS = 0.25
 """Without a byte more in its files: it has written what it had."""
+READING_SECONDS = 1.25
+"""The same where it reads counts, once a second."""
 SETTLE_SECONDS = 8.0
+PROBE, PROBE_PORT = "probe", "20001"
+"""What makes an event known as one that is not counted."""
+PROBED = f"{PROBE}|{PROBE_PORT}"
 CHUNK = 16 << 20
 
 
@@ -96,7 +101,7 @@ class Running:
             time.sleep(self.trial.wait)
             self._check()
             return
-        ready = re.compile((self.trial.ready or "probe").encode(), re.MULTILINE)
+        ready = re.compile((self.trial.ready or self.trial.probed or PROBED).encode(), re.MULTILINE)
         while not any(ready.search(path.read_bytes()) for path in self._files()):
             self._check()
             if time.monotonic() - self.started > START_SECONDS:
@@ -107,9 +112,10 @@ class Running:
 
     def settle(self) -> None:
         """Wait until it has written what it had: nothing more for a moment."""
+        quiet = READING_SECONDS if self.trial.total else QUIET_SECONDS
         end = time.monotonic() + SETTLE_SECONDS
         size, since = -1, time.monotonic()
-        while time.monotonic() < min(end, since + QUIET_SECONDS):
+        while time.monotonic() < min(end, since + quiet):
             now = sum(path.stat().st_size for path in self._files())
             if now != size:
                 size, since = now, time.monotonic()
