@@ -26,7 +26,7 @@ REFERENCES = frozenset({"string_t", "path_t", "args_t", "stack_t"})
 """Typedefs of u32 whose low half is an offset from the record's start, and high half a length."""
 SHOWN_AS_TEXT = REFERENCES | {
     *("errno_t", "signal_t", "syscall_t", "capability_t", "file_type_t", "open_flags_t"),
-    *("file_mode_t", "device_t", "ipc_key_t", "ipv4_t"),
+    *("file_mode_t", "device_t", "ipc_key_t", "ipv4_t", "boot_ns_t"),
 }
 """Typedefs of numbers that rows show as text."""
 SLOTS = "log2_t[]"

@@ -298,6 +298,7 @@ _BY_MEANING: Mapping[str, Renderer] = {
 _C_TYPES: Mapping[str, tuple[str, int]] = {
     **dict.fromkeys(REFERENCES, ("uint", 4)),
     **dict.fromkeys(("open_flags_t", "file_mode_t", "device_t", "percent_t"), ("uint", 0)),
+    **dict.fromkeys(("boot_ns_t", "duration_t"), ("uint", 8)),
     **dict.fromkeys(("ipv4_t", "ipc_key_t"), ("uint", 4)),
     "ipv6_t": ("bytes", 16),
     "ip_t": ("bytes", 16),

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows of a batch as JSON lines, made by template.c from the columns.
 
-What it makes is what render.py makes of each column, byte for byte.
+What it makes is what render.py makes of each column, byte for byte, but for times since the boot:
+they become dates, RFC 3339 in UTC with nanoseconds.
 """
 
 import ctypes
@@ -240,7 +241,7 @@ class Template:
             self._fill_by_kind(hole, column)
 
     def _fill_by_meaning(self, hole: _Hole, column: Column) -> None:
-        hole.fill = _BY_MEANING.get(column.meaning, _BY_KIND[column.kind])
+        hole.fill = _BY_MEANING.get(column.meaning, Fill.READY)
         if column.meaning in _TABLES:
             mask = (1 << 8 * column.size) - 1 if column.kind == "uint" else (1 << 64) - 1
             self._name(hole, _TABLES[column.meaning], mask)
@@ -321,7 +322,8 @@ _BY_MEANING: Mapping[str, Fill] = {
     "string_t": Fill.STRING,
     "path_t": Fill.STRING,
     "args_t": Fill.ARGS,
-    "stack_t": Fill.READY,
+    "boot_ns_t": Fill.TIME,
+    "duration_t": Fill.UINT,
     "file_mode_t": Fill.OCTAL,
     "device_t": Fill.DEVICE,
     "ipc_key_t": Fill.HEX,

@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from eunomia_agent.errors import AgentError
-from eunomia_agent.events.layout import REFERENCES, Column, Layout, Source
+from eunomia_agent.events.layout import Column, Layout, Source
 from eunomia_agent.events.tally import result_layouts
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.kernel.errors import ObjectInvalid
@@ -19,7 +19,6 @@ from eunomia_agent.trackers.variable import variable_name
 from eunomia_api.tracker import (
     CatalogueColumn,
     CatalogueTracker,
-    JsonType,
     Param,
     TrackerDescription,
 )
@@ -321,22 +320,7 @@ def _row_column(column: Column, described: Described, filterable: bool) -> Catal
         filterable=filterable,
         name=column.name,
         type=column.meaning,
-        json_type=json_type(column),
+        json_type=column.json_type,
         values=list(column.values.values()),
         **described.model_dump(),
     )
-
-
-TEXTS = REFERENCES | {"boot_ns_t", "errno_t", "signal_t", "open_flags_t", "file_mode_t"}
-"""Typedefs of numbers that a row holds as text."""
-
-
-def json_type(column: Column) -> JsonType:
-    """Return what a row holds for a column, as JSON names it."""
-    if column.meaning == "args_t" or column.kind == "list":
-        return "array"
-    if column.meaning in TEXTS or column.kind in ("enum", "chars", "bytes"):
-        return "string"
-    if column.kind == "bool":
-        return "boolean"
-    return "number" if column.kind == "float" else "integer"

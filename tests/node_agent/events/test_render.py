@@ -13,11 +13,11 @@ import pytest
 from eunomia_agent.events import render, syscalls
 from eunomia_agent.events.layout import Column, Kind
 
-COLUMN = Column("x", "", "uint", 0, 4)
+WIDE = ("boot_ns_t", "duration_t")
 
 
 def column(meaning: str = "", kind: Kind = "uint", **more: Any) -> Column:
-    return Column("x", meaning, kind, 0, 4, **more)
+    return Column("x", meaning, kind, 0, 8 if meaning in WIDE else 4, **more)
 
 
 @pytest.mark.parametrize("meaning", ["path_t", "string_t"])

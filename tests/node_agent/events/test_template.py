@@ -37,13 +37,18 @@ def columns_of(layout: Layout) -> tuple[str, ...]:
 def told(batch: Batch) -> list[bytes]:
     """Return the rows as render.py makes their columns."""
     names = columns_of(batch.layout)
-    dates = rfc3339(batch.fixed["time"], OFFSET)
-    parts = [batch.json(name) for name in names]
+    parts = [column_of(batch, name) for name in ("time", *names)]
     row = "".join(f',"{name}":%s' for name in names)
     return [
-        ('{"time":"%s","node":"n"' + row + "}").encode() % tuple(map(str.encode, values))
-        for values in zip(dates, *parts, strict=True)
+        ('{"time":%s,"node":"n"' + row + "}").encode() % tuple(map(str.encode, values))
+        for values in zip(*parts, strict=True)
     ]
+
+
+def column_of(batch: Batch, name: str) -> list[str]:
+    if batch.layout.column(name).meaning == "boot_ns_t":
+        return [f'"{date}"' for date in rfc3339(batch.fixed[name], OFFSET)]
+    return batch.json(name)
 
 
 def rendered(batch: Batch) -> list[bytes]:
