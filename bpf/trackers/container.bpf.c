@@ -74,7 +74,7 @@ struct container {
 	u32 walk;	 /* the last one that saw the cgroup as a target */
 	u32 status;	 /* of the first program, once it has ended, as wait(2) gives it */
 	u32 awaits_start; /* 1: tasks have come, but no program was executed yet */
-	u32 pad;
+	u32 lived;	  /* 1: a program was executed or a task has ended in it */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -169,6 +169,12 @@ controller_of(const struct cgroup *container, const struct css_set *set, u32 con
 }
 
 /* ---- rows ---- */
+
+/* The root cgroup, in which the host's own processes may be, is no container. */
+static __always_inline bool match_container(struct match *match, const struct cgroup *outer)
+{
+	return BPF_CORE_READ(outer, level) && match_cgroup(match, id_of(outer));
+}
 
 /* The container's row of this interval. Whoever opens it counts it. */
 static __noinline struct count_value *row_of(struct match *match)
@@ -520,7 +526,7 @@ __weak int read_use(u64 address, bool walking)
 	struct match match = {};
 	struct cgroup *outer = outermost_of(cgroup);
 
-	if (!BPF_CORE_READ(outer, level) || !match_cgroup(&match, id_of(outer)))
+	if (!match_container(&match, outer))
 		return 0;
 	bool fresh = false, fresh_outer = false;
 	struct census census = {};
@@ -528,10 +534,13 @@ __weak int read_use(u64 address, bool walking)
 	struct container *known = container_at(cgroup, &fresh);
 	struct container *known_outer = outer == cgroup ? known : container_at(outer, &fresh_outer);
 
-	if (!known || !known_outer)
-		return 0;
-	known->walk = known_outer->walk = walks;
 	take_census((u64)cgroup, &census);
+	if (!known || !known_outer) {
+		if (census.threads)
+			tally_lose(&match);
+		return 0;
+	}
+	known->walk = known_outer->walk = walks;
 	read_cpu_time((u64)cgroup, &time);
 	struct count_value *row = NULL;
 
@@ -596,12 +605,10 @@ static __always_inline bool match_bio(struct match *match, struct bio *bio)
 
 	if (bpf_core_field_exists(bio->bi_blkg))
 		cgroup = BPF_CORE_READ(bio, bi_blkg, blkcg, css.cgroup);
-	if (cgroup && is_watched(cgroup) &&
-	    match_cgroup(match, id_of(outermost_of(cgroup))))
+	if (cgroup && is_watched(cgroup) && match_container(match, outermost_of(cgroup)))
 		return true;
 	cgroup = cgroup_of(bpf_get_current_task_btf());
-	return match_cgroup(match, id_of(cgroup)) &&
-	       match_cgroup(match, id_of(outermost_of(cgroup)));
+	return match_cgroup(match, id_of(cgroup)) && match_container(match, outermost_of(cgroup));
 }
 
 /* What a device mapper makes of a request is a clone, and not counted a second time. */
@@ -678,18 +685,23 @@ int BPF_PROG(populated, struct cgroup *trusted, const char *path, int is_populat
 	if (!is_watched(cgroup) || !match_cgroup(&match, id_of(cgroup)))
 		return 0;
 	struct container *known = container_at(cgroup, &fresh);
+	bool is_container = outermost_of(cgroup) == cgroup;
 
-	if (!known)
+	if (!known) {
+		if (lifecycle && is_container)
+			tally_lose(&match);
 		return 0;
+	}
 	if (is_populated) {
-		known->awaits_start = outermost_of(cgroup) == cgroup;
+		known->awaits_start = is_container;
 		return 0;
 	}
 	if (usage)
 		read_use((u64)cgroup, false);
-	if (lifecycle && !known->awaits_start && outermost_of(cgroup) == cgroup)
+	if (lifecycle && is_container && known->lived && !known->awaits_start)
 		stop(known);
 	known->awaits_start = 0;
+	known->lived = 0;
 	known->status = 0;
 	known->first.start_time = 0;
 	known->first.pid = known->first.tid = known->first.uid = 0;
@@ -712,6 +724,7 @@ int BPF_PROG(started, struct task_struct *task, s32 old_tid, struct linux_binprm
 		return 0;
 	owner_current(&known->first);
 	known->first.cgroup_id = id;
+	known->lived = 1;
 	read_network(known, (u64)net_of(task), NULL);
 	if (!lifecycle || !match_owner(&match, &known->first))
 		return 0;
@@ -805,7 +818,10 @@ int BPF_PROG(ended, struct task_struct *task)
 	bool fresh;
 	struct container *known = container_at(outermost_of(cgroup_of(task)), &fresh);
 
-	if (!known || !is_first(known, leader))
+	if (!known)
+		return 0;
+	known->lived = 1;
+	if (!is_first(known, leader))
 		return 0;
 	if (!known->first.pid) {
 		cgroup_id_t id = known->first.cgroup_id;

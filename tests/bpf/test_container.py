@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,18 @@ class Reader:
         assert len(rows) == 1, rows
         assert rows[0]["count"] == 1
         return rows[0]
+
+
+def forked(cgroup: Path, function: Callable[[], object]) -> int:
+    """Run a function in a child that has joined a cgroup; returns its pid."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            join(cgroup)
+            function()
+        finally:
+            os._exit(0)
+    return pid
 
 
 class Child:
@@ -274,14 +287,16 @@ def test_block_io_is_counted_by_the_byte(
     row = read.one()
     if not row["writes"]:
         pytest.skip("needs a temporary folder on a block device")
-    assert row["write_bytes"] == pytest.approx(size * times, rel=0.02)  # the file system's own too
+    of_file_system = 128 * 1024  # at most: what it writes and looks up beside the data
+    assert 0 <= row["write_bytes"] - size * times < of_file_system
     assert times <= row["writes"] <= 2 * times
-    assert (row["reads"], row["read_bytes"]) == (0, 0)
+    assert row["read_bytes"] < of_file_system
 
     child.step()
     row = read.one()
-    assert (row["read_bytes"], row["write_bytes"]) == (size * times // 2, 0)
-    assert times // 2 <= row["reads"] <= times
+    assert 0 <= row["read_bytes"] - size * times // 2 < of_file_system
+    assert times // 2 <= row["reads"] <= 2 * times
+    assert row["write_bytes"] < of_file_system
 
 
 def send(datagrams: int, size: int) -> None:
@@ -469,6 +484,32 @@ def test_of_a_container_that_ran_before_the_tracker_the_stop_is_told(
     assert events(tracked, "exit_code") == [("stop", "5")]
 
 
+def test_a_cgroup_that_only_holds_others_is_no_container_when_everything_is_watched(
+    track: Any, cgroup: Path, make_cgroup: Callable[..., Path], hierarchy: Path
+) -> None:
+    inner = make_cgroup("inner", cgroup)
+    spare = Child(partial(forked, inner))
+    tracked = track("container")
+    tracked.agent_wide.map("targets").delete(struct.pack("=Q", cgroup.stat().st_ino))
+    tracked.object.map("instance").update(bytes(4), struct.pack("=2Q192Q", 1, 1, *[0] * 192))
+    read = Reader(tracked, hierarchy)
+
+    ids = {path.stat().st_ino: path.name for path in (cgroup, inner, hierarchy)}
+    assert [ids[row["cgroup_id"]] for row in read() if row["cgroup_id"] in ids] == [inner.name]
+    spare.end()
+    os.waitpid(forked(inner, lambda: os.execv("/bin/true", ["true"])), 0)
+    while (inner / "cgroup.procs").read_text():
+        time.sleep(0.01)
+    rows = tracked.rows()
+    told = zip(rows.text("kind"), rows.fixed["cgroup_id"].tolist(), strict=True)
+    assert [kind for kind, cgroup_id in told if ids.get(cgroup_id) == inner.name] == [
+        "stop",
+        "start",
+        "stop",
+    ]
+    assert not ids.keys() - {inner.stat().st_ino} & {*rows.fixed["cgroup_id"].tolist()}
+
+
 def test_a_storm_of_short_containers_is_complete(
     track: Any, make_cgroup: Callable[..., Path], hierarchy: Path
 ) -> None:
@@ -478,11 +519,7 @@ def test_a_storm_of_short_containers_is_complete(
     for turn in range(times):
         group = make_cgroup(f"short-{turn}")
         tracked.target(group)
-        pid = os.fork()
-        if pid == 0:
-            join(group)
-            os.execv("/bin/true", ["true"])
-        os.waitpid(pid, 0)
+        os.waitpid(forked(group, lambda: os.execv("/bin/true", ["true"])), 0)
         while (group / "cgroup.procs").read_text():
             time.sleep(0.001)
         group.rmdir()
