@@ -71,8 +71,14 @@ def _load_config(context: typer.Context, path: Path | None) -> Path | None:
     if path is not None:
         from eunomia_agent.cli import config
 
-        known = {"run": declared, "daemon": _daemon, "server": _server}
-        context.obj = config.load(path, {name: spellings(each) for name, each in known.items()})
+        context.obj = config.load(
+            path,
+            {
+                "run": spellings(declared),
+                "daemon": spellings(_daemon),
+                "server": spellings(_server),
+            },
+        )
         defaults = context.obj.defaults
         context.default_map = defaults.get("daemon", {}) if context.parent else defaults
     return path

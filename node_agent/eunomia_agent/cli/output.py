@@ -4,8 +4,9 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from eunomia_agent.cli.catalogue import tracker, widths
+from eunomia_agent.cli.catalogue import tracker
 from eunomia_agent.cli.errors import CommandError
 from eunomia_agent.cli.files import Files, check_folder
 from eunomia_agent.cli.formats import Csv, Json
@@ -16,6 +17,9 @@ from eunomia_agent.cli.table import Table
 from eunomia_agent.cli.writer import Writer
 from eunomia_agent.sinks.sink import Sink
 from eunomia_api import agent_pb2
+
+if TYPE_CHECKING:
+    from eunomia_agent.cli.top import Top
 
 
 class Output:
@@ -30,11 +34,14 @@ class Output:
         self._writer = Writer(1, stop)
         self._containers = containers
         self._sinks: list[Sink] = []
+        self._top: Top | None = None
         if options.fmt == "csv" and len(trackers) > 1 and options.output is None:
             raise CommandError(
                 "the trackers have different columns, which one CSV cannot hold: give -o DIR, "
                 "or --fmt json"
             )
+        if options.top and (len(trackers) > 1 or options.output or not os.isatty(1)):
+            raise CommandError("--top needs a terminal, and one tracker")
         if options.output is not None:
             check_folder(options.output)
 
@@ -47,10 +54,22 @@ class Output:
         """Return the sinks of a job."""
         if self._options.output is not None:
             sink: Sink = Files(self._options.output, self._format)
+        elif self._options.top:
+            from eunomia_agent.cli.top import Top  # noqa: PLC0415  (rich takes 0.1 s)
+
+            interval = self._options.interval
+            sink = self._top = Top(
+                self._trackers[0], interval=interval, containers=self._containers
+            )
         else:
             sink = StdoutSink(self._writer, self._format())
         self._sinks.append(sink)
         return [sink]
+
+    def refresh(self) -> None:
+        """Show what came since the last call, where it is not shown as it comes."""
+        if self._top is not None:
+            self._top.refresh()
 
     def problems(self) -> Iterator[str]:
         """Give what is wrong with the outputs, or was as they were closed."""
@@ -68,7 +87,7 @@ class Output:
             case "table":
                 cut = options.output is None and not options.wide and os.isatty(1)
                 return Table(
-                    {name: widths(tracker(name)) for name in self._trackers},
+                    {name: tracker(name) for name in self._trackers},
                     screen=shutil.get_terminal_size().columns if cut else None,
                     containers=self._containers and options.output is None,
                 )

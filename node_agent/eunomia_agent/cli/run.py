@@ -21,6 +21,7 @@ from eunomia_agent.cli.target import target
 from eunomia_agent.containers.runtime import Runtime
 from eunomia_agent.containers.sockets import open_runtime
 from eunomia_agent.metrics.observed import Observed
+from eunomia_agent.standing import Standing
 from eunomia_agent.trackers.catalogue import Tracker
 from eunomia_api import agent_pb2
 from eunomia_api.param import ParamValue
@@ -79,6 +80,11 @@ async def _trace(
     stop, problems, node = Stop(), Problems(), os.uname().nodename
     trackers = [use.name for use in wanted.trackers]
     output = Output(options, trackers, stop, containers=runtime is not None)
+
+    def look(standing: Standing) -> None:
+        problems.tell(standing)
+        output.refresh()
+
     local = Local(
         [wanted],
         output.open,
@@ -86,7 +92,7 @@ async def _trace(
         observed=Observed(catalogue().trackers, node),
         node=node,
         runtime=runtime,
-        on_look=problems.tell,
+        on_look=look,
     )
     with stop.on_signals():
         standing = await local.run(stop, seconds)

@@ -5,18 +5,24 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from eunomia_agent.cli.catalogue import widths
 from eunomia_agent.cli.formats import own_columns
+from eunomia_agent.cli.histogram import SLOTS, blocks
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.events.lines import Lines
 from eunomia_agent.events.render import escaped
 from eunomia_agent.sinks.clock import SECOND
 from eunomia_agent.sinks.rows import Rows
+from eunomia_agent.trackers.catalogue import Tracker
 
 HIDDEN = frozenset({"tid", "uid"})
 """Columns that only JSON and CSV have."""
 TIME_WIDTH = 8
 CONTAINER_WIDTH = 28
 DEFAULT_WIDTH = 10
+COUNT = "count"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,7 @@ class Cell:
 class Table:
     """Fixed widths, from the catalogue; the last column takes what is left of the screen.
 
-    widths: by name of the tracker and of the column. screen: characters of a line of the terminal;
+    trackers: those whose rows may come, by name. screen: characters of a line of the terminal;
     what is longer than its column is cut, with an ellipsis. None: the table goes to a file or
     pipe, where nothing is cut. containers: whether to show whose a row is.
     """
@@ -40,36 +46,42 @@ class Table:
 
     def __init__(
         self,
-        widths: Mapping[str, Mapping[str, int]],
+        trackers: Mapping[str, Tracker],
         *,
         screen: int | None,
         containers: bool,
     ) -> None:
-        self._widths = widths
+        self._trackers = trackers
+        self._widths = {name: widths(each) for name, each in trackers.items()}
         self._screen = screen
         self._containers = containers
-        self._several = len(widths) > 1
+        self._several = len(trackers) > 1
         self._headed: tuple[str, str] | None = None
         self._read = 0
 
     def head(self, rows: Rows) -> bytes:
         """Return the names of the columns, once, and for counts at each reading."""
+        if rows.source == "histogram":
+            return b""
         kind = (rows.tracker, rows.source) if not self._several else ("", "")
         reading = 0 if rows.source == "events" else int(rows.batch.fixed["time"][0])
         if (kind, reading) == (self._headed, self._read):
             return b""
-        between = "\n" if self._headed is not None and reading else ""
+        between = "\n" if self._headed is not None else ""
         self._headed, self._read = kind, reading
         cells = self._cells(rows)
         names = [cell.name.upper() for cell in cells]
         return f"{between}{self._line(cells, names)}\n".encode()
 
     def lines(self, rows: Rows) -> Lines:
-        """Return a line for each row."""
+        """Return a line for each row, most first where rows are counts; a chart a histogram."""
+        if rows.source == "histogram":
+            return self._charts(rows)
+        rows = _most_first(rows)
         cells = self._cells(rows)
         columns: list[Sequence[str]] = [self._times(rows)]
         if self._containers:
-            columns.append([_container(rows.owner)] * len(rows))
+            columns.append([container_of(rows.owner)] * len(rows))
         names = _shown(rows)
         own = [rows.batch.text(name) for name in names]
         if self._several:
@@ -80,6 +92,12 @@ class Table:
         else:
             columns += own
         return Lines.of(self._line(cells, values).encode() for values in zip(*columns, strict=True))
+
+    def _charts(self, rows: Rows) -> Lines:
+        columns = self._trackers[rows.tracker].columns
+        unit = next((each.unit for each in columns if each.name == SLOTS), "")
+        owner = f"  {container_of(rows.owner)}" if self._containers else ""
+        return blocks(rows, [f"{each}{owner}" for each in self._times(rows)], unit)
 
     def _cells(self, rows: Rows) -> list[Cell]:
         cells = [Cell("time", TIME_WIDTH)]
@@ -117,6 +135,12 @@ class Table:
         return [known[each] for each in seconds.tolist()]
 
 
+def _most_first(rows: Rows) -> Rows:
+    if rows.source == "events" or COUNT not in rows.columns:
+        return rows
+    return rows.take(np.argsort(rows.batch.fixed[COUNT], kind="stable")[::-1])
+
+
 def _shown(rows: Rows) -> list[str]:
     return [name for name in own_columns(rows) if name not in HIDDEN]
 
@@ -138,7 +162,7 @@ def _details(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[str
     ]
 
 
-def _container(owner: Owner) -> str:
+def container_of(owner: Owner) -> str:
     """Return what a person would call the owner of a row."""
     names = [escaped(each) for each in (owner.namespace, owner.pod, owner.container) if each]
     return "/".join(names) or owner.short_id or ("-" if owner.kind == "host" else owner.kind)
