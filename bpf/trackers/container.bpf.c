@@ -601,14 +601,17 @@ enum { REQ_OP_MASK = 0xff, REQ_OP_WRITE = 1, BIO_CLONED = 1 << 1 };
  * later. In v1 it is the current task's, or, of what is written back, nobody's. */
 static __always_inline bool match_bio(struct match *match, struct bio *bio)
 {
-	struct cgroup *cgroup = NULL;
+	struct task_struct *task = bpf_get_current_task_btf();
 
-	if (bpf_core_field_exists(bio->bi_blkg))
-		cgroup = BPF_CORE_READ(bio, bi_blkg, blkcg, css.cgroup);
-	if (cgroup && is_watched(cgroup) && match_container(match, outermost_of(cgroup)))
-		return true;
-	cgroup = cgroup_of(bpf_get_current_task_btf());
-	return match_cgroup(match, id_of(cgroup)) && match_container(match, outermost_of(cgroup));
+	if (bpf_core_field_exists(bio->bi_blkg)) {
+		struct cgroup *noted = bio->bi_blkg->blkcg->css.cgroup;
+
+		if (noted && noted->root->hierarchy_id == cgroup_hierarchy &&
+		    match_cgroup(match, noted->kn->id))
+			return match_container(match, outermost_of(plain(noted)));
+	}
+	return match_cgroup(match, task_cgroup_id(task)) &&
+	       match_container(match, outermost_of(cgroup_of(task)));
 }
 
 /* What a device mapper makes of a request is a clone, and not counted a second time. */
