@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint generate bench image deploy clean
+.PHONY: help setup build demo test lint generate bench kernels image deploy clean
 
 # The distribution's Python: its BCC and libbpf belong to it.
 SYSTEM_PYTHON ?= /usr/bin/python3
@@ -55,6 +55,9 @@ generate: .venv/ready ## Write crds/ and the stubs of .proto files again
 
 bench: setup ## Measure beside other collectors, and write docs/benchmarks.md; ARGS=--quick|--no-cluster
 	@$(PYTHON) -m bench $(ARGS)
+
+kernels: setup ## Run the trackers' tests under other kernels, emulated; NAMES="6.1 …" picks some
+	@$(PYTHON) -m dev.kernels $(NAMES)
 
 image: setup ## Build the images of operator and agent, under localhost/
 	@$(PYTHON) -m dev.image build

@@ -76,6 +76,11 @@ class Instance:
         """Name of the tracker."""
         return self.key.tracker
 
+    @property
+    def sections(self) -> list[str]:
+        """The sections of the programs that are in the kernel: which hooks are used."""
+        return [each.section for each in self._object.programs.values() if each.autoload]
+
     def attach(self) -> None:
         """Attach all programs. Raises KernelError."""
         began = time.monotonic()

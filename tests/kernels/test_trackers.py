@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every tracker under the kernel that runs: it loads, uses the best hooks there are, and counts.
+
+`make kernels` runs this under other kernels as well, which offer fexit and kprobes.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from eunomia_agent.kernel import hooks
+from eunomia_agent.kernel.object import Object
+from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue, Tracker
+from eunomia_agent.trackers.instance import Instance
+from eunomia_agent.trackers.key import Key
+from eunomia_agent.trackers.limit import Limit
+from eunomia_agent.trackers.loading import Node
+
+pytestmark = [
+    pytest.mark.bpf,
+    pytest.mark.skipif(os.geteuid() != 0, reason="loading BPF programs needs root"),
+]
+TRACKERS = Catalogue.load().trackers
+SLOT = 0
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    with Object.open(OBJECTS / "cgroups.bpf.o") as programs:
+        programs.load()
+        yield Node(programs.map("targets"))
+
+
+def key_of(tracker: Tracker) -> Key:
+    params = {name: param.default for name, param in tracker.params.items()}
+    return Key(tracker.name, tuple(sorted(params.items())), 16 << 20, interval_ms=1000)
+
+
+def missing(tracker: Tracker) -> list[str]:
+    """Reasons why this kernel cannot run a tracker."""
+    reasons = [reason for hook in tracker.hooks if (reason := hooks.missing(hook))]
+    groups = [[hooks.missing(hook) for hook in group] for group in tracker.any_of]
+    if groups and all(any(group) for group in groups):
+        reasons += [str(next(filter(None, group))) for group in groups]
+    return reasons
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    """A cgroup of the test's own, as a container has one."""
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    roots = [Path(line.split()[1]) for line in mounts if line.split()[2] == "cgroup2"]
+    if not roots:
+        pytest.skip("there is no cgroup v2 tree")
+    path = roots[0] / f"eunomia-test-{os.getpid()}"
+    path.mkdir()
+    yield path
+    for _ in range(100):
+        try:
+            path.rmdir()
+        except OSError:  # the last process is not quite gone
+            time.sleep(0.02)
+        else:
+            return
+
+
+def run_in(cgroup: Path, call: Callable[[], object]) -> None:
+    """Run a function in a child that is in a cgroup."""
+    child = os.fork()
+    if not child:
+        (cgroup / "cgroup.procs").write_text("0")
+        call()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def do_a_little_of_everything() -> None:
+    """One of each thing that the trackers see, by this process and a child."""
+    subprocess.run(["/bin/true"], check=True)
+    Path("/proc/self/comm").read_text()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        end, _ = server.accept()
+        client.send(b"x")
+        end.recv(1)
+        end.close()
+        client.close()
+    here, there = os.pipe()
+    os.write(there, b"y")
+    os.read(here, 1)
+    os.close(here)
+    os.close(there)
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("name", sorted(TRACKERS))
+def test_a_tracker_runs_with_the_best_hooks_of_this_kernel(
+    name: str, node: Node, cgroup: Path
+) -> None:
+    tracker = TRACKERS[name]
+    reasons = missing(tracker)
+    if reasons:
+        pytest.skip(f"this kernel cannot run {name}: {'; '.join(reasons)}")
+    instance = Instance.load(OBJECTS, tracker, key_of(tracker), node)
+    try:
+        instance.join(SLOT, Limit(), everywhere=True)
+        instance.attach()
+        run_in(cgroup, do_a_little_of_everything)
+        seen = sum(rows.weight for rows in (*instance.drain(), *instance.take()))
+        lost = sum(each.lost for each in instance.accounts.all().get(SLOT, {}).values())
+    finally:
+        instance.retire()()
+
+    assert seen > 0
+    assert lost == 0
+
+
+@pytest.mark.parametrize("name", sorted(n for n, tracker in TRACKERS.items() if tracker.any_of))
+def test_of_hooks_that_do_the_same_the_first_that_the_kernel_has_are_used(
+    name: str, node: Node
+) -> None:
+    tracker = TRACKERS[name]
+    if missing(tracker):
+        pytest.skip(f"this kernel has none of the hooks of {name}")
+    best = next(g for g in tracker.any_of if not any(hooks.missing(hook) for hook in g))
+    others = {hook for group in tracker.any_of for hook in group} - set(best)
+    instance = Instance.load(OBJECTS, tracker, key_of(tracker), node)
+    try:
+        loaded = set(instance.sections)
+    finally:
+        instance.retire()()
+
+    off = {section for section, params in tracker.programs.items() if section in best and params}
+    assert set(best) - off <= loaded
+    assert not others & loaded
+
+
+def test_ids_of_cgroups_are_those_of_the_tree(node: Node, cgroup: Path) -> None:
+    """What the kernel calls a cgroup is the inode of its folder."""
+    tracker = TRACKERS["process"]
+    instance = Instance.load(OBJECTS, tracker, key_of(tracker), node)
+    try:
+        instance.join(SLOT, Limit(), everywhere=True)
+        instance.attach()
+        run_in(cgroup, do_a_little_of_everything)
+        ids = {int(each) for rows in instance.drain() for each in rows.fixed["cgroup_id"]}
+    finally:
+        instance.retire()()
+
+    assert cgroup.stat().st_ino in ids
