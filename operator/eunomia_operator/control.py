@@ -114,7 +114,7 @@ class Control:
         self._metrics.reports.inc()
         for told in report.jobs:
             job = self._jobs.get(told.uid)
-            if job is None or node not in job.nodes:
+            if job is None or node not in job.nodes or node in job.left_out:
                 continue
             match job.hear(node, told):
                 case Heard.MOVED:
@@ -230,7 +230,11 @@ class Control:
         wanted = [planned for job in self._jobs.values() if (planned := job.planned())]
         assigned = {job.object.uid: job.nodes for job in self._jobs.values()}
         namespaces = self.world.namespaces.values()
-        self._desired = plan.desired_jobs(wanted, assigned, namespaces)
+        desired = plan.desired_jobs(wanted, assigned, namespaces)
+        self._desired = desired.jobs
+        for uid, job in self._jobs.items():
+            if job.leave_out(desired.left_out.get(uid, frozenset())):
+                self._wake.set()
         told = frozenset(
             node for node in self._first_seen if self._desired.get(node, ()) != before.get(node, ())
         )

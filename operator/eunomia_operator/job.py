@@ -50,6 +50,8 @@ class Job:
     ledger: Ledger
     nodes: frozenset[str] = frozenset()
     """Names of the nodes that it is meant for."""
+    left_out: frozenset[str] = frozenset()
+    """Names of those of them that have no place for it, and are not told of it."""
     dirty: bool = True
     writing: bool = False
     deleting: bool = False
@@ -80,6 +82,7 @@ class Job:
             generation=self.object.generation,
             spec=self.verdict,
             deadline=clock.read(deadline) if deadline else None,
+            created=self.object.created,
         )
 
     def change(self, changed: JobObject, catalogue: Catalogue) -> None:
@@ -101,6 +104,15 @@ class Job:
         for node in before - self.nodes - gone:
             self.ledger.withdraw(node)
         self.dirty = self.dirty or self.nodes != before or bool(gone & before)
+
+    def leave_out(self, nodes: frozenset[str]) -> bool:
+        """Take note of the nodes that have no place for it; return whether they are others now."""
+        changed = nodes != self.left_out
+        for node in nodes - self.left_out:
+            self.ledger.withdraw(node)
+        self.left_out = nodes
+        self.dirty = self.dirty or changed
+        return changed
 
     def hear(self, node: str, report: agent_pb2.JobReport) -> Heard:
         """Take in what a node says."""
@@ -127,8 +139,9 @@ class Job:
         """Bring the status up to date; return the one before."""
         before = self.status
         silent = sorted(self.nodes & unreachable)
-        self.ledger.settle(self.nodes)
-        census = self.ledger.census(self.nodes, silent)
+        left_out = (self.left_out & self.nodes).difference(silent)
+        self.ledger.settle(self.nodes - self.left_out)
+        census = self.ledger.census(self.nodes, silent, left_out)
         self.refused_since = (self.refused_since or now) if census.refused else None
         self.unclaimed_since = None if self.nodes else (self.unclaimed_since or now)
         facts = status.Facts(
@@ -141,14 +154,14 @@ class Job:
             gaps=self.ledger.gaps,
             events=self.ledger.events,
             retired=self.ledger.retired,
-            failures=self.ledger.failures(silent),
+            failures=self.ledger.failures(silent, left_out),
             refused_since=self.refused_since,
             unclaimed_since=self.unclaimed_since,
         )
         self.status = status.judge(before, facts)
         self.dirty = False
         if self.over:
-            self.nodes = frozenset()
+            self.nodes = self.left_out = frozenset()
             self.ledger = Ledger()
         return before
 

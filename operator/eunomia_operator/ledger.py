@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from eunomia_api import agent_pb2
 from eunomia_api.tracejob import MAX_FAILURES, Failure
+from eunomia_operator import seats
 from eunomia_operator.records import Record, Records, Slots
 from eunomia_operator.tally import NOTHING, Tally
 
@@ -27,7 +28,8 @@ _TROUBLED = {
     agent_pb2.JOB_STATE_UNSUPPORTED: 1,
 }
 _UNREACHABLE = 2
-_DEGRADED = 3
+_LEFT_OUT = 3
+_DEGRADED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class Census:
     unreachable: int = 0
     degraded: int = 0
     """Run, but something is wrong."""
+    left_out: int = 0
+    """Have no place for it; counted as failed, too."""
 
     @property
     def refused(self) -> bool:
@@ -157,8 +161,14 @@ class Ledger:
         self._states[unspecified] = self._records.set_all(unspecified)
         self._troubles.clear()
 
-    def census(self, desired: Collection[str], unreachable: Iterable[str]) -> Census:
-        """Count nodes by state. unreachable: those of `desired` that no agent speaks for."""
+    def census(
+        self, desired: Collection[str], unreachable: Iterable[str], left_out: Collection[str] = ()
+    ) -> Census:
+        """Count nodes by state.
+
+        unreachable: those of `desired` that no agent speaks for; left_out: others of them, which
+        were not told of the job.
+        """
         states = list(self._states)
         gone = 0
         degraded = sum(1 for rank, *_ in self._troubles.values() if rank == _DEGRADED)
@@ -176,15 +186,20 @@ class Ledger:
             waiting=states[agent_pb2.JOB_STATE_WAITING],
             suspended=states[agent_pb2.JOB_STATE_SUSPENDED],
             finished=states[agent_pb2.JOB_STATE_FINISHED],
-            failed=states[agent_pb2.JOB_STATE_FAILED],
+            failed=states[agent_pb2.JOB_STATE_FAILED] + len(left_out),
             unsupported=states[agent_pb2.JOB_STATE_UNSUPPORTED],
             unreachable=gone,
             degraded=degraded,
+            left_out=len(left_out),
         )
 
-    def failures(self, unreachable: Iterable[str]) -> tuple[Failure, ...]:
+    def failures(
+        self, unreachable: Iterable[str], left_out: Iterable[str] = ()
+    ) -> tuple[Failure, ...]:
         """Return the few worst troubles, the worst first."""
         troubles = dict(self._troubles)
+        for node in left_out:
+            troubles[node] = (_LEFT_OUT, seats.REASON, seats.MESSAGE)
         for node in unreachable:
             troubles[node] = (_UNREACHABLE, "Unreachable", "no agent of the node is connected")
         ranked = ((rank, node) for node, (rank, *_) in troubles.items())

@@ -8,6 +8,7 @@ from eunomia_api import agent_pb2, message
 from eunomia_api.acceptance import Spec
 from eunomia_api.selector import LabelSelector
 from eunomia_api.tracejob import ClusterTraceJobSpec
+from eunomia_operator.seats import Candidate, left_out
 
 Labels = Mapping[str, str]
 
@@ -43,6 +44,18 @@ class PlannedJob:
     spec: Spec
     deadline: float | None
     """Unix time in seconds."""
+    created: str = ""
+    """metadata.creationTimestamp."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What all nodes shall do."""
+
+    jobs: dict[str, tuple[bytes, ...]]
+    """By node that has any: its jobs as serialised `Job` messages."""
+    left_out: dict[str, frozenset[str]]
+    """By uid of a job: the names of nodes that have no place for it."""
 
 
 class Placement:
@@ -68,23 +81,35 @@ def desired_jobs(
     jobs: Iterable[PlannedJob],
     assigned: Mapping[str, frozenset[str]],
     namespaces: Iterable[Namespace],
-) -> dict[str, tuple[bytes, ...]]:
-    """Return, for each node that has any, its jobs as serialised `Job` messages.
+) -> Desired:
+    """Return what each node shall do.
 
     assigned: names of nodes by the uid of a job. Nodes with the same jobs share one tuple.
     """
     known = list(namespaces)
-    lists: dict[str, list[bytes]] = {}
+    bodies: dict[str, bytes] = {}
+    candidates: dict[str, Candidate] = {}
+    meant: dict[str, list[str]] = {}
     for job in sorted(jobs, key=lambda job: job.uid):
         body = job_message(job, known).SerializeToString(deterministic=True)
+        bodies[job.uid] = body
+        candidates[job.uid] = Candidate(
+            job.uid, job.namespace, job.created, job.spec.suspend, len(body)
+        )
         for node in assigned.get(job.uid, ()):
-            lists.setdefault(node, []).append(body)
-    shared: dict[tuple[bytes, ...], tuple[bytes, ...]] = {}
+            meant.setdefault(node, []).append(job.uid)
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for node, uids in meant.items():
+        alike.setdefault(tuple(uids), []).append(node)
     desired: dict[str, tuple[bytes, ...]] = {}
-    for node, bodies in lists.items():
-        whole = tuple(bodies)
-        desired[node] = shared.setdefault(whole, whole)
-    return desired
+    without: dict[str, list[str]] = {}
+    for same, nodes in alike.items():
+        refused = left_out([candidates[uid] for uid in same])
+        whole = tuple(bodies[uid] for uid in same if uid not in refused)
+        desired.update(dict.fromkeys(nodes, whole))
+        for uid in refused:
+            without.setdefault(uid, []).extend(nodes)
+    return Desired(desired, {uid: frozenset(nodes) for uid, nodes in without.items()})
 
 
 def desired_state(generation: int, jobs: Iterable[bytes]) -> bytes:

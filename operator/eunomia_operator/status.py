@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from eunomia_api import duration
 from eunomia_api.acceptance import NotAccepted, Spec
 from eunomia_api.tracejob import Condition, Failure, NodeCounts, Phase, TraceJobStatus
-from eunomia_operator import clock, conditions
+from eunomia_operator import clock, conditions, seats
 from eunomia_operator.conditions import (
     ACCEPTED,
     COMPLETE,
@@ -228,6 +228,13 @@ def _going_on(status: TraceJobStatus, facts: Facts, said: Conditions) -> TraceJo
         said.put(RUNNING, True, "Tracing", f"on {census.running} of {census.desired} nodes")
     elif census.waiting:
         said.put(RUNNING, False, "NoPodMatches", "nodes are ready; no pod matches yet")
+    elif census.left_out:
+        said.put(
+            RUNNING,
+            False,
+            seats.REASON,
+            f"{census.left_out} of {census.desired} nodes: {seats.MESSAGE}",
+        )
     elif census.desired == 0:
         said.put(RUNNING, False, "NoMatchingNode", "no node matches spec.target.nodeSelector yet")
     else:

@@ -40,6 +40,8 @@ class JobObject:
     generation: int
     spec: object = field(compare=False)
     status: object = field(compare=False)
+    created: str = ""
+    """metadata.creationTimestamp."""
 
 
 Known = JobObject | Node | Namespace
@@ -158,4 +160,5 @@ def _parsed(kind: Kind, body: Body) -> Known | None:
                 generation=int(metadata.get("generation") or 0),
                 spec=body.get("spec"),
                 status=body.get("status"),
+                created=str(metadata.get("creationTimestamp") or ""),
             )

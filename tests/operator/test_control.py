@@ -367,3 +367,52 @@ async def test_phases_are_counted(story: Story) -> None:
     text = generate_latest(story.metrics.registry).decode()
     assert 'eunomia_operator_jobs{phase="Pending"} 1.0' in text
     assert 'eunomia_operator_jobs{phase="Failed"} 1.0' in text
+
+
+async def test_a_job_for_which_no_node_has_a_place_waits_and_says_so(story: Story) -> None:
+    for number in range(64):
+        story.job(f"old-{number:02}")
+    story.job("young")
+    await story.look()
+    await story.look(1)
+
+    assert len(story.told("node-a")) == 64
+    assert "young" not in {job.name for job in story.told("node-a")}
+    status = story.store.statuses["young"]
+    running = next(each for each in status["conditions"] if each["type"] == "Running")
+    assert (status["phase"], running["reason"]) == ("Pending", "TooManyJobs")
+    assert status["nodes"]["failed"] == 2
+    assert [(each["node"], each["reason"]) for each in status["failures"]] == [
+        ("node-a", "TooManyJobs"),
+        ("node-b", "TooManyJobs"),
+    ]
+
+    await story.look(300)
+    assert story.store.statuses["young"]["phase"] == "Pending"
+    story.job("old-07", "DELETED")
+    await story.look(1)
+    assert "young" in {job.name for job in story.told("node-a")}
+    story.report("node-a", "young", 5)
+    await story.look(10)
+    status = story.store.statuses["young"]
+    assert (status["phase"], status["nodes"]["failed"]) == ("Running", 0)
+
+
+async def test_a_job_that_has_to_leave_keeps_what_it_counted(story: Story) -> None:
+    for number in range(64):
+        story.job(f"old-{number:02}")
+    await story.look()
+    story.report("node-a", "old-63", 7)
+    await story.look(6)
+
+    metadata = {"name": "late", "namespace": "bank", "uid": "uid-late", "generation": 1}
+    spec = {"target": {"podSelector": {}}, "trackers": [{"name": "process"}]}
+    story.control.world.see(Kind.TRACE_JOBS, "ADDED", {"metadata": metadata, "spec": spec})
+    await story.look(1)
+    told = {job.name for job in story.told("node-a")}
+    assert ("late" in told, "old-63" in told) == (True, False)
+    story.report("node-a", "old-63", 9)  # on its way when it was told to end
+    await story.look(6)
+    status = story.store.statuses["old-63"]
+    assert status["events"]["delivered"] == 7
+    assert status["failures"][0]["reason"] == "TooManyJobs"

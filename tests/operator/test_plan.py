@@ -111,10 +111,20 @@ def test_a_job_for_the_host_alone_selects_no_pods() -> None:
 def test_nodes_with_the_same_jobs_share_one_desired_state() -> None:
     jobs = [trace_job("1"), trace_job("2", nodeSelector={"pool": "web"})]
     assigned = {job.uid: Placement(NODES).nodes_of(job.spec) for job in jobs}
-    desired = desired_jobs(jobs, assigned, NAMESPACES)
+    desired = desired_jobs(jobs, assigned, NAMESPACES).jobs
     assert desired["node-a"] is desired["node-b"]
     told = agent_pb2.ToAgent.FromString(desired_state(7, desired["node-a"])).desired_state
     assert (told.generation, [job.uid for job in told.jobs]) == (7, ["1", "2"])
     told = agent_pb2.ToAgent.FromString(desired_state(7, desired["node-c"])).desired_state
     assert [job.uid for job in told.jobs] == ["1"]
-    assert desired_jobs(reversed(jobs), assigned, NAMESPACES) == desired
+    assert desired_jobs(reversed(jobs), assigned, NAMESPACES).jobs == desired
+
+
+def test_a_node_is_told_no_more_than_it_can_take_and_others_are_not_affected() -> None:
+    jobs = [trace_job(f"{number:03}", nodeSelector={"pool": "web"}) for number in range(70)]
+    jobs.append(trace_job("everywhere"))
+    assigned = {job.uid: Placement(NODES).nodes_of(job.spec) for job in jobs}
+    desired = desired_jobs(jobs, assigned, NAMESPACES)
+    assert [len(desired.jobs[node.name]) for node in NODES] == [64, 64, 1]
+    assert desired.left_out.keys() == {*(f"{number:03}" for number in range(64, 70)), "everywhere"}
+    assert set(desired.left_out.values()) == {frozenset({"node-a", "node-b"})}
