@@ -9,9 +9,7 @@ so that the sum stays right.
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.metrics_core import Metric as Family
+from typing import TYPE_CHECKING
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.events.batch import Batch
@@ -19,6 +17,10 @@ from eunomia_agent.events.group import groups
 from eunomia_agent.job import name_of
 from eunomia_agent.trackers.catalogue import Metric, Tracker
 from eunomia_api import agent_pb2
+
+if TYPE_CHECKING:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+    from prometheus_client.metrics_core import Metric as Family
 
 OWNER_LABELS = ("tracejob", "node", "namespace", "pod", "container", "container_id")
 Labels = tuple[str, ...]
@@ -98,8 +100,13 @@ class Observed:
         for key in [key for key in self._series if key[0] == uid]:
             del self._series[key]
 
-    def collect(self) -> Iterable[Family]:
+    def collect(self) -> "Iterable[Family]":
         """Return the counters and gauges, for prometheus_client."""
+        from prometheus_client.core import (  # noqa: PLC0415  (only who is scraped needs it)
+            CounterMetricFamily,
+            GaugeMetricFamily,
+        )
+
         families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
         for (_, name), series in list(self._series.items()):
             metric = series.metric
