@@ -19,7 +19,6 @@ from eunomia_agent.trackers.catalogue import Metric, Tracker
 from eunomia_api import agent_pb2
 
 if TYPE_CHECKING:
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
     from prometheus_client.metrics_core import Metric as Family
 
 OWNER_LABELS = ("tracejob", "node", "namespace", "pod", "container", "container_id")
