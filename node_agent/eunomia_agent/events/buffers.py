@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEAST = 1 << 16
-MAX_KEPT = 4 << 20
+MAX_KEPT = 8 << 20
 """Bytes of what is kept for the next one; a larger buffer goes back to the kernel."""
 
 Buffer = NDArray[np.uint8]

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-/* The same as template.py's Fill. */
+/* The same as hole.py's Fill. */
 enum fill {
 	FILL_UINT, FILL_INT, FILL_BOOL, FILL_TIME, FILL_CHARS, FILL_STRING, FILL_ARGS, FILL_BYTES,
 	FILL_UINTS, FILL_INTS, FILL_SLOTS, FILL_NAME, FILL_FLAGS, FILL_OCTAL, FILL_HEX, FILL_DEVICE,
@@ -25,7 +25,7 @@ struct flag {
 	struct text name;
 };
 
-/* The same as template.py's Hole. */
+/* The same as hole.py's Hole. */
 struct hole {
 	uint64_t fill;	      /* enum fill */
 	uint64_t offset, size; /* of the value in the fixed part */

@@ -164,6 +164,7 @@ def test_rows_of_another_kind_are_null_in_a_unions_columns() -> None:
             Column("filename", "path_t", "uint", 12, 4, kinds=frozenset({1})),
             Column("signal", "signal_t", "uint", 12, 4, kinds=frozenset({2})),
             Column("load", "float", "float", 16, 8, kinds=frozenset({2, 3})),
+            Column("depth", "u32", "uint", 16, 4, kinds=frozenset({4, 1 << 20})),
         ],
     )
     path = b"/bin/sh"
@@ -174,12 +175,13 @@ def test_rows_of_another_kind_are_null_in_a_unions_columns() -> None:
     batch = Batch(layout, fixed, path * 4, np.arange(4, dtype=np.uint64) * 7)
 
     assert [json.loads(line) | {"time": ""} for line in rendered(batch)] == [
-        {"time": "", "node": "n", "kind": kind, "filename": name, "signal": signal, "load": load}
-        for kind, name, signal, load in [
-            ("exec", "/bin/sh", None, None),
-            ("exit", None, "SIGKILL", 0.5),
-            ("3", None, None, 0.5),
-            ("4", None, None, None),
+        {"time": "", "node": "n"}
+        | {"kind": kind, "filename": name, "signal": signal, "load": load, "depth": depth}
+        for kind, name, signal, load, depth in [
+            ("exec", "/bin/sh", None, None, None),
+            ("exit", None, "SIGKILL", 0.5, None),
+            ("3", None, None, 0.5, None),
+            ("4", None, None, None, 0),
         ]
     ]
     assert rendered(batch) == told(batch)
