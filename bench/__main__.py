@@ -83,7 +83,9 @@ def main(words: list[str]) -> int:
     parser.add_argument("--no-cluster", action="store_true", help="leave out apply and rest")
     parser.add_argument("--no-install", action="store_true", help="measure the peers that are here")
     parser.add_argument("--quick", action="store_true", help="show that all of it works, briefly")
-    parser.add_argument("--as-installed", action="store_true", help="measure what is on the cluster")
+    parser.add_argument(
+        "--as-installed", action="store_true", help="measure what is on the cluster"
+    )
     parser.add_argument("--json", type=Path, default=KEPT, metavar="FILE", help="what was measured")
     parser.add_argument("--page", type=Path, metavar="FILE", help="what to write, with a chart")
     parser.add_argument("--again", action="store_true", help="write the page from FILE of --json")

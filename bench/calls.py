@@ -52,6 +52,7 @@ def measure(bench: Bench) -> Calls:
         *(mode for mode in bench.modes("calls") if mode.mode == "counts"),
     ]
     beside = Cgroup(bench.traced.path.parent).child("beside")
+    sides: dict[Side, Cgroup] = {"filtered in": bench.traced, "filtered out": beside}
     for number, turn in bench.turns(modes):
         say(f"  single calls, round {number + 1}")
         for form in CALLS:
@@ -60,7 +61,7 @@ def measure(bench: Bench) -> Calls:
             try:
                 with bench.running(mode, "call", bench.probe("opens")) as collector:
                     for form in CALLS:
-                        for side, cgroup in (("filtered in", bench.traced), ("filtered out", beside)):
+                        for side, cgroup in sides.items():
                             ns = _least(bench, form, cgroup)
                             told.taken[form, named(mode), side].append(ns)
                     collector.stop()

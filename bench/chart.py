@@ -97,4 +97,5 @@ def _draw(group: Element, panel: Panel) -> None:
 
 
 def _text(group: Element, left: float, top: float, text: str, **attributes: str) -> None:
-    SubElement(group, "text", x=str(left), y=str(top), **attributes).text = text
+    placed = {"x": str(left), "y": str(top), **attributes}
+    SubElement(group, "text", placed).text = text

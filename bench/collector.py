@@ -126,7 +126,7 @@ def _fill(text: str, values: Mapping[str, str]) -> str:
     def value(found: re.Match[str]) -> str:
         name, _, repeated = found[1].partition(":")
         if name == "each":
-            return " ".join(repeated.replace("%", id) for id in values["cgroup_ids"].split())
+            return " ".join(repeated.replace("%", each) for each in values["cgroup_ids"].split())
         return values.get(name, found[0])
 
     return PLACEHOLDER.sub(value, text)

@@ -48,14 +48,25 @@ def install() -> None:
         source = Path(folder) / "source"
         shutil.copytree(told["Dir"], source)
         run("chmod", ["chmod", "-R", "u+w", source], log=LOG)
+        flags = f"-s -w -X {MODULE}/internal/version.version={VERSION}"
+        program = FOLDER / "opt/ig"
         run(
             "build of Inspektor Gadget",
-            ["nice", "go", "build", "-buildvcs=false", "-ldflags", f"-s -w -X {MODULE}/internal/version.version={VERSION}",
-             "-o", FOLDER / "opt/ig", "./cmd/ig"],
+            [
+                "nice",
+                "go",
+                "build",
+                "-buildvcs=false",
+                "-ldflags",
+                flags,
+                "-o",
+                program,
+                "./cmd/ig",
+            ],
             log=LOG,
             cwd=source,
             environment=environment({"CGO_ENABLED": "0"}),
-        )  # fmt: skip
+        )
         for gadget in GADGETS:
             _build(gadget, source)
     (FOLDER / "opt/ig.ready").write_text(f"{VERSION}\n")

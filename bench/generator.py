@@ -36,9 +36,7 @@ class Work:
 
     def plus(self, other: "Work") -> "Work":
         """Add what was done at the same time."""
-        return Work(
-            self.done + other.done, max(self.seconds, other.seconds), self.cpu + other.cpu
-        )
+        return Work(self.done + other.done, max(self.seconds, other.seconds), self.cpu + other.cpu)
 
 
 class Generator:

@@ -68,9 +68,7 @@ def measure(bench: Bench) -> Launch:
 def _first(bench: Bench, mode: Mode) -> float:
     """Launch on a terminal, as a user does: rows come line by line."""
     what = bench.what("opens", "first")
-    load = bench.generator.start(
-        bench.traced, "opens", what, seconds=PATIENCE_SECONDS, rate=RATE
-    )
+    load = bench.generator.start(bench.traced, "opens", what, seconds=PATIENCE_SECONDS, rate=RATE)
     try:
         return bench.first_row(mode, "first", PATIENCE_SECONDS)
     finally:

@@ -13,7 +13,7 @@ from bench.results import Results, Row
 FOLDER = Path(__file__).parent
 PREFACE, NOTES = FOLDER / "preface.md", FOLDER / "notes.md"
 """What people wrote: how to run and read it, before the tables; why a goal is missed, after."""
-DASH = "–"
+DASH = "-"
 
 
 def write(results: Results, page: Path) -> None:
@@ -111,14 +111,22 @@ def _requests(results: Results) -> Iterator[str]:
             continue
         yield f"### {what}\n"
         yield from table(
-            ("collector", "requests kept", "requests a second", "p99 latency", "p99 with none"),
+            (
+                "collector",
+                "requests kept",
+                "requests a second",
+                "p99 latency",
+                "CPU of nginx a request",
+                "CPU of the collector a request",
+            ),
             (
                 (
                     row["collector"],
                     f"{row['ratio']:.2f} ({row['ratio_least']:.2f}…{row['ratio_most']:.2f})",
                     f"{thousands(row['requests'])} of {thousands(row['bare_requests'])}",
-                    f"{row['p99_ms']:.2f} ms",
-                    f"{row['bare_p99_ms']:.2f} ms",
+                    f"{row['p99_ms']:.2f} ms (none: {row['bare_p99_ms']:.2f})",
+                    f"{row['server_us']:.1f} µs (none: {row['bare_server_us']:.1f})",
+                    f"{row['collector_us']:.1f} µs",
                 )
                 for row in rows
             ),
@@ -131,7 +139,9 @@ def _calls(results: Results) -> Iterator[str]:
         return nanoseconds(rows[0]["ns"]) if rows else DASH
 
     collectors = dict.fromkeys(row["collector"] for row in results.rows("calls"))
-    sides = [(call, side) for call in ("opens", "getpid") for side in ("filtered in", "filtered out")]
+    sides = [
+        (call, side) for call in ("opens", "getpid") for side in ("filtered in", "filtered out")
+    ]
     rows = [
         (
             name,
@@ -162,7 +172,9 @@ def _density(results: Results) -> Iterator[str]:
         (
             (
                 name,
-                *cells(name, lambda row: f"{share(row['delivered'])}, {nanoseconds(row['cpu_ns'])}"),
+                *cells(
+                    name, lambda row: f"{share(row['delivered'])}, {nanoseconds(row['cpu_ns'])}"
+                ),
             )
             for name in collectors
         ),
@@ -262,7 +274,7 @@ def panels(results: Results) -> Iterator[Panel]:
     )
 
 
-def _panel(
+def _panel(  # noqa: PLR0917
     title: str,
     better: str,
     rows: list[Row],

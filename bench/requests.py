@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from statistics import median
 
@@ -48,14 +48,20 @@ TO_MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What wrk told: requests a second, and the 99th percentile of latency in ms."""
+    """What wrk told: requests a second, and the 99th percentile of latency in ms.
+
+    server_us, collector_us: CPU time of nginx, and of who traces it, for each request.
+    """
 
     requests: float
     p99_ms: float
+    server_us: float
+    collector_us: float
 
     def mean(self, other: "Answer") -> "Answer":
         """Return what is between two answers."""
-        return Answer((self.requests + other.requests) / 2, (self.p99_ms + other.p99_ms) / 2)
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return Answer(*((one + another) / 2 for one, another in pairs))
 
 
 @dataclass(slots=True)
@@ -84,6 +90,9 @@ class Requests:
                         "p99_ms": median(answer.p99_ms for answer in answers),
                         "bare_requests": median(answer.requests for answer in before),
                         "bare_p99_ms": median(answer.p99_ms for answer in before),
+                        "server_us": median(answer.server_us for answer in answers),
+                        "collector_us": median(answer.collector_us for answer in answers),
+                        "bare_server_us": median(answer.server_us for answer in before),
                     }
                 )
         return rows
@@ -95,19 +104,19 @@ def measure(bench: Bench) -> Requests:
         raise BenchError(f"{' and '.join(lacking)} not installed")
     told = Requests(defaultdict(lambda: defaultdict(list)), defaultdict(lambda: defaultdict(list)))
     with nginx(bench.traced) as pid:
-        ask(pid, bench.plan.requests_seconds)  # the first is slower: caches
+        ask(bench, pid)  # the first is slower: caches
         for workload in WORKLOADS:
             modes = [mode for mode in bench.modes(workload) if mode.mode == MODES[workload]]
             for number, turn in bench.turns(modes):
                 say(f"  nginx, {workload}, round {number + 1}")
-                before = ask(pid, bench.plan.requests_seconds)
+                before = ask(bench, pid)
                 for mode in turn:
                     try:
                         answer = _traced(bench, mode, pid)
                     except BenchError as error:
                         bench.failed(mode, error)
                         continue
-                    after = ask(pid, bench.plan.requests_seconds)
+                    after = ask(bench, pid)
                     told.bare[workload][mode.name].append(before.mean(after))
                     told.traced[workload][mode.name].append(answer)
                     before = after
@@ -120,25 +129,35 @@ def _traced(bench: Bench, mode: Mode, pid: int) -> Answer:
         subprocess.run(words, capture_output=True, env=environment(), check=False)
 
     with bench.running(mode, ASKED, probe, comm="nginx") as collector:
-        answer = ask(pid, bench.plan.requests_seconds)
+        answer = ask(bench, pid)
         collector.stop()
         return answer
 
 
-def ask(pid: int, seconds: float) -> Answer:
-    """Let wrk ask for as long as told, whole seconds, in nginx's network namespace."""
+def ask(bench: Bench, pid: int) -> Answer:
+    """Let wrk ask for whole seconds, in nginx's network namespace."""
+    seconds = max(1, round(bench.plan.requests_seconds))
+    server, collector = bench.traced.cpu_seconds(), bench.tracing.cpu_seconds()
     ended = subprocess.run(
-        [*_wrk(pid, ASKED), f"-d{max(1, round(seconds))}s"],
+        [*_wrk(pid, ASKED), f"-d{seconds}s"],
         capture_output=True,
         text=True,
         env=environment(),
         check=False,
     )
+    server = bench.traced.cpu_seconds() - server
+    collector = bench.tracing.cpu_seconds() - collector
+    told = re.search(r"(\d+) requests in", ended.stdout)
     requests = re.search(r"Requests/sec: +([\d.]+)", ended.stdout)
     latency = re.search(r"99% +([\d.]+)(us|ms|s)", ended.stdout)
-    if requests is None or latency is None:
+    if told is None or requests is None or latency is None:
         raise BenchError(f"wrk: {ended.stderr.strip() or ended.stdout.strip()}")
-    return Answer(float(requests[1]), float(latency[1]) * TO_MILLISECONDS[latency[2]])
+    return Answer(
+        requests=float(requests[1]),
+        p99_ms=float(latency[1]) * TO_MILLISECONDS[latency[2]],
+        server_us=server / int(told[1]) * 1e6,
+        collector_us=collector / int(told[1]) * 1e6,
+    )
 
 
 def _wrk(pid: int, page: str) -> list[str]:

@@ -139,9 +139,7 @@ class Running:
         if self.trial.total:
             return self._sum(self.trial.total)
         row = re.compile(self.trial.row.encode())
-        return sum(
-            len(row.findall(chunk)) for path in self._outputs() for chunk in _chunks(path)
-        )
+        return sum(len(row.findall(chunk)) for path in self._outputs() for chunk in _chunks(path))
 
     def told_lost(self) -> int:
         """Return how many events it says it lost."""
