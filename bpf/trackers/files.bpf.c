@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Files that processes open, read and write, counted by process and file.
+/* Files that processes open, read and write, counted by process and file. The path is put together
+ * once a file and interval.
  *
- * Only the end of each call is hooked, unless it is asked how long they take. Which file a call was
- * for is looked up by its descriptor then; the path is put together once a file and interval.
+ * Where the kernel's functions can be hooked, only those that read and write are: nothing else is
+ * slowed, and the file is at hand. Otherwise the end of each system call is, and the file is looked
+ * up by the descriptor. The beginning of calls is hooked only when it is asked how long they take.
  */
 #include "file.h"
 #include "syscall.h"
@@ -160,13 +162,10 @@ static __always_inline struct count_value *open_entry(const struct match *match,
 	return value;
 }
 
-/* Counts an operation on the file behind a descriptor. False: it is not counted. Global: see
- * lose_for_job in match.h. */
-__weak int add(const struct match *match, u32 fd, u32 operation, u64 bytes)
+/* Counts an operation on a file. False: it is not counted. */
+static __always_inline bool add(const struct match *match, const struct file *file,
+				enum operation operation, u64 bytes)
 {
-	if (!match)
-		return false;
-	const struct file *file = file_of(fd);
 	const struct inode *inode = READ(struct file, file, f_inode);
 	u32 mode = READ(struct inode, inode, i_mode);
 
@@ -200,16 +199,12 @@ __weak int add(const struct match *match, u32 fd, u32 operation, u64 bytes)
 	return true;
 }
 
-/* sendfile(2) names the file that it writes to first, the others the one that they read from. */
-static __always_inline bool add_copy(const struct match *match, struct pt_regs *regs, s32 number,
-				     u64 bytes)
+static __always_inline void add_duration(const struct match *match, enum operation operation,
+					 u64 began)
 {
-	bool swapped = number == call_sendfile;
-	u32 from = swapped ? CALL_ARGUMENT_1(regs) : CALL_ARGUMENT_0(regs);
-	u32 to = swapped ? CALL_ARGUMENT_0(regs) : CALL_ARGUMENT_2(regs);
-	bool read = add(match, from, operation_read, bytes);
+	struct histogram_key key = {.operation = operation};
 
-	return add(match, to, operation_write, bytes) || read;
+	histogram_add(match, &key, bpf_ktime_get_ns() - began);
 }
 
 SEC("tp_btf/sys_enter")
@@ -220,6 +215,26 @@ int BPF_PROG(call_begins, struct pt_regs *regs, long number)
 	if (histogram_wanted && operation_of(number) && match_current(&match) && !call_is_compat())
 		call_begin(number);
 	return 0;
+}
+
+/* ---- by system calls ---- */
+
+/* Global: see lose_for_first in match.h. */
+__weak int add_descriptor(const struct match *match, u32 fd, u32 operation, u64 bytes)
+{
+	return match && add(match, file_of(fd), operation, bytes);
+}
+
+/* sendfile(2) names the file that it writes to first, the others the one that they read from. */
+static __always_inline bool add_copy(const struct match *match, struct pt_regs *regs, s32 number,
+				     u64 bytes)
+{
+	bool swapped = number == call_sendfile;
+	u32 from = swapped ? CALL_ARGUMENT_1(regs) : CALL_ARGUMENT_0(regs);
+	u32 to = swapped ? CALL_ARGUMENT_0(regs) : CALL_ARGUMENT_2(regs);
+	bool read = add_descriptor(match, from, operation_read, bytes);
+
+	return add_descriptor(match, to, operation_write, bytes) || read;
 }
 
 SEC("tp_btf/sys_exit")
@@ -241,12 +256,94 @@ int BPF_PROG(call_ends, struct pt_regs *regs, long result)
 	if (operation == operation_copy)
 		counted = add_copy(&match, regs, number, result);
 	else
-		counted = add(&match, operation == operation_open ? result : CALL_ARGUMENT_0(regs),
-			      operation, result);
-	if (counted && call.began) {
-		struct histogram_key key = {.operation = operation};
-
-		histogram_add(&match, &key, bpf_ktime_get_ns() - call.began);
-	}
+		counted = add_descriptor(
+			&match, operation == operation_open ? result : CALL_ARGUMENT_0(regs),
+			operation, result);
+	if (counted && call.began)
+		add_duration(&match, operation, call.began);
 	return 0;
+}
+
+/* ---- by the kernel's functions ---- */
+
+/* What a call did: which file it read from or opened, and which it wrote to; NULL: none. */
+static __always_inline int ended(enum operation operation, const struct file *from,
+				 const struct file *to, s64 result)
+{
+	struct match match = {};
+	struct call call = {};
+	bool counted = false;
+
+	if ((!histogram_wanted && result < 0) || !match_current(&match))
+		return 0;
+	if (histogram_wanted)
+		call = call_end(-1);
+	if (result < 0)
+		return 0;
+	if (from)
+		counted = add(&match, from, operation == operation_open ? operation : operation_read,
+			      result);
+	if (to)
+		counted |= add(&match, to, operation_write, result);
+	if (counted && call.began && operation_of(call.number) == operation)
+		add_duration(&match, operation, call.began);
+	return 0;
+}
+
+SEC("fexit/vfs_read")
+int BPF_PROG(read_ends, struct file *file, char *buffer, u64 count, s64 *position, s64 result)
+{
+	return ended(operation_read, file, NULL, result);
+}
+
+SEC("fexit/vfs_readv")
+int BPF_PROG(readv_ends, struct file *file, const void *vector, u64 count, s64 *position, s32 flags,
+	     s64 result)
+{
+	return ended(operation_read, file, NULL, result);
+}
+
+SEC("fexit/vfs_write")
+int BPF_PROG(write_ends, struct file *file, const char *buffer, u64 count, s64 *position, s64 result)
+{
+	return ended(operation_write, NULL, file, result);
+}
+
+SEC("fexit/vfs_writev")
+int BPF_PROG(writev_ends, struct file *file, const void *vector, u64 count, s64 *position,
+	     s32 flags, s64 result)
+{
+	return ended(operation_write, NULL, file, result);
+}
+
+SEC("fexit/do_sys_openat2")
+int BPF_PROG(open_ends, s32 directory, const char *name, const void *how, s64 result)
+{
+	return ended(operation_open, result < 0 ? NULL : file_of(result), NULL, result);
+}
+
+SEC("fexit/do_handle_open")
+int BPF_PROG(open_by_handle_ends, s32 mount, const void *handle, s32 flags, s64 result)
+{
+	return ended(operation_open, result < 0 ? NULL : file_of(result), NULL, result);
+}
+
+SEC("fexit/do_sendfile")
+int BPF_PROG(sendfile_ends, s32 to, s32 from, s64 *position, u64 count, s64 most, s64 result)
+{
+	return ended(operation_copy, file_of(from), file_of(to), result);
+}
+
+SEC("fexit/do_splice")
+int BPF_PROG(splice_ends, struct file *from, s64 *position, struct file *to, s64 *to_position,
+	     u64 length, u32 flags, s64 result)
+{
+	return ended(operation_copy, from, to, result);
+}
+
+SEC("fexit/vfs_copy_file_range")
+int BPF_PROG(copy_ends, struct file *from, s64 position, struct file *to, s64 to_position,
+	     u64 length, u32 flags, s64 result)
+{
+	return ended(operation_copy, from, to, result);
 }

@@ -14,11 +14,44 @@ from typing import Any
 
 import pytest
 
+from eunomia_agent.kernel import hooks
+
 pytestmark = pytest.mark.bpf
 
 libc = ctypes.CDLL(None, use_errno=True)
 BEGINS = "tp_btf/sys_enter"
+FUNCTIONS = [
+    f"fexit/{name}"
+    for name in (
+        "vfs_read",
+        "vfs_readv",
+        "vfs_write",
+        "vfs_writev",
+        "do_sys_openat2",
+        "do_handle_open",
+        "do_sendfile",
+        "do_splice",
+        "vfs_copy_file_range",
+    )
+]
+HOOKS = {"functions": FUNCTIONS, "calls": ["tp_btf/sys_exit"]}
 DONE = ("opens", "reads", "writes", "read_bytes", "write_bytes")
+
+
+@pytest.fixture(params=list(HOOKS))
+def files(request: pytest.FixtureRequest, track: Any) -> Callable[..., Any]:
+    """Load and attach the tracker by one of the two kinds of hooks: files(param=…)."""
+    chosen = HOOKS[request.param]
+    lacking = next(filter(None, map(hooks.missing, chosen)), None)
+    if lacking:
+        pytest.skip(f"needs a kernel with other hooks: {lacking}")
+    others = {section for each in HOOKS.values() for section in each} - set(chosen)
+
+    def start(**params: Any) -> Any:
+        begins = set() if params.get("histogram_wanted") else {BEGINS}
+        return track("files", without=others | begins, **params)
+
+    return start
 
 
 def run(spawn: Any, function: Callable[[], object]) -> int:
@@ -54,11 +87,11 @@ def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
 
 def test_every_operation_is_counted_with_its_bytes(
-    track: Any, spawn: Any, cgroup: Path, tmp_path: Path
+    files: Any, spawn: Any, cgroup: Path, tmp_path: Path
 ) -> None:
     data, log = tmp_path / "data", tmp_path / "log"
     data.write_bytes(b"x" * 1000)
-    tracked = track("files", without=[BEGINS])
+    tracked = files()
 
     def work() -> None:
         source = os.open(data, os.O_RDONLY)
@@ -89,10 +122,10 @@ def test_every_operation_is_counted_with_its_bytes(
     assert tracked.object.misses() == 0
 
 
-def test_each_call_that_reads_or_writes_is_known(track: Any, spawn: Any, tmp_path: Path) -> None:
+def test_each_call_that_reads_or_writes_is_known(files: Any, spawn: Any, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x" * 100)
-    tracked = track("files", without=[BEGINS])
+    tracked = files()
 
     def work() -> None:
         file = os.open(path, os.O_RDWR)
@@ -113,7 +146,7 @@ def test_each_call_that_reads_or_writes_is_known(track: Any, spawn: Any, tmp_pat
 
 
 def test_each_call_that_opens_is_known_and_one_that_fails_opens_nothing(
-    track: Any, spawn: Any, tmp_path: Path
+    files: Any, spawn: Any, tmp_path: Path
 ) -> None:
     path = tmp_path / "file"
     path.touch()
@@ -122,7 +155,7 @@ def test_each_call_that_opens_is_known_and_one_that_fails_opens_nothing(
     at_cwd = -100
     numbers = {"x86_64": (257, 437), "aarch64": (56, 437)}[platform.machine()]
     old = platform.machine() == "x86_64"
-    tracked = track("files", without=[BEGINS])
+    tracked = files()
 
     def work() -> None:
         libc.syscall(numbers[0], at_cwd, name, os.O_RDONLY, 0)
@@ -138,9 +171,9 @@ def test_each_call_that_opens_is_known_and_one_that_fails_opens_nothing(
 
 
 def test_a_copy_within_the_kernel_is_a_read_here_and_a_write_there(
-    track: Any, spawn: Any, tmp_path: Path
+    files: Any, spawn: Any, tmp_path: Path
 ) -> None:
-    tracked = track("files", without=[BEGINS])
+    tracked = files()
     (tmp_path / "from").write_bytes(b"x" * 5000)
 
     def work() -> None:
@@ -160,10 +193,10 @@ def test_a_copy_within_the_kernel_is_a_read_here_and_a_write_there(
     }
 
 
-def test_what_fails_is_not_counted(track: Any, spawn: Any, tmp_path: Path) -> None:
+def test_what_fails_is_not_counted(files: Any, spawn: Any, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()
-    tracked = track("files", without=[BEGINS])
+    tracked = files()
 
     def work() -> None:
         file = os.open(path, os.O_RDONLY)
@@ -177,12 +210,12 @@ def test_what_fails_is_not_counted(track: Any, spawn: Any, tmp_path: Path) -> No
 
 
 def test_names_of_one_file_are_one_row_under_the_first_that_was_used(
-    track: Any, spawn: Any, tmp_path: Path
+    files: Any, spawn: Any, tmp_path: Path
 ) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.write_bytes(b"x" * 10)
     second.hardlink_to(first)
-    tracked = track("files", without=[BEGINS])
+    tracked = files()
 
     def read() -> None:
         for path in (second, first):
@@ -196,12 +229,12 @@ def test_names_of_one_file_are_one_row_under_the_first_that_was_used(
 
 
 def test_a_file_that_is_renamed_or_deleted_keeps_the_name_it_has_when_it_is_first_seen(
-    track: Any, spawn: Any, tmp_path: Path
+    files: Any, spawn: Any, tmp_path: Path
 ) -> None:
     old, new, gone = tmp_path / "old", tmp_path / "new", tmp_path / "gone"
     for path in (old, gone):
         path.touch()
-    tracked = track("files", without=[BEGINS])
+    tracked = files()
 
     def work() -> None:
         files = [os.open(path, os.O_WRONLY) for path in (old, gone)]
@@ -228,14 +261,14 @@ def test_a_file_that_is_renamed_or_deleted_keeps_the_name_it_has_when_it_is_firs
     }
 
 
-def test_a_path_leads_through_mounts(track: Any, spawn: Any, mounted: Any, tmp_path: Path) -> None:
+def test_a_path_leads_through_mounts(files: Any, spawn: Any, mounted: Any, tmp_path: Path) -> None:
     outer = mounted("outer", "-t", "tmpfs", "none")
     inner = mounted("outer/a/inner", "-t", "tmpfs", "none")
     (inner / "b/c").mkdir(parents=True)
     (inner / "b/c/file").touch()
     (inner / "top").touch()
     bound = mounted("bound", "--bind", str(inner / "b"))
-    tracked = track("files", without=[BEGINS])
+    tracked = files()
 
     def work() -> None:
         os.write(os.open(inner / "b/c/file", os.O_WRONLY), b"x")
@@ -252,14 +285,14 @@ def test_a_path_leads_through_mounts(track: Any, spawn: Any, mounted: Any, tmp_p
 
 
 def test_a_path_begins_at_the_root_of_its_process(
-    track: Any, spawn: Any, mounted: Any, tmp_path: Path
+    files: Any, spawn: Any, mounted: Any, tmp_path: Path
 ) -> None:
     root = mounted("root", "-t", "tmpfs", "none")
     (root / "etc").mkdir()
     (root / "etc/inside").touch()
     outside = tmp_path / "outside"
     outside.touch()
-    tracked = track("files", without=[BEGINS])
+    tracked = files()
 
     def work() -> None:
         inherited = os.open(outside, os.O_WRONLY)
@@ -281,9 +314,9 @@ def test_a_path_begins_at_the_root_of_its_process(
 
 
 def test_files_of_no_directory_have_their_name_alone(
-    track: Any, spawn: Any, tmp_path: Path
+    files: Any, spawn: Any, tmp_path: Path
 ) -> None:
-    tracked = track("files", without=[BEGINS])
+    tracked = files()
 
     def work() -> None:
         os.write(os.memfd_create("scratch"), b"xyz")
@@ -298,9 +331,9 @@ def test_files_of_no_directory_have_their_name_alone(
     assert figures == (1, 0, 1, 0, 2)
 
 
-def test_names_made_to_harm_come_whole(track: Any, spawn: Any, tmp_path: Path) -> None:
+def test_names_made_to_harm_come_whole(files: Any, spawn: Any, tmp_path: Path) -> None:
     names = [b"\x1b[31mred", b"two\nlines\t\r", b"bad\xff\xfeutf8", b"back\\slash", b" (deleted)"]
-    tracked = track("files", without=[BEGINS])
+    tracked = files()
     folder = bytes(tmp_path)
 
     def work() -> None:
@@ -316,7 +349,7 @@ def test_names_made_to_harm_come_whole(track: Any, spawn: Any, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("length", [238, 239, 240, 241, 300, 3000])
-def test_a_long_path_keeps_its_end(track: Any, spawn: Any, mounted: Any, length: int) -> None:
+def test_a_long_path_keeps_its_end(files: Any, spawn: Any, mounted: Any, length: int) -> None:
     root = mounted("long", "-t", "tmpfs", "none")
     depth, rest = divmod(length - 1, 20)
     names = [f"{i:019}" for i in range(depth)]
@@ -324,7 +357,7 @@ def test_a_long_path_keeps_its_end(track: Any, spawn: Any, mounted: Any, length:
     folder.mkdir(parents=True)
     name = "f" * (rest or 20)
     path = "/" + "/".join([*names[: len(names) if rest else -1], name])
-    tracked = track("files", without=[BEGINS])
+    tracked = files()
 
     def work() -> None:
         os.chroot(root)
@@ -339,13 +372,13 @@ def test_a_long_path_keeps_its_end(track: Any, spawn: Any, mounted: Any, length:
 
 
 def test_the_longest_name_and_a_deep_tree_keep_their_end(
-    track: Any, spawn: Any, mounted: Any
+    files: Any, spawn: Any, mounted: Any
 ) -> None:
     root = mounted("deep", "-t", "tmpfs", "none")
     longest = "".join(chr(ord("a") + i % 26) for i in range(255))
     deep = "/d" * 300
     (root / deep[1:]).mkdir(parents=True)
-    tracked = track("files", without=[BEGINS])
+    tracked = files()
 
     def work() -> None:
         os.chroot(root)
@@ -359,7 +392,7 @@ def test_the_longest_name_and_a_deep_tree_keep_their_end(
 
 
 def test_what_is_no_regular_file_is_counted_when_asked_for(
-    track: Any, spawn: Any, tmp_path: Path
+    files: Any, spawn: Any, tmp_path: Path
 ) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -377,11 +410,11 @@ def test_what_is_no_regular_file_is_counted_when_asked_for(
         names = ("path", "read_bytes", "write_bytes", "opens")
         return sorted((row["file_type"] >> 12, *(row[name] for name in names)) for row in chosen)
 
-    tracked = track("files", without=[BEGINS])
+    tracked = files()
     run(spawn, work)
     assert seen(tracked.counts()) == []
 
-    tracked = track("files", without=[BEGINS], regular_only=False)
+    tracked = files(regular_only=False)
     run(spawn, work)
     assert seen(tracked.counts()) == [
         (0o1, b"", 0, 3, 0),
@@ -393,11 +426,11 @@ def test_what_is_no_regular_file_is_counted_when_asked_for(
 
 
 def test_excluded_files_are_neither_counted_nor_matched(
-    track: Any, spawn: Any, cgroup: Path, tmp_path_factory: pytest.TempPathFactory
+    files: Any, spawn: Any, cgroup: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("short")
     keep, noise = folder / "keep", folder / "noise"
-    tracked = track("files", without=[BEGINS], exclude=str(noise), entries=2)
+    tracked = files(exclude=str(noise), entries=2)
 
     def work() -> None:
         os.write(os.open(keep, os.O_CREAT | os.O_WRONLY), b"x")
@@ -413,9 +446,9 @@ def test_excluded_files_are_neither_counted_nor_matched(
 
 
 def test_a_full_table_loses_only_what_it_tells(
-    track: Any, spawn: Any, cgroup: Path, tmp_path: Path
+    files: Any, spawn: Any, cgroup: Path, tmp_path: Path
 ) -> None:
-    tracked = track("files", without=[BEGINS], entries=10)
+    tracked = files(entries=10)
 
     def work() -> None:
         for number in range(100):
@@ -435,14 +468,14 @@ def test_a_full_table_loses_only_what_it_tells(
 
 @pytest.mark.parametrize("column", ["pid", "inode"])
 def test_a_condition_decides_in_the_kernel(
-    track: Any, spawn: Any, cgroup: Path, tmp_path: Path, column: str
+    files: Any, spawn: Any, cgroup: Path, tmp_path: Path, column: str
 ) -> None:
     wanted, other = tmp_path / "wanted", tmp_path / "other"
     for path in (wanted, other):
         path.touch()
     value = {"pid": os.getpid(), "inode": wanted.stat().st_ino}[column]
     condition = {f"where_{column}": struct.pack("=2q", value, value)}
-    tracked = track("files", without=[BEGINS], **condition)
+    tracked = files(**condition)
 
     run(spawn, lambda: [path.read_bytes() for path in (wanted, other)])
 
@@ -451,9 +484,9 @@ def test_a_condition_decides_in_the_kernel(
 
 
 def test_operations_are_sorted_by_how_long_they_take(
-    track: Any, spawn: Any, tmp_path: Path
+    files: Any, spawn: Any, tmp_path: Path
 ) -> None:
-    tracked = track("files", histogram_wanted=True, regular_only=False)
+    tracked = files(histogram_wanted=True, regular_only=False)
     (tmp_path / "data").write_bytes(b"x" * 100)
 
     def work() -> None:
@@ -480,11 +513,11 @@ def test_operations_are_sorted_by_how_long_they_take(
 
 
 def test_nothing_of_another_cgroup_is_counted_and_a_refused_one_is_kept_apart(
-    track: Any, spawn: Any, cgroup: Path, tmp_path: Path
+    files: Any, spawn: Any, cgroup: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "file"
     path.touch()
-    tracked = track("files", without=[BEGINS])
+    tracked = files()
     path.read_bytes()
     assert tracked.counts() == []
 
