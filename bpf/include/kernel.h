@@ -213,7 +213,7 @@ struct cgroup {
 	struct cgroup_root *root;
 	struct list_head cset_links;
 	struct cgroup_rstat_cpu *rstat_cpu;
-	struct cgroup_rstat_base_cpu *rstat_base_cpu; /* since 6.16, instead */
+	struct cgroup_rstat_base_cpu *rstat_base_cpu; /* instead, on newer kernels */
 };
 struct cgroup_root {
 	s32 hierarchy_id;

@@ -65,9 +65,10 @@ const volatile bool usage = true;
 /* What is known of a watched cgroup: where its counters stood when they were last read, and, for a
  * container's own one, its first program. Room for all is made at the start: see `targets`. */
 enum { MAX_CONTAINERS = 4096, MAX_DEPTH = 8, MAX_SETS = 64, MAX_THREADS = 1 << 16 };
+#define NOT_READ (~0ull)
 struct container {
 	u64 cpu, user, system;
-	u64 periods, throttled_periods, throttled_time;
+	u64 periods, throttled_periods, throttled_time; /* periods: NOT_READ at first */
 	struct net *net;
 	u64 net_cookie, received, sent;
 	struct owner first; /* program of the container; no pid: not known */
@@ -212,7 +213,7 @@ __weak u64 advance(u64 *last, u64 now)
 /* ---- CPU time ---- */
 
 /* kernel/cgroup/rstat.c counts the time of each cgroup's own tasks, per CPU and without a break.
- * Linux 6.16 has renamed the struct. */
+ * Newer kernels have it in a struct of another name. */
 struct cpu_time {
 	const void *counters;
 	u64 total, user, system;
@@ -265,33 +266,30 @@ static __always_inline u64 user_part(u64 total, u64 user, u64 system)
 
 /* ---- network ---- */
 
-/* Bytes of IP packets in a network namespace: include/net/snmp.h, include/uapi/linux/snmp.h. */
+/* Bytes of IP packets in a network namespace: include/net/snmp.h, include/uapi/linux/snmp.h. The
+ * place of those sent is another one on newer kernels. */
+enum { INOCTETS = 2, OUTOCTETS_BEFORE = 6, OUTOCTETS = 10 };
 struct octets {
 	const struct ipstats_mib *v4, *v6;
-	u64 received, sent_6, sent_10;
+	u64 received, sent, sent_before;
 };
-
-/* The place of IPSTATS_MIB_OUTOCTETS, 6 or, in newer kernels, 10. The kernel's BTF cannot be asked
- * for the value of an enum without a name; but what else stood in these places on any kernel is a
- * number of odd packets, less than the bytes that a host sends. */
-static bool sent_is_10;
 
 static long add_octets(u32 cpu, struct octets *sum)
 {
 	const struct ipstats_mib *v4 = per_cpu(sum->v4, cpu), *v6 = per_cpu(sum->v6, cpu);
-	u64 mibs[11] = {};
+	u64 mibs[OUTOCTETS + 1] = {};
 
 	if (!v4)
 		return 1;
 	bpf_core_read(&mibs, sizeof(mibs), &v4->mibs);
-	sum->received += mibs[2];
-	sum->sent_6 += mibs[6];
-	sum->sent_10 += mibs[10];
-	if (v6 && !bpf_core_read(&mibs, sizeof(mibs), &v6->mibs)) {
-		sum->received += mibs[2];
-		sum->sent_6 += mibs[6];
-		sum->sent_10 += mibs[10];
-	}
+	sum->received += mibs[INOCTETS];
+	sum->sent += mibs[OUTOCTETS];
+	sum->sent_before += mibs[OUTOCTETS_BEFORE];
+	if (!v6 || bpf_core_read(&mibs, sizeof(mibs), &v6->mibs))
+		return 0;
+	sum->received += mibs[INOCTETS];
+	sum->sent += mibs[OUTOCTETS];
+	sum->sent_before += mibs[OUTOCTETS_BEFORE];
 	return 0;
 }
 
@@ -316,9 +314,16 @@ static __always_inline struct net *net_of(const struct task_struct *task)
 /* That of the host is the one of the task from which all others stem. */
 static struct net *host_net;
 
-static __noinline void find_host_net(void)
+/* The kernel's BTF cannot be asked for the value of an enum without a name. What stands in the other
+ * of the two places is a number of odd packets, on any kernel, and less than the bytes that a host
+ * has sent. */
+enum { place_unknown, place_now, place_before };
+static u32 place_of_sent;
+
+__weak int know_host(void)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
+	struct octets sum = {};
 
 	for (int depth = 0; depth < 64; depth++) {
 		struct task_struct *parent = BPF_CORE_READ(task, real_parent);
@@ -327,8 +332,13 @@ static __noinline void find_host_net(void)
 			break;
 		task = parent;
 	}
-	if (!BPF_CORE_READ(task, pid))
-		host_net = net_of(task);
+	if (BPF_CORE_READ(task, pid))
+		return 0;
+	host_net = net_of(task);
+	read_octets((u64)host_net, &sum);
+	if (sum.sent != sum.sent_before)
+		place_of_sent = sum.sent > sum.sent_before ? place_now : place_before;
+	return 0;
 }
 
 /* Traffic since the last time. A namespace is told from another one that later lies in the same
@@ -339,12 +349,12 @@ __weak int read_network(struct container *known, u64 address, struct count_value
 	struct octets sum = {};
 	u64 cookie = BPF_CORE_READ(net, net_cookie);
 
-	if (!host_net)
-		find_host_net();
-	if (!known || !net || net == host_net)
+	if (!place_of_sent)
+		know_host();
+	if (!known || !net || net == host_net || !place_of_sent)
 		return 0;
 	read_octets((u64)net, &sum);
-	u64 sent = sent_is_10 ? sum.sent_10 : sum.sent_6;
+	u64 sent = place_of_sent == place_now ? sum.sent : sum.sent_before;
 
 	if (BPF_CORE_READ(net, net_cookie) != cookie)
 		return 0;
@@ -400,6 +410,12 @@ __weak int read_throttling(struct container *known, u64 container, u64 set,
 	u64 throttled = BPF_CORE_READ(group, cfs_bandwidth.nr_throttled);
 	u64 time = BPF_CORE_READ(group, cfs_bandwidth.throttled_time);
 
+	if (known->periods == NOT_READ) {
+		known->periods = periods;
+		known->throttled_periods = throttled;
+		known->throttled_time = time;
+		return 0;
+	}
 	periods = advance(&known->periods, periods);
 	throttled = advance(&known->throttled_periods, throttled);
 	time = advance(&known->throttled_time, time);
@@ -409,6 +425,14 @@ __weak int read_throttling(struct container *known, u64 container, u64 set,
 	__sync_fetch_and_add(&row->throttled_periods, throttled);
 	__sync_fetch_and_add(&row->throttled_time, time);
 	return 0;
+}
+
+/* A v1 controller cannot be reached before there are tasks, and is then as new as the container. */
+static __always_inline void begin_throttling(struct container *known, const struct cgroup *cgroup)
+{
+	read_throttling(known, (u64)cgroup, 0, NULL);
+	if (known->periods == NOT_READ)
+		known->periods = known->throttled_periods = known->throttled_time = 0;
 }
 
 /* ---- tasks ---- */
@@ -502,6 +526,7 @@ static __noinline struct container *container_at(const struct cgroup *cgroup, bo
 	known->cpu = time.total;
 	known->user = time.user;
 	known->system = time.system;
+	known->periods = NOT_READ;
 	known->walk = walks;
 	known->first.cgroup_id = id;
 	return known;
@@ -565,18 +590,10 @@ int walk(struct bpf_iter__cgroup *context)
 {
 	struct cgroup *cgroup = context->cgroup;
 
-	struct octets sum = {};
-
-	if (cgroup) {
-		if (is_watched(cgroup))
-			read_use((u64)plain(cgroup), true);
-		return 0;
-	}
-
-	find_host_net();
-	read_octets((u64)host_net, &sum);
-	sent_is_10 = sum.sent_10 > sum.sent_6;
-	walks++;
+	if (!cgroup)
+		walks++;
+	else if (is_watched(cgroup))
+		read_use((u64)plain(cgroup), true);
 	return 0;
 }
 
@@ -697,6 +714,8 @@ int BPF_PROG(populated, struct cgroup *trusted, const char *path, int is_populat
 	}
 	if (is_populated) {
 		known->awaits_start = is_container;
+		if (fresh)
+			begin_throttling(known, cgroup);
 		return 0;
 	}
 	if (usage)
