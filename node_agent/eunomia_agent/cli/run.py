@@ -12,7 +12,7 @@ from eunomia_agent.cli.errors import CommandError
 from eunomia_agent.cli.job import MIB, Use, condition, job
 from eunomia_agent.cli.local import Local
 from eunomia_agent.cli.machine import require
-from eunomia_agent.cli.options import Options
+from eunomia_agent.cli.options import DEFAULTS, Options
 from eunomia_agent.cli.output import Output
 from eunomia_agent.cli.problems import Problems
 from eunomia_agent.cli.stop import Stop
@@ -54,9 +54,9 @@ def run_file(path: Path, options: Options) -> None:
     """Trace as a TraceJob or ClusterTraceJob in a file says. Raises AgentError."""
     from eunomia_agent.cli import manifest  # noqa: PLC0415  (pydantic and YAML take 0.1 s)
 
-    for name in ("container", "pid", "children", "uid", "comm", "where"):
-        if getattr(options, name) not in (None, False, "", []):
-            raise CommandError(f"with -f the job says whom and what to trace: leave out {name}")
+    for name in ("container", "pid", "children", "uid", "comm", "where", "sample"):
+        if getattr(options, name) != DEFAULTS[name]:
+            raise CommandError(f"with -f the job says whom and what to trace: leave out --{name}")
     _check(options)
     found = manifest.load(path)
 

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`eunomia daemon` and `eunomia server`: until SIGTERM, with files and metrics."""
+
+import json
+import os
+import signal
+import socket
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [
+    pytest.mark.bpf,
+    pytest.mark.skipif(os.geteuid() != 0, reason="loading BPF programs needs root"),
+]
+Command = Callable[..., Any]
+
+CONFIG = """
+[daemon]
+output = "{folder}"
+metrics = {port}
+[daemon.trackers.opensnoop]
+prefix = "/nowhere/daemon"
+where = 'path.endsWith("7")'
+"""
+
+
+@pytest.fixture
+def port() -> int:
+    """A port on which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def scrape(port: int, wanted: str) -> str:
+    """Return the metrics once they hold a line, or after ten seconds."""
+    deadline = time.monotonic() + 10
+    while True:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            page: str = answer.read().decode()
+        if wanted in page or time.monotonic() > deadline:
+            return page
+        time.sleep(0.2)
+
+
+def test_the_daemon_writes_files_and_serves_metrics(
+    start: Command, opener: Command, tmp_path: Path, port: int
+) -> None:
+    path, folder = tmp_path / "eunomia.toml", tmp_path / "rows"
+    path.write_text(CONFIG.format(folder=folder, port=port))
+    command = start("daemon", "--config", str(path))
+    opener("/nowhere/daemon", 100).go()
+    matched = 'eunomia_job_events_matched_total{tracejob="daemon",tracker="opensnoop"} 10.0'
+    assert matched in scrape(port, matched)
+    done = command.end(signal.SIGTERM)
+    assert (done.code, done.out) == (0, "")
+    assert done.err.splitlines() == [
+        f"eunomia: running opensnoop; metrics on port {port} at /metrics",
+        "10 events, 0 lost, 0 limited: 100 % complete",
+    ]
+    rows = [json.loads(line) for line in (folder / "host.jsonl").read_text().splitlines()]
+    assert [row["path"] for row in rows] == [f"/nowhere/daemon{i}" for i in range(7, 100, 10)]
+
+
+def test_the_server_serves_metrics_alone(start: Command, opener: Command, port: int) -> None:
+    command = start("server", "--prometheus", "--listen", str(port), "opensnoop")
+    process = opener("/nowhere/server", 500)
+    process.go()
+    opened = "eunomia_observed_files_open_count_total{"
+    page = scrape(port, opened)
+    counts = [float(line.split()[-1]) for line in page.splitlines() if line.startswith(opened)]
+    assert sum(counts) >= 500
+    done = command.end(signal.SIGTERM)
+    assert (done.code, done.out) == (0, "")
+    assert done.last_line.endswith("% complete")
+
+
+def test_a_port_that_is_taken_is_told(run: Command) -> None:
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        done = run("server", "--prometheus", "--listen", str(taken.getsockname()[1]), "opensnoop")
+    assert (done.code, done.out) == (2, "")
+    assert "Address already in use" in done.err
