@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from eunomia_api.tracker import CatalogueColumn
 from eunomia_api.where import Expression, WhereInvalid, parse
@@ -125,6 +127,8 @@ def test_what_may_be_written(written: str) -> None:
         ('path == "\\ud800"', "at character 9: \\ud800 is no character"),
         ("pid == 9223372036854775808", "at character 8: an int is at most 9223372036854775807"),
         ("pid == 18446744073709551616u", "at character 8: a uint is at most 18446744073709551615"),
+        ("load < 1e999", "at character 8: a double is at most 1.7976931348623157e+308"),
+        ('path == "\udcff"', "at character 10: it holds what no text in UTF-8 can hold"),
         ("  ", "at character 1: it is empty"),
         # types
         ("pid", "at character 1: it must be true or false, and is an int; compare it"),
@@ -238,6 +242,24 @@ def test_of_several_lines_the_line_is_told() -> None:
 )
 def test_what_is_too_large_is_refused_at_once(written: str, message: str) -> None:
     assert message in refusal(written)
+
+
+SCRAPS = ["pid", "path", "args", "failed", "duration", "pod", "1", "0x", "5u", "1.5e3", "1e999"]
+SCRAPS += ["9223372036854775808", "true", "in", "startsWith", "exists", "matches", "int", "size"]
+SCRAPS += ['"x"', "r'", "\\", "\0", "\ud800", "é", "==", "!=", "&&", "||", "<=", '"""', "//"]
+SCRAPS += list("()[].,?:!-+*/%<>=&|\"' \n")
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(st.sampled_from(SCRAPS), max_size=24).map("".join) | st.text(max_size=60))
+def test_whatever_is_written_is_understood_or_refused_with_a_place_in_it(written: str) -> None:
+    try:
+        told = (parse(written, COLUMNS).root.position, "understood")
+    except WhereInvalid as invalid:
+        told = (invalid.position, str(invalid))
+    assert 0 <= told[0] <= len(written)
+    assert told[1] == "understood" or told[1].startswith("at ")
+    assert "\n" not in told[1]
 
 
 def test_parentheses_alone_are_no_depth() -> None:

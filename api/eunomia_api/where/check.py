@@ -73,7 +73,7 @@ class _Checker:
                 case "STRING":
                     return syntax.Literal(position, types.STRING, literal.text(token))
                 case "DOUBLE":
-                    return syntax.Literal(position, types.DOUBLE, float(token))
+                    return syntax.Literal(position, types.DOUBLE, literal.double(token))
                 case "UINT":
                     return syntax.Literal(position, types.UINT, literal.integer(token))
                 case _:

@@ -44,6 +44,10 @@ def parse(text: str, columns: Sequence[Column]) -> Expression:
     """Return what a text means for rows of these columns. Raises WhereInvalid."""
     if len(text) > MAX_CHARACTERS:
         raise WhereInvalid(MAX_CHARACTERS, f"it is longer than {MAX_CHARACTERS} characters", text)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise WhereInvalid(error.start, "it holds what no text in UTF-8 can hold", text) from None
     if not text.strip():
         raise WhereInvalid(0, "it is empty", text)
     return Expression(check.root_of(parser.tree_of(text), columns, text))

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Values as they are written, after "Values and escapes" in the CEL specification."""
 
+import math
 import re
+import sys
 from decimal import Decimal
 
 INT_LEAST, INT_MOST = -(2**63), 2**63 - 1
@@ -26,6 +28,14 @@ def integer(written: str) -> int:
         raise ValueError("a uint is at most 18446744073709551615")
     if not unsigned and value > INT_MOST + 1:
         raise ValueError("an int is at most 9223372036854775807")
+    return value
+
+
+def double(written: str) -> float:
+    """Return the value of a double. Raises ValueError when it is out of bounds."""
+    value = float(written)
+    if math.isinf(value):
+        raise ValueError(f"a double is at most {sys.float_info.max}")
     return value
 
 
