@@ -89,8 +89,9 @@ static __always_inline bool in_sample(u32 job)
 	return sample <= 1 || bpf_get_prandom_u32() % sample == 0;
 }
 
-__weak int admit_for_job(cgroup_id_t cgroup_id, u32 job, boot_ns_t now)
+__weak int admit_for_first(cgroup_id_t cgroup_id, job_set_t jobs, boot_ns_t now)
 {
+	u32 job = lowest_bit(jobs);
 	struct account *account = account_of(cgroup_id, job);
 
 	if (!account) {
@@ -114,7 +115,7 @@ __weak u64 admit_for_jobs(cgroup_id_t cgroup_id, job_set_t jobs, boot_ns_t now)
 	job_set_t admitted = 0;
 
 	for (int turn = 0; turn < MAX_JOBS && jobs; turn++) {
-		if (admit_for_job(cgroup_id, lowest_bit(jobs), now))
+		if (admit_for_first(cgroup_id, jobs, now))
 			admitted |= jobs & -jobs;
 		jobs &= jobs - 1;
 	}

@@ -128,7 +128,7 @@ static long walk_turn(u32 turn, u32 *found)
 	return *found != walk_on;
 }
 
-/* All steps. Global: see lose_for_job in match.h. */
+/* All steps. Global: see lose_for_first in match.h. */
 __weak u32 walk_all(void)
 {
 	struct path_walk *walk = this_walk();

@@ -259,9 +259,9 @@ static __always_inline u32 lowest_bit(u64 set)
 
 /* The functions marked weak are global ones: the verifier walks each once, and not once more on
  * every path that leads to it, loops included. It is most of the load time. */
-__weak int lose_for_job(cgroup_id_t cgroup_id, u32 job, u64 matched)
+__weak int lose_for_first(cgroup_id_t cgroup_id, job_set_t jobs, u64 matched)
 {
-	struct account *account = account_of(cgroup_id, job);
+	struct account *account = account_of(cgroup_id, lowest_bit(jobs));
 
 	if (!account) {
 		count_unclassified();
@@ -276,7 +276,7 @@ __weak int lose_for_job(cgroup_id_t cgroup_id, u32 job, u64 matched)
 __weak int lose_for_jobs(cgroup_id_t cgroup_id, job_set_t jobs, u64 matched)
 {
 	for (int turn = 0; turn < MAX_JOBS && jobs; turn++) {
-		lose_for_job(cgroup_id, lowest_bit(jobs), matched);
+		lose_for_first(cgroup_id, jobs, matched);
 		jobs &= jobs - 1;
 	}
 	return 0;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One job on this node: what it wants, who its containers are, what came of its events."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -75,6 +76,8 @@ class Job:
     """Cgroups that belong to the job's pods, or may: while there are any, programs are attached."""
     pods: dict[int, str] = field(default_factory=dict[int, str])
     """Cgroups of the job's pods, with the pod's uid."""
+    _containers: Counter[str] = field(default_factory=Counter[str])
+    """Ids of the members' containers, with how many members each has."""
 
     @property
     def name(self) -> str:
@@ -101,7 +104,7 @@ class Job:
     @property
     def containers(self) -> int:
         """Number of containers; all of the host's cgroups count as one."""
-        return len(set(self.members.values()))
+        return len(self._containers)
 
     def meet(self, owner: Owner) -> bool:
         """Take note of a cgroup. Returns whether its events are the job's."""
@@ -111,16 +114,33 @@ class Job:
             self.pods[cgroup] = owner.pod_uid
         else:
             self.pods.pop(cgroup, None)
-        if self._is_member(owner):
+        if not self._is_member(owner):
+            return False
+        if self.members.get(cgroup) != owner.container_id:
+            self.leave(cgroup)
             self.members[cgroup] = owner.container_id
-            return True
-        return False
+            self._containers[owner.container_id] += 1
+        return True
+
+    def leave(self, cgroup_id: int) -> None:
+        """Take note that a cgroup's events are not the job's any more."""
+        container = self.members.pop(cgroup_id, None)
+        if container is not None:
+            self._containers[container] -= 1
+            if not self._containers[container]:
+                del self._containers[container]
 
     def forget(self, cgroup_id: int) -> None:
         """Forget a cgroup that is gone."""
-        self.members.pop(cgroup_id, None)
+        self.leave(cgroup_id)
         self.near.discard(cgroup_id)
         self.pods.pop(cgroup_id, None)
+
+    def forget_all(self) -> None:
+        """Forget whose cgroups are whose, as the job ends."""
+        self.members.clear()
+        self._containers.clear()
+        self.near.clear()
 
     def _is_member(self, owner: Owner) -> bool:
         return matches(self.target, owner)

@@ -186,8 +186,7 @@ class Tracing:
             sink.close()
         self._slots.give_back(job.slot)
         job.running, job.slot, job.sinks, job.runs = False, -1, (), {}
-        job.members.clear()
-        job.near.clear()
+        job.forget_all()
 
     # Whose cgroups these are
 
@@ -250,7 +249,7 @@ class Tracing:
             if account is not None:
                 self._close_account(job, name, cgroup_id, account)
                 run.instance.accounts.remove(job.slot, cgroup_id)
-        job.members.pop(cgroup_id, None)
+        job.leave(cgroup_id)
 
     def _sweep(self) -> None:
         self._targets.set_candidates(_listed(self._running()))

@@ -26,6 +26,13 @@ NEEDS = {
     "perf_event": "perf_event",
 }
 """First part of a section's name → the feature that it needs."""
+TYPE = {
+    "tp_btf": ("btf_trace_{}", "tracepoint"),
+    "fentry": ("{}", "function"),
+    "lsm": ("bpf_lsm_{}", "security hook"),
+    "iterator": ("bpf_iter__{}", "iterator over"),
+}
+"""The name that the kernel's BTF has where it has a feature's target, and what the target is."""
 
 
 def missing(section: str) -> str | None:
@@ -39,8 +46,8 @@ def missing(section: str) -> str | None:
         return reason
     if feature == "tracepoint":
         return _tracepoint(target)
-    if feature == "tp_btf" and not has_type(f"btf_trace_{target}"):
-        return f"the kernel has no tracepoint {target}"
+    if feature in TYPE and not has_type(TYPE[feature][0].format(target)):
+        return f"the kernel has no {TYPE[feature][1]} {target}"
     return None
 
 
