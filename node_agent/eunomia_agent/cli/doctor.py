@@ -100,7 +100,7 @@ def _kernel() -> Iterator[Finding]:
     else:
         advice = "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as those of distributions are"
         yield Finding("BTF", "missing", f"there is no {TYPES}", advice)
-    mounted = [str(root) for root in TRACEFS if (root / "events").is_dir()]
+    mounted = [str(root) for root in TRACEFS if os.path.isdir(root / "events")]
     if mounted:
         yield Finding("tracefs", "ok", f"mounted at {mounted[0]}")
     else:

@@ -43,5 +43,12 @@ def open_runtime(
 
 
 def find(places: tuple[str, ...], root: Path) -> list[Path]:
-    """Return the usual sockets that are there, in their order."""
-    return [root / place for place in places if (root / place).is_socket()]
+    """Return the usual sockets that are there and may be looked at, in their order."""
+    return [root / place for place in places if _is_socket(root / place)]
+
+
+def _is_socket(path: Path) -> bool:
+    try:
+        return path.is_socket()
+    except PermissionError:
+        return False

@@ -85,7 +85,7 @@ def _ringbuf() -> str | None:
 
 
 def _tracepoint() -> str | None:
-    if not TRACEFS.is_dir():
+    if not os.path.isdir(TRACEFS):
         return "tracefs cannot be read at /sys/kernel/tracing; mount it there"
     return _why(_load(TRACEPOINT), "programs on tracepoints")
 
@@ -104,7 +104,7 @@ def _fentry() -> str | None:
 
 def _lsm() -> str | None:
     active = Path("/sys/kernel/security/lsm")
-    if active.exists() and "bpf" not in active.read_text().split(","):
+    if os.access(active, os.R_OK) and "bpf" not in active.read_text().split(","):
         return "bpf is not among the active security modules"
     return _why(_attach(LSM, LSM_MAC, "file_open"), "programs of the kind lsm")
 
