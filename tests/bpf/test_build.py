@@ -114,11 +114,12 @@ def test_a_description_that_disagrees_with_its_c_stops_the_build_with_file_and_l
 ) -> None:
     path = tree / "bpf/trackers/process.yaml"
     path.write_text(path.read_text().replace("  ppid:", "  papa:"))
+    line = path.read_text().split("  papa:")[0].count("\n") + 1
 
     done = build(tree)
 
     assert done.returncode == 1
-    assert "process.yaml:29: no column papa in struct event; there are: args," in done.stderr
+    assert f"process.yaml:{line}: no column papa in struct event; there are: args," in done.stderr
     assert "column ppid of struct event has no help" in done.stderr
 
 

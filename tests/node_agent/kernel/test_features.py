@@ -2,14 +2,15 @@
 """What this kernel offers, found by trying."""
 
 import os
-from pathlib import Path
 
 import pytest
 
 from eunomia_agent.kernel import features, hooks
 from eunomia_agent.kernel.object import Object
+from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
+from eunomia_agent.trackers.key import Key
+from eunomia_agent.trackers.loading import Node, load
 
-OBJECTS = Path(features.__file__).parents[1] / "objects"
 pytestmark = [
     pytest.mark.bpf,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root to try BPF programs"),
@@ -43,9 +44,23 @@ def test_a_kind_of_hook_that_nobody_knows_is_missing() -> None:
     assert hooks.missing("struct_ops/x") == "hooks of the kind 'struct_ops' are not known here"
 
 
-@pytest.mark.parametrize("path", sorted(OBJECTS.glob("*.bpf.o")), ids=lambda path: path.stem)
-def test_every_object_that_we_ship_runs_here(path: Path) -> None:
-    with Object.open(path) as found:
-        assert found.skip_missing() == {}
-        found.load()
-        assert len(found.attach()) == len(found.programs)
+@pytest.mark.parametrize("name", sorted(Catalogue.load().trackers))
+def test_every_tracker_that_we_ship_runs_here_with_all_that_it_can_do(name: str) -> None:
+    tracker = Catalogue.load().trackers[name]
+    every = {param: found.default for param, found in tracker.params.items()}
+    every |= {param: True for param, found in tracker.params.items() if found.type == "bool"}
+    with Object.open(OBJECTS / "cgroups.bpf.o") as agent_wide:
+        assert agent_wide.skip_missing() == {}
+        agent_wide.load()
+        assert len(agent_wide.attach()) == len(agent_wide.programs)
+        for params in ({param: found.default for param, found in tracker.params.items()}, every):
+            key = Key(name, tuple(sorted(params.items())), 16 << 20, children=True, pids=(1,))
+            node = Node(agent_wide.map("targets"))
+            loaded, _ = load(OBJECTS, tracker, key, node, 1 << 30)
+            with loaded:
+                started = [
+                    program
+                    for program in loaded.programs.values()
+                    if program.autoload and not program.is_iterator
+                ]
+                assert len(loaded.attach()) == len(started) > 0
