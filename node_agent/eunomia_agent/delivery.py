@@ -52,9 +52,7 @@ class Delivery:
 
     def _bring(self, instance: Instance, batches: Iterable[Batch]) -> None:
         for rows in batches:
-            cgroups, inverse = np.unique(rows.fixed["cgroup_id"], return_inverse=True)
-            for number, cgroup in enumerate(cgroups.tolist()):
-                part = rows if len(cgroups) == 1 else rows.take(np.flatnonzero(inverse == number))
+            for cgroup, part in rows.split("cgroup_id"):
                 try:
                     self._sort_out(instance, part, cgroup)
                 except Exception:

@@ -26,6 +26,9 @@ TABLES: tuple[Table, ...] = ("counts", "histogram", "stacks")
 COUNT = "count"
 """The column that says how many events a row stands for."""
 EPOCH = "epoch"
+STACKS = frozenset({"kernel_stack_t", "user_stack_t"})
+TRACES = "stack_traces"
+"""The map with the stacks that rows of `stacks` name."""
 _U64 = 8
 
 
@@ -41,10 +44,17 @@ class TallyLayout(Layout):
         self.epoch = key.column(EPOCH)
         end = key.size + value.size
         behind = [replace(column, offset=column.offset + key.size) for column in value.columns]
-        own = [column for column in key.columns if column.name != EPOCH]
+        own = [_shown(column) for column in key.columns if column.name != EPOCH]
         time = Column("time", "boot_ns_t", "uint", end, _U64)
         jobs = Column("jobs", "job_set_t", "uint", end + _U64, _U64)
         super().__init__(table, end + 2 * _U64, [time, jobs, *own, *behind])
+
+
+def _shown(column: Column) -> Column:
+    """Return a column of ids of stacks as what is put in their place: see stacks.resolve."""
+    if column.meaning in STACKS:
+        return replace(column, meaning="stack_t", kind="uint")
+    return column
 
 
 def tally_layouts(btf: Btf) -> Mapping[Table, TallyLayout]:
@@ -93,9 +103,11 @@ def _has_hole(btf: Btf, type_id: int) -> bool:
 class Tally:
     """One table of a running tracker."""
 
-    def __init__(self, table: "Map", layout: TallyLayout) -> None:
+    def __init__(self, table: "Map", layout: TallyLayout, traces: "Map | None" = None) -> None:
         self.layout = layout
         self._map = table
+        self._traces = traces
+        self._stacks = [each.name for each in layout.columns if each.meaning == "stack_t"]
 
     def take(self, epoch: int, time_ns: int, jobs: int) -> "Batch":
         """Read the rows of all intervals but one, and take them out of the table.
@@ -135,6 +147,7 @@ class Tally:
     ) -> "Batch":
         import numpy as np  # noqa: PLC0415
 
+        from eunomia_agent.events import stacks  # noqa: PLC0415
         from eunomia_agent.events.batch import Batch  # noqa: PLC0415
 
         layout = self.layout
@@ -147,4 +160,18 @@ class Tally:
         fixed = raw.reshape(-1).view(layout.dtype)
         fixed["time"], fixed["jobs"] = time_ns, jobs
         self._map.delete_many(taken.tobytes())
-        return Batch(layout, fixed, b"", np.zeros(len(index), np.uint64))
+        if self._traces is None or not len(fixed):
+            return Batch(layout, fixed, b"", np.zeros(len(index), np.uint64))
+        ids = self._ids(fixed)
+        tail, starts = stacks.resolve(fixed, self._stacks, layout.size, self._traces)
+        others = np.frombuffer(keys, np.uint8).reshape(-1, layout.key_size)[~chosen]
+        still = np.zeros((len(others), layout.size), np.uint8)
+        still[:, : layout.key_size] = others
+        stacks.drop(ids, self._ids(still.reshape(-1).view(layout.dtype)), self._traces)
+        return Batch(layout, fixed, tail, starts)
+
+    def _ids(self, fixed: "NDArray[Any]") -> "NDArray[np.int32]":
+        """Return the ids of all stacks that rows name, as long as they are ids."""
+        import numpy as np  # noqa: PLC0415
+
+        return np.concatenate([fixed[name].astype(np.int32) for name in self._stacks])

@@ -157,7 +157,7 @@ class Map:
             rest = keys[done * self.key_size :]
             count = ctypes.c_uint32(total - done)
             result = self._bpf.bpf_map_delete_batch(self.fd, rest, ctypes.byref(count), None)
-            if result in (-errno.EINVAL, -524) and not count.value:  # 524: ENOTSUPP
+            if result in (-errno.EINVAL, -524) and not done:  # 524: ENOTSUPP
                 for number in range(done, total):
                     self.delete(keys[number * self.key_size :][: self.key_size])
                 return

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 class Key:
     """What makes two uses of a tracker the same.
 
-    params: all of them. memory_bytes: for its results, the reader's part included. conditions:
+    params: all of them. memory_bytes: for its ring and its tables. conditions:
     variables of match.h with what they hold, as it lies in memory. pids: of the only processes
     that are watched; empty for all. children: watch what they start, too. interval_ms: between two
     readings of what is counted in the kernel; 0 for a tracker that counts nothing there.

@@ -35,7 +35,7 @@ class Node:
 def load(
     folder: Path, tracker: Tracker, key: Key, node: Node, available: int
 ) -> tuple[Object, int]:
-    """Load a tracker; return it, and the bytes that all of its maps and their reader take up.
+    """Load a tracker; return it, and the bytes that all of its maps take up.
 
     folder: of the compiled objects. available: bytes that they may take up.
     Raises KernelError, TrackerUnsupported, NoMemoryLeft.

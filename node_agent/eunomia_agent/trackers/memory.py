@@ -66,10 +66,9 @@ def plan(
 ) -> Plan:
     """Share a tracker's budget out among its ring and its tables.
 
-    budget: bytes for what is read from the kernel, the reader's copy included: the rest, such as
-    the accounts, is the same for every job, and comes on top in `total`. unused: tables that will
-    stay empty. cpus: possible ones.
-    Raises NoMemoryLeft, saying what the least is.
+    budget: bytes for what is read from the kernel: the rest, such as the accounts, is the same for
+    every job, and comes on top in `total`. unused: tables that will stay empty. cpus: possible
+    ones. Raises NoMemoryLeft, saying what the least is.
     """
     sized = [name for name in (RING, *TABLES) if name in maps and name not in unused]
     fixed = sum(
@@ -81,7 +80,7 @@ def plan(
     entries: dict[str, int] = {}
     for name in sized:
         if name == RING:
-            entries[name] = max(page_bytes, _power_of_two(part // 2))
+            entries[name] = max(page_bytes, _power_of_two(part))
         else:
             entries[name] = part // entry_bytes(maps[name], cpus)
             if entries[name] < LEAST_ENTRIES:
@@ -91,7 +90,7 @@ def plan(
                     " raise spec.budget.memoryBytesPerNode, or name fewer trackers"
                 )
     total = fixed + sum(
-        2 * entries[name] if name == RING else entries[name] * entry_bytes(maps[name], cpus)
+        entries[name] if name == RING else entries[name] * entry_bytes(maps[name], cpus)
         for name in sized
     )
     return Plan({**entries, **{name: 1 for name in unused if name in maps}}, total)

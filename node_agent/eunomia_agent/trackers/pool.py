@@ -19,7 +19,7 @@ class Pool:
         """Prepare.
 
         open_instance: is given a key, and the bytes that its maps may take up. memory_bytes: what
-        the maps of all instances and their readers may take up.
+        the maps of all instances may take up.
         """
         self._open = open_instance
         self._memory_bytes = memory_bytes

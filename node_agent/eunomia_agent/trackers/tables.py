@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from eunomia_agent.events.batch import Batch
-from eunomia_agent.events.tally import Tally, tally_layouts
+from eunomia_agent.events.tally import TRACES, Tally, tally_layouts
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.kernel.rcu import wait_for_programs
 
@@ -19,7 +19,10 @@ class Tables:
 
     def __init__(self, loaded: Object) -> None:
         layouts = tally_layouts(loaded.btf)
-        self._tallies = [Tally(loaded.map(table), layout) for table, layout in layouts.items()]
+        self._tallies = [
+            Tally(loaded.map(table), layout, loaded.maps.get(TRACES) if table == "stacks" else None)
+            for table, layout in layouts.items()
+        ]
         self._epoch_map = loaded.map("epoch") if layouts else None
         self._epoch = 0
         self.read_at = time.monotonic()
