@@ -33,7 +33,7 @@ from bench import (
 )
 from bench.bench import Bench, bench
 from bench.cluster import Cluster, running
-from bench.collector import collectors
+from bench.collector import Collector, collectors
 from bench.errors import BenchError
 from bench.figure import Figure, table
 from bench.plan import FULL, QUICK, Plan
@@ -80,6 +80,9 @@ def main(words: list[str]) -> int:
     names = [*SIDE_BY_SIDE, *ON_CLUSTER, *ALONE]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
+    parser.add_argument(
+        "--collectors", type=_words, default=[], metavar="NAME,…", help="measure these alone"
+    )
     parser.add_argument("--no-cluster", action="store_true", help="leave out apply and rest")
     parser.add_argument("--no-install", action="store_true", help="measure the peers that are here")
     parser.add_argument("--quick", action="store_true", help="show that all of it works, briefly")
@@ -102,7 +105,12 @@ def main(words: list[str]) -> int:
     ]
     if not options.no_install and any(name in SIDE_BY_SIDE for name in wanted):
         _install()
-    results = measure(wanted, QUICK if options.quick else FULL, as_installed=options.as_installed)
+    results = measure(
+        wanted,
+        QUICK if options.quick else FULL,
+        options.collectors,
+        as_installed=options.as_installed,
+    )
     results.write(options.json)
     if page := options.page or (None if options.names or options.quick else PAGE):
         report.write(results, page)
@@ -120,10 +128,24 @@ def _install() -> None:
             say(f"  {error}")
 
 
-def measure(names: list[str], plan: Plan, *, as_installed: bool) -> Results:
-    """Measure what is named: collectors side by side, on the cluster, the agent's own parts."""
+def _words(text: str) -> list[str]:
+    return text.split(",")
+
+
+def measure(names: list[str], plan: Plan, wanted: list[str], *, as_installed: bool) -> Results:
+    """Measure what is named: collectors side by side, on the cluster, the agent's own parts.
+
+    wanted: names of collectors; none: all.
+    """
     results = Results(machine=machine(quick=plan is QUICK))
-    _side_by_side([name for name in SIDE_BY_SIDE if name in names], plan, results)
+    known = collectors()
+    if unknown := set(wanted) - {each.name for each in known}:
+        raise BenchError(
+            f"there is no collector {min(unknown)}; there are "
+            f"{', '.join(each.name for each in known)}"
+        )
+    compared = [each for each in known if each.name in wanted or not wanted]
+    _side_by_side([name for name in SIDE_BY_SIDE if name in names], compared, plan, results)
     figures = [
         *_on_cluster([name for name in ON_CLUSTER if name in names], as_installed=as_installed),
         *(figure for name in ALONE if name in names for figure in _tried(name, ALONE[name])),
@@ -137,10 +159,12 @@ def measure(names: list[str], plan: Plan, *, as_installed: bool) -> Results:
     return results
 
 
-def _side_by_side(names: list[str], plan: Plan, results: Results) -> None:
+def _side_by_side(
+    names: list[str], compared: list[Collector], plan: Plan, results: Results
+) -> None:
     if not names:
         return
-    with bench(plan, collectors()) as lent:
+    with bench(plan, compared) as lent:
         results.versions = {each.name: each.told_version() for each in lent.collectors}
         for name in names:
             say(f"measuring {name} …")
