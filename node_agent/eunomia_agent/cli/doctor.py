@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from eunomia_agent.cli.catalogue import CORE, catalogue
-from eunomia_agent.cli.machine import TYPES, missing_capabilities
+from eunomia_agent.cli.machine import TYPES, ungranted
 from eunomia_agent.cli.support import lacks
 from eunomia_agent.containers import hierarchy, sockets
 from eunomia_agent.kernel import features
@@ -39,7 +39,12 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at all of it."""
-    return [*_machine(), *_kernel(), *_containers(), *_trackers()]
+    can_try = not ungranted()
+    found = [*_machine(), *_kernel(), *(_hooks() if can_try else []), *_containers()]
+    if can_try:
+        return [*found, *_trackers()]
+    told = "cannot be told without these capabilities"
+    return [*found, Finding("trackers", "missing", told, "run the doctor as root")]
 
 
 def is_fit(findings: list[Finding]) -> bool:
@@ -86,7 +91,7 @@ def _machine() -> Iterator[Finding]:
         yield Finding("libbpf", "missing", str(error), "apt-get install libbpf1, or the like")
     else:
         yield Finding("libbpf", "ok", "libbpf.so.1 is installed")
-    missing = missing_capabilities(Path("/proc/self/status").read_text())
+    missing = ungranted()
     if missing:
         advice = "run it as root, or grant them: in a container, with securityContext.capabilities"
         yield Finding("capabilities", "missing", f"without {' and '.join(missing)}", advice)
@@ -106,6 +111,9 @@ def _kernel() -> Iterator[Finding]:
     else:
         advice = "mount -t tracefs tracefs /sys/kernel/tracing; classic tracepoints need it"
         yield Finding("tracefs", "missing", "not mounted, or not to be read", advice)
+
+
+def _hooks() -> Iterator[Finding]:
     try:
         offered = features.probe()
     except KernelError as error:

@@ -17,10 +17,11 @@ TYPES = Path("/sys/kernel/btf/vmlinux")
 def require(trackers: Iterable[Tracker]) -> None:
     """Raise MachineLacks or KernelError for the first thing without which nothing can run."""
     library()
-    missing = missing_capabilities(Path("/proc/self/status").read_text())
+    missing = ungranted()
     if missing:
         raise MachineLacks(
-            f"not allowed to load BPF programs: {' and '.join(missing)} is missing; run it as "
+            f"not allowed to load BPF programs: {' and '.join(missing)} "
+            f"{'are' if len(missing) > 1 else 'is'} missing; run it as "
             "root, such as with sudo"
         )
     if not TYPES.exists():
@@ -28,6 +29,11 @@ def require(trackers: Iterable[Tracker]) -> None:
             f"the kernel does not tell its types: there is no {TYPES}; it needs a kernel that "
             "was built with CONFIG_DEBUG_INFO_BTF=y, as those of the distributions are"
         )
+
+
+def ungranted() -> list[str]:
+    """Return which capabilities this process lacks."""
+    return missing_capabilities(Path("/proc/self/status").read_text())
 
 
 def missing_capabilities(status: str) -> list[str]:

@@ -9,8 +9,13 @@ from eunomia_agent.trackers.catalogue import Tracker
 
 def offered(tracker: Tracker) -> Mapping[str, str | None]:
     """Return each hook that a tracker uses → why it is not to be had here; None where it is."""
-    sections = [*tracker.hooks, *(each for group in tracker.any_of for each in group)]
-    return {section: hooks.missing(section) for section in dict.fromkeys(sections)}
+    return {section: hooks.missing(section) for section in sections(tracker)}
+
+
+def sections(tracker: Tracker) -> list[str]:
+    """Return the hooks that a tracker uses, each once."""
+    found = [*tracker.hooks, *(each for group in tracker.any_of for each in group)]
+    return list(dict.fromkeys(found))
 
 
 def lacks(tracker: Tracker) -> str:

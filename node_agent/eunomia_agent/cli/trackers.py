@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from eunomia_agent.cli.catalogue import catalogue, flag
-from eunomia_agent.cli.support import lacks, offered
+from eunomia_agent.cli.machine import ungranted
+from eunomia_agent.cli.support import lacks, offered, sections
 from eunomia_agent.trackers.catalogue import Column, Param, Tracker
 from eunomia_api.param import allowed
 
@@ -28,9 +29,16 @@ def list_as_json() -> str:
 
 
 def one_as_json(tracker: Tracker) -> str:
-    """Return a tracker, with what this kernel offers for it, as a JSON object."""
-    hooks = {hook: reason or "" for hook, reason in offered(tracker).items()}
-    return json.dumps({**_plain(tracker), "hooks": hooks, "missing": lacks(tracker)}, indent=2)
+    """Return a tracker, with what this kernel lacks for it, as a JSON object.
+
+    hooks: why each is not to be had; empty where it is, null where that cannot be told.
+    """
+    if ungranted():
+        here: dict[str, object] = {"hooks": dict.fromkeys(sections(tracker)), "missing": None}
+    else:
+        hooks = {hook: reason or "" for hook, reason in offered(tracker).items()}
+        here = {"hooks": hooks, "missing": lacks(tracker)}
+    return json.dumps({**_plain(tracker), **here}, indent=2)
 
 
 def one_as_text(tracker: Tracker) -> str:
@@ -43,6 +51,9 @@ def one_as_text(tracker: Tracker) -> str:
         lines += ["", f"Columns of its {source}"]
         lines += _table([_column(each) for each in tracker.columns if each.name in names])
     lines += ["", "Hooks"]
+    if ungranted():
+        lines += [f"  {section}" for section in sections(tracker)]
+        return "\n".join([*lines, "", "As root it can be told whether this kernel has them."])
     lines += _table(
         [(hook, reason or "this kernel has it") for hook, reason in offered(tracker).items()]
     )

@@ -168,6 +168,6 @@ def test_without_root_it_says_what_is_missing(run: Any_) -> None:
     done = run("run", "opensnoop", user=65534, group=65534, extra_groups=[])
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        "eunomia: not allowed to load BPF programs: CAP_BPF and CAP_PERFMON is missing; run it as "
-        "root, such as with sudo\n"
+        "eunomia: not allowed to load BPF programs: CAP_BPF and CAP_PERFMON are missing; run it "
+        "as root, such as with sudo\n"
     )
