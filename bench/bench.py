@@ -19,6 +19,8 @@ from dev.progress import say
 
 PORT = 20_000
 """Of the listener, in a network namespace of the generator's own; another one for probes."""
+STEP = 4
+"""By how many places each round begins later: a collector's modes are neighbours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,10 @@ class Bench:
             return PROBE_PORT if marker == PROBE else str(PORT)
         return marker
 
-    def turns(self, modes: list[Mode]) -> Iterator[tuple[int, list[Mode]]]:
+    def turns(self, modes: list[Mode], rounds: int) -> Iterator[tuple[int, list[Mode]]]:
         """Give, for each round, the modes in another order; those that failed are left out."""
-        for number in range(self.plan.rounds):
-            begin = number % len(modes) if modes else 0
+        for number in range(rounds):
+            begin = number * STEP % len(modes) if modes else 0
             turn = modes[begin:] + modes[:begin]
             yield number, [mode for mode in turn if mode.failure not in self.failures]
 

@@ -53,7 +53,7 @@ def measure(bench: Bench) -> Calls:
     ]
     beside = Cgroup(bench.traced.path.parent).child("beside")
     sides: dict[Side, Cgroup] = {"filtered in": bench.traced, "filtered out": beside}
-    for number, turn in bench.turns(modes):
+    for number, turn in bench.turns(modes, bench.plan.rounds["calls"]):
         say(f"  single calls, round {number + 1}")
         for form in CALLS:
             told.taken[form, "none", "bare"].append(_least(bench, form, bench.traced))

@@ -81,14 +81,11 @@ def measure(bench: Bench) -> Delivery:
     """Let each collector have its turn at each rate, again and again."""
     delivery = Delivery(runs=defaultdict(lambda: defaultdict(list)), bare=defaultdict(list))
     for form in FORMS:
-        modes = bench.modes(form)
-        for number, turn in bench.turns(modes):
-            for rate in bench.plan.rates[form]:
+        for rate, rounds in bench.plan.rates[form].items():
+            for number, turn in bench.turns(bench.modes(form), rounds):
                 say(f"  {form}, {rate or 'flat out'}, round {number + 1}")
-                delivery.bare[form, rate].append(_load(bench, form, f"bare-{number}", rate))
+                delivery.bare[form, rate].append(_load(bench, form, "bare", rate))
                 for mode in turn:
-                    if mode.failure in bench.failures:
-                        continue
                     try:
                         run = _run(bench, mode, form, rate)
                     except BenchError as error:

@@ -48,7 +48,7 @@ def measure(bench: Bench) -> Density:
     """Let each collector have its turn with each number of containers."""
     told = Density(defaultdict(list))
     modes = [mode for mode in bench.modes("opens") if mode.mode == "rows"]
-    for number, turn in bench.turns(modes):
+    for number, turn in bench.turns(modes, bench.plan.rounds["density"]):
         for containers in bench.plan.containers:
             say(f"  {containers} containers, round {number + 1}")
             for mode in turn:

@@ -9,14 +9,15 @@ FLAT_OUT = 0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """rounds: how often all collectors have their turn; seconds: of load in one turn.
+    """rounds: how often all collectors have their turn, by section.
 
-    rates: operations a second, by workload.
+    seconds: of load in one turn. rates: operations a second, by workload, and rounds of each.
+    calls: system calls of a burst. starts: launches of each collector.
     """
 
-    rounds: int
+    rounds: dict[str, int]
     seconds: float
-    rates: dict[str, tuple[int, ...]]
+    rates: dict[str, dict[int, int]]
     calls: int
     bursts: int
     requests_seconds: float
@@ -26,12 +27,12 @@ class Plan:
 
 
 FULL = Plan(
-    rounds=3,
+    rounds={"requests": 3, "calls": 2, "density": 1},
     seconds=1.0,
     rates={
-        "opens": (1_000, 10_000, 100_000, 500_000, FLAT_OUT),
-        "execs": (1_000, FLAT_OUT),
-        "connects": (1_000, 10_000, FLAT_OUT),
+        "opens": {1_000: 1, 10_000: 1, 100_000: 2, 500_000: 2, FLAT_OUT: 3},
+        "execs": {1_000: 1, FLAT_OUT: 3},
+        "connects": {1_000: 1, 10_000: 1, FLAT_OUT: 3},
     },
     calls=20_000,
     bursts=5,
@@ -41,12 +42,12 @@ FULL = Plan(
     rest_seconds=5.0,
 )
 QUICK = Plan(
-    rounds=1,
+    rounds={"requests": 1, "calls": 1, "density": 1},
     seconds=0.2,
-    rates={"opens": (FLAT_OUT,), "execs": (FLAT_OUT,), "connects": (FLAT_OUT,)},
+    rates={"opens": {FLAT_OUT: 1}, "execs": {FLAT_OUT: 1}, "connects": {FLAT_OUT: 1}},
     calls=2_000,
     bursts=1,
-    requests_seconds=0.3,
+    requests_seconds=1.0,
     containers=(2,),
     starts=1,
     rest_seconds=0.3,

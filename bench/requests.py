@@ -107,7 +107,7 @@ def measure(bench: Bench) -> Requests:
         ask(bench, pid)  # the first is slower: caches
         for workload in WORKLOADS:
             modes = [mode for mode in bench.modes(workload) if mode.mode == MODES[workload]]
-            for number, turn in bench.turns(modes):
+            for number, turn in bench.turns(modes, bench.plan.rounds["requests"]):
                 say(f"  nginx, {workload}, round {number + 1}")
                 before = ask(bench, pid)
                 for mode in turn:
