@@ -274,22 +274,23 @@ struct octets {
 	u64 received, sent, sent_before;
 };
 
+static __always_inline u64 mib_at(const struct ipstats_mib *mib, u32 place)
+{
+	u64 value = 0;
+
+	bpf_core_read(&value, sizeof(value), &mib->mibs[place]);
+	return value;
+}
+
 static long add_octets(u32 cpu, struct octets *sum)
 {
 	const struct ipstats_mib *v4 = per_cpu(sum->v4, cpu), *v6 = per_cpu(sum->v6, cpu);
-	u64 mibs[OUTOCTETS + 1] = {};
 
 	if (!v4)
 		return 1;
-	bpf_core_read(&mibs, sizeof(mibs), &v4->mibs);
-	sum->received += mibs[INOCTETS];
-	sum->sent += mibs[OUTOCTETS];
-	sum->sent_before += mibs[OUTOCTETS_BEFORE];
-	if (!v6 || bpf_core_read(&mibs, sizeof(mibs), &v6->mibs))
-		return 0;
-	sum->received += mibs[INOCTETS];
-	sum->sent += mibs[OUTOCTETS];
-	sum->sent_before += mibs[OUTOCTETS_BEFORE];
+	sum->received += mib_at(v4, INOCTETS) + mib_at(v6, INOCTETS);
+	sum->sent += mib_at(v4, OUTOCTETS) + mib_at(v6, OUTOCTETS);
+	sum->sent_before += mib_at(v4, OUTOCTETS_BEFORE) + mib_at(v6, OUTOCTETS_BEFORE);
 	return 0;
 }
 
@@ -320,7 +321,7 @@ static struct net *host_net;
 enum { place_unknown, place_now, place_before };
 static u32 place_of_sent;
 
-__weak int know_host(void)
+__weak int find_host(void)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct octets sum = {};
@@ -341,7 +342,13 @@ __weak int know_host(void)
 	return 0;
 }
 
-/* Traffic since the last time. A namespace is told from another one that later lies in the same
+static __always_inline void know_host(void)
+{
+	if (!place_of_sent)
+		find_host();
+}
+
+/* Traffic since the last time; the host must be known. A namespace is told from another one that later lies in the same
  * place by its cookie; that of the host is no container's. */
 __weak int read_network(struct container *known, u64 address, struct count_value *row)
 {
@@ -349,8 +356,6 @@ __weak int read_network(struct container *known, u64 address, struct count_value
 	struct octets sum = {};
 	u64 cookie = BPF_CORE_READ(net, net_cookie);
 
-	if (!place_of_sent)
-		know_host();
 	if (!known || !net || net == host_net || !place_of_sent)
 		return 0;
 	read_octets((u64)net, &sum);
@@ -590,6 +595,7 @@ int walk(struct bpf_iter__cgroup *context)
 {
 	struct cgroup *cgroup = context->cgroup;
 
+	know_host();
 	if (!cgroup)
 		walks++;
 	else if (is_watched(cgroup))
@@ -747,6 +753,7 @@ int BPF_PROG(started, struct task_struct *task, s32 old_tid, struct linux_binprm
 	owner_current(&known->first);
 	known->first.cgroup_id = id;
 	known->lived = 1;
+	know_host();
 	read_network(known, (u64)net_of(task), NULL);
 	if (!lifecycle || !match_owner(&match, &known->first))
 		return 0;

@@ -198,13 +198,13 @@ def test_what_ended_between_two_readings_is_counted_and_a_container_that_is_gone
 ) -> None:
     read = Reader(track("container"), hierarchy)
     child = Child(spawn)
-    used = []
     for _ in range(5):
-        _, _, usage = os.wait4(spawn(lambda: burn(0.03, 0.0)), 0)
-        used.append(usage.ru_utime + usage.ru_stime)
+        os.waitpid(spawn(lambda: burn(0.03, 0.0)), 0)
+    used = 1000 * stat(cgroup)["usage_usec"]  # since it was made
 
     row = read.one()
-    assert row["cpu_user"] + row["cpu_system"] == pytest.approx(sum(used) * 1e9, abs=30 * MS)
+    assert row["cpu_user"] + row["cpu_system"] == pytest.approx(used, abs=2 * MS)
+    assert used >= 150 * MS
 
     _, _, usage = os.wait4(spawn(lambda: burn(0.05, 0.0)), 0)
     child.end()
@@ -256,8 +256,8 @@ def test_throttling_is_that_of_the_cpu_cgroup(
     row = read.one()
     told = (row["periods"], row["throttled_periods"], row["throttled_time"])
     expected = [now - then for now, then in zip(after, before, strict=True)]
-    assert told == pytest.approx(expected, abs=1000)
-    assert told[:2] == pytest.approx(expected[:2], abs=1)
+    assert told[:2] == pytest.approx(expected[:2], abs=3)
+    assert told[2] == pytest.approx(expected[2], abs=20 * MS)  # a period more may have begun
     assert row["throttled_periods"] >= 3
     assert row["throttled_time"] > 30 * MS
 
