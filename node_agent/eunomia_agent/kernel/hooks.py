@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether this kernel has the hook that a section of an object names. Probed, never by version."""
 
+import os
 from pathlib import Path
 
 from eunomia_agent.kernel import features
@@ -48,13 +49,15 @@ def missing(section: str) -> str | None:
         return _tracepoint(target)
     if feature in TYPE and not has_type(TYPE[feature][0].format(target)):
         return f"the kernel has no {TYPE[feature][1]} {target}"
+    if feature == "iterator" and not has_type(f"bpf_iter_{target}"):
+        return f"the kernel has no iterator over {target}s"
     return None
 
 
 def _tracepoint(target: str) -> str | None:
     for root in TRACEFS:
-        if (root / "events").is_dir():
-            found = (root / "events" / target).is_dir()
+        if os.path.isdir(root / "events"):  # False as well where it may not be looked at
+            found = os.path.isdir(root / "events" / target)
             return None if found else f"the kernel has no tracepoint {target}"
     return "tracefs cannot be read at /sys/kernel/tracing"
 

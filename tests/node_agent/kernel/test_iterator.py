@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from eunomia_agent.kernel import hooks
 from eunomia_agent.kernel.errors import KernelError
 from eunomia_agent.kernel.object import Object
 
@@ -108,6 +109,11 @@ def test_a_walk_over_cgroups_that_is_told_nothing_sees_the_whole_namespace(
         tracker.run_iterators()
         wanted = {path.stat().st_ino for path in (tree.parent, tree, tree / "inner")}
         assert wanted <= seen(tracker).keys()
+
+
+def test_a_kernel_without_an_iterator_says_so() -> None:
+    assert hooks.missing("iter/cgroup") is None
+    assert hooks.missing("iter/comet") == "the kernel has no iterator over comets"
 
 
 def test_nothing_of_a_walk_is_left_open(compile_bpf: Compile, tree: Path) -> None:
