@@ -49,8 +49,6 @@ def missing(section: str) -> str | None:
         return _tracepoint(target)
     if feature in TYPE and not has_type(TYPE[feature][0].format(target)):
         return f"the kernel has no {TYPE[feature][1]} {target}"
-    if feature == "iterator" and not has_type(f"bpf_iter_{target}"):
-        return f"the kernel has no iterator over {target}s"
     return None
 
 

@@ -113,7 +113,7 @@ def test_a_walk_over_cgroups_that_is_told_nothing_sees_the_whole_namespace(
 
 def test_a_kernel_without_an_iterator_says_so() -> None:
     assert hooks.missing("iter/cgroup") is None
-    assert hooks.missing("iter/comet") == "the kernel has no iterator over comets"
+    assert hooks.missing("iter/comet") == "the kernel has no iterator over comet"
 
 
 def test_nothing_of_a_walk_is_left_open(compile_bpf: Compile, tree: Path) -> None:
