@@ -67,7 +67,11 @@ class Output:
         return [sink]
 
     def refresh(self) -> None:
-        """Show what came since the last call, where it is not shown as it comes."""
+        """Show what came since the last call, where it is not shown as it comes.
+
+        Also see whether there is somebody left to show it to.
+        """
+        self._writer.look()
         if self._top is not None:
             self._top.refresh()
 

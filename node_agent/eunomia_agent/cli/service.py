@@ -5,7 +5,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +133,7 @@ class Seen:
 
 
 @contextmanager
-def _exporter(port: int | None, seen: Seen, observed: Observed) -> Iterator[None]:
+def _exporter(port: int | None, seen: Seen, observed: Observed) -> Generator[None]:
     if port is None:
         yield
         return

@@ -3,7 +3,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 
@@ -28,7 +28,7 @@ class Stop:
             os.eventfd_write(self._fd, 1)
 
     @contextmanager
-    def on_signals(self) -> Iterator[None]:
+    def on_signals(self) -> Generator[None]:
         """Set at SIGINT and SIGTERM. A second signal has its usual effect: it ends the process."""
 
         def handle(number: int, _frame: object) -> None:

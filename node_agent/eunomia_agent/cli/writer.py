@@ -50,6 +50,15 @@ class Writer:
             written += len(self._owed)
         return written
 
+    def look(self) -> None:
+        """See whether the reader has gone: a pipe without one is in error, see poll(2)."""
+        if any(events & select.POLLERR for _, events in self._writable.poll(0)):
+            self._leave()
+
+    def _leave(self) -> None:
+        self.closed = True
+        self._stop.set()
+
     def _push(self, data: bytes | memoryview) -> int:
         written = 0
         self.problem = None
@@ -57,8 +66,7 @@ class Writer:
             while written < len(data) and self._wait():
                 written += os.write(self._fd, data[written : written + self._block])
         except BrokenPipeError:
-            self.closed = True
-            self._stop.set()
+            self._leave()
         except OSError as error:
             self.problem = error.strerror or str(error)
         if isinstance(data, bytes):

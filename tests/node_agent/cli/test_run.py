@@ -2,10 +2,17 @@
 """`eunomia run` as a person uses it, with real programs in the real kernel."""
 
 import csv
+import fcntl
 import io
 import json
 import os
+import pty
+import re
 import signal
+import struct
+import subprocess
+import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +23,7 @@ pytestmark = [
     pytest.mark.bpf,
     pytest.mark.skipif(os.geteuid() != 0, reason="loading BPF programs needs root"),
 ]
+EUNOMIA = Path(sys.executable).with_name("eunomia")
 Any_ = Callable[..., Any]
 COMPLETE = "0 lost, 0 limited: 100 % complete"
 
@@ -96,7 +104,6 @@ def test_a_reader_that_has_enough_ends_it_quietly(opener: Any_, start: Any_) -> 
     out = command.process.stdout
     assert json.loads(out.readline())["path"] == "/nowhere/g0"
     out.close()
-    opener("/nowhere/g", 1).go()
     assert command.process.wait(10) == 0
     assert command.process.stderr.read() == b""
 
@@ -136,6 +143,38 @@ def test_files_one_a_container_rotated(start: Any_, opener: Any_, tmp_path: Path
     assert [row["path"] for row in rows] == [f"/nowhere/j{i}" for i in range(20)]
 
 
+def test_top_shows_the_most_first_and_leaves_the_last_table(opener: Any_) -> None:
+    terminal, inside = pty.openpty()
+    fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("4H", 20, 100, 0, 0))
+    command = subprocess.Popen(
+        [EUNOMIA, "run", "opensnoop", "--prefix", "/nowhere/top", "--top", "-T", "4"],
+        stdin=inside,
+        stdout=inside,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "20"},
+    )
+    os.close(inside)
+    few, many = opener("/nowhere/top", 30), opener("/nowhere/top", 700)
+    shown = b""
+    while b"COUNT" not in shown:
+        shown += os.read(terminal, 1 << 16)
+    few.go()
+    many.go()
+    while True:
+        try:
+            shown += os.read(terminal, 1 << 16)
+        except OSError:  # the other side is closed
+            break
+    assert command.wait(10) == 0
+    assert command.stderr is not None
+    assert command.stderr.read().decode() == f"730 events, {COMPLETE}\n"
+    os.close(terminal)
+    lines = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", shown).decode().splitlines()
+    counts = [line.split()[1:] for line in lines if line.startswith("python")]
+    first = counts.index([str(many.process.pid), "700"])
+    assert counts[first + 1] == [str(few.process.pid), "30"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -149,6 +188,7 @@ def test_files_one_a_container_rotated(start: Any_, opener: Any_, tmp_path: Path
         ("run opensnoop -T 0", "-T must be more than 0 seconds, not 0"),
         ("run opensnoop -c no-such-container", "there is no container or pod 'no-such-container'"),
         ("run opensnoop --where nope==1", '--where: at character 1: no column "nope"'),
+        ("run opensnoop --top", "--top needs a terminal, and one tracker"),
         ("run opensnoop --fmt xml", "Invalid value for '--fmt': "),
         ("run opensnoop -o /proc/nope", "/proc/nope: "),
         ("trackers nope", "there is no tracker 'nope'; there are "),
