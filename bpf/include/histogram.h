@@ -59,7 +59,7 @@ static __always_inline u32 log2_of(u64 value)
 static __always_inline void histogram_add(const struct match *match, struct histogram_key *key,
 					  u64 value)
 {
-	u32 zero = 0, slot = log2_of(value);
+	u32 zero = 0;
 
 	if (!tally_begin(match, &key->who))
 		return;
@@ -76,6 +76,10 @@ static __always_inline void histogram_add(const struct match *match, struct hist
 		tally_lose(match);
 		return;
 	}
+	u64 slot = log2_of(value);
+
+	/* Linux 6.1 has to see a bound on all 64 bits of what is used as an index. */
+	barrier_var(slot);
 	if (slot >= HISTOGRAM_SLOTS)
 		slot = HISTOGRAM_SLOTS - 1;
 	__sync_fetch_and_add(&found->count, 1);

@@ -138,6 +138,7 @@ struct inode {
 	unsigned long i_ino;
 };
 struct file {
+	u32 f_mode;
 	void *private_data;
 	struct inode *f_inode;
 	struct path f_path;

@@ -87,9 +87,10 @@ def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
 
 def test_every_operation_is_counted_with_its_bytes(
-    files: Any, spawn: Any, cgroup: Path, tmp_path: Path
+    files: Any, spawn: Any, cgroup: Path, mounted: Any
 ) -> None:
-    data, log = tmp_path / "data", tmp_path / "log"
+    root = mounted("plain", "-t", "tmpfs", "none")
+    data, log = root / "data", root / "log"
     data.write_bytes(b"x" * 1000)
     tracked = files()
 
@@ -106,7 +107,7 @@ def test_every_operation_is_counted_with_its_bytes(
     pid = run(spawn, work)
     rows = tracked.counts()
 
-    assert done(rows, tmp_path) == {
+    assert done(rows, root) == {
         "/data": (1, 303, 0, 30_010, 0),
         "/log": (1, 0, 40, 0, 280),
     }
@@ -313,20 +314,19 @@ def test_a_path_begins_at_the_root_of_its_process(
     assert done(tracked.counts(), "(unreachable)") == {str(outside): (0, 0, 1, 0, 1)}
 
 
-def test_files_of_no_directory_have_their_name_alone(
-    files: Any, spawn: Any, tmp_path: Path
-) -> None:
+def test_files_of_no_directory_have_their_name_alone(files: Any, spawn: Any, mounted: Any) -> None:
+    root = mounted("plain", "-t", "tmpfs", "none")
     tracked = files()
 
     def work() -> None:
         os.write(os.memfd_create("scratch"), b"xyz")
-        os.write(os.open(tmp_path, os.O_TMPFILE | os.O_WRONLY), b"xy")
+        os.write(os.open(root, os.O_TMPFILE | os.O_WRONLY), b"xy")
 
     run(spawn, work)
     rows = tracked.counts()
 
     assert done(rows, "memfd:") == {"scratch": (0, 0, 1, 0, 3)}
-    [(name, figures)] = done(rows, f"{tmp_path}/").items()
+    [(name, figures)] = done(rows, f"{root}/").items()
     assert name.startswith("#")
     assert figures == (1, 0, 1, 0, 2)
 
