@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whoever is killed in the middle of it leaves nothing in the kernel and nothing in the way."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eunomia_agent.state import Desired, JobTotals, Store
+from eunomia_agent.trackers.accounting import Totals
+from eunomia_agent.trackers.catalogue import Catalogue
+from eunomia_api import agent_pb2
+
+pytestmark = [
+    pytest.mark.bpf,
+    pytest.mark.skipif(os.geteuid() != 0, reason="loading BPF programs needs root"),
+]
+EUNOMIA = Path(sys.executable).with_name("eunomia")
+A = Callable[..., Any]
+
+
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def totals(found: JobTotals) -> Totals:
+    return sum(found.trackers.values(), Totals())
+
+
+def pinned() -> list[str]:
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    places = [Path(place) for _, place, kind, *_ in mounts if kind == "bpf"]
+    return sorted(str(path) for place in places for path in place.rglob("*"))
+
+
+def wait_for_links(process: subprocess.Popen[bytes], inside: A, least: int) -> Any:
+    deadline = time.monotonic() + 30
+    while True:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        found = inside(process.pid)
+        if len(found.ids["link"]) >= least and len(found.ids["prog"]) >= least:
+            return found
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("name", sorted(Catalogue.load().trackers))
+def test_a_command_that_is_killed_leaves_nothing_and_the_next_one_works(
+    inside: A, loads: Any, tmp_path: Path, name: str
+) -> None:
+    before = pinned()
+    command = subprocess.Popen([EUNOMIA, "run", name, "-o", tmp_path], stderr=subprocess.DEVNULL)
+    wait_for_links(command, inside, 3)
+    flood = loads.start("opens", 10**9, "/none/")
+    loads.go(flood)
+    time.sleep(0.3)
+    found = inside(command.pid)
+    assert all(found.ids.values())
+    assert children(command.pid) == []
+    command.send_signal(signal.SIGKILL)
+    assert command.wait() == -signal.SIGKILL
+
+    assert found.left() == {}
+    assert pinned() == before
+    flood.kill()
+    again = subprocess.run(
+        [EUNOMIA, "run", name, "-o", tmp_path, "-T", "0.5"],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert re.fullmatch(r"[\d,]+ events?, .* complete", again.stderr.splitlines()[-1])
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Start an agent whose operator does not answer: it goes on with what it was told last."""
+    started: list[subprocess.Popen[bytes]] = []
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def start() -> subprocess.Popen[bytes]:
+        told = {
+            "NODE_NAME": "n1",
+            "EUNOMIA_OPERATOR": "127.0.0.1:9",
+            "EUNOMIA_STATE_DIR": str(tmp_path),
+            "EUNOMIA_METRICS_PORT": str(port),
+        }
+        with (tmp_path / "log").open("ab") as log:
+            command = [sys.executable, "-m", "eunomia_agent"]
+            started.append(subprocess.Popen(command, env={**os.environ, **told}, stderr=log))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_an_agent_that_is_killed_leaves_nothing_and_the_next_one_counts_on(
+    agent: A, inside: A, job: A, loads: Any, tmp_path: Path
+) -> None:
+    wanted = job(outputs=["file"])
+    state = agent_pb2.DesiredState(generation=1, jobs=[wanted])
+    store = Store(tmp_path)
+    store.save_desired(Desired(state, "uid", time.time()))
+
+    def until(seen: Callable[[Totals], bool]) -> Totals:
+        deadline = time.monotonic() + 30
+        while not seen(total := totals(store.load_totals().get("a", JobTotals()))):
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.1)
+        return total
+
+    first = agent()
+    wait_for_links(first, inside, 4)
+    loads.run("opens", 1000, "/none/a-")
+    before = until(lambda total: total.delivered >= 1000)
+    flood = loads.start("rate", 10**9, "/none/a-", 2000)
+    loads.go(flood)
+    time.sleep(0.5)
+    found = inside(first.pid)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    flood.kill()
+    assert found.left() == {}
+    kept = totals(store.load_totals()["a"])
+    assert kept.matched >= before.matched
+
+    second = agent()
+    wait_for_links(second, inside, 4)
+    loads.run("opens", 1000, "/none/a-again-")
+    after = until(lambda total: total.delivered >= kept.delivered + 1000)
+    assert after.matched == after.settled == kept.matched + 1000
+    assert store.load_totals()["a"].gaps == 1
+    found = inside(second.pid)
+    second.terminate()
+    assert second.wait(timeout=20) == 0
+    assert found.left() == {}
+    (file,) = (tmp_path / "jobs").rglob("*.jsonl")
+    again = [row for row in file.read_text().splitlines() if "/none/a-again-" in row]
+    assert len(again) == 1000
+    assert "Traceback" not in (tmp_path / "log").read_text()
