@@ -17,18 +17,13 @@ def container_names(incomplete: str) -> list[str]:
     # ruff: noqa: PLC0415  (slow, and seldom needed)
     import asyncio
 
+    from eunomia_agent.cli.runtime import open_runtime
     from eunomia_agent.containers.runtime import Container
-    from eunomia_agent.containers.sockets import open_runtime
     from eunomia_agent.errors import AgentError
 
     async def listed() -> list[Container]:
-        runtime = open_runtime()
-        if runtime is None:
-            return []
-        try:
-            return await runtime.containers()
-        finally:
-            await runtime.close()
+        async with open_runtime() as runtime:
+            return await runtime.containers() if runtime is not None else []
 
     with suppress(AgentError, OSError):
         known = asyncio.run(listed())

@@ -13,8 +13,9 @@ from typing import Literal
 
 from eunomia_agent.cli.catalogue import CORE, catalogue
 from eunomia_agent.cli.machine import TYPES, ungranted
+from eunomia_agent.cli.runtime import CRI, listening
 from eunomia_agent.cli.support import lacks
-from eunomia_agent.containers import hierarchy, sockets
+from eunomia_agent.containers import hierarchy
 from eunomia_agent.kernel import features
 from eunomia_agent.kernel.errors import KernelError
 from eunomia_agent.kernel.hooks import TRACEFS
@@ -143,11 +144,14 @@ def _containers() -> Iterator[Finding]:
         yield Finding("cgroups", "ok", f"v1 alone: that of pids, at {found.root}")
     else:
         yield Finding("cgroups", "ok", f"v2 at {found.root}")
-    listening = sockets.find((*sockets.CRI, *sockets.DOCKER), Path("/"))
-    if listening:
-        yield Finding("containers", "ok", f"runtimes at {', '.join(map(str, listening))}")
+    runtimes = listening()
+    if runtimes:
+        yield Finding("containers", "ok", f"runtimes at {', '.join(map(str, runtimes))}")
     else:
-        advice = "needed only to call containers by name: containerd, CRI-O, Docker or Podman"
+        advice = (
+            "needed only to know containers by name: containerd, CRI-O, Docker or Podman, "
+            f"elsewhere than in its usual place with {CRI}=PATH"
+        )
         yield Finding("containers", "note", "no container runtime listens", advice)
 
 

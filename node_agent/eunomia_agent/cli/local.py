@@ -70,6 +70,11 @@ class Local:
             OBJECTS, runtime, root=None, on_change=self._meet, on_gone=self._tracing.gone
         )
 
+    @property
+    def sees_containers(self) -> bool:
+        """Whether there are containers, known by name or not."""
+        return any(owner.container_id for owner in self._tracing.owners.values())
+
     async def run(self, stop: Stop, seconds: float | None = None) -> Standing:
         """Trace until stopped, or for some seconds; return where all stood at the end.
 

@@ -3,7 +3,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from eunomia_agent.cli.catalogue import tracker
@@ -23,10 +23,15 @@ if TYPE_CHECKING:
 
 
 class Output:
-    """The sinks of a command. containers: whether rows can be of containers."""
+    """The sinks of a command. containers: tells, once it runs, whether there are containers."""
 
     def __init__(
-        self, options: Options, trackers: Sequence[str], stop: Stop, *, containers: bool
+        self,
+        options: Options,
+        trackers: Sequence[str],
+        stop: Stop,
+        *,
+        containers: Callable[[], bool],
     ) -> None:
         """Prepare. Raises CommandError where the options do not fit together."""
         self._options = options
@@ -59,7 +64,7 @@ class Output:
 
             interval = self._options.interval
             sink = self._top = Top(
-                self._trackers[0], interval=interval, containers=self._containers
+                self._trackers[0], interval=interval, containers=self._containers()
             )
         else:
             sink = StdoutSink(self._writer, self._format())
@@ -93,5 +98,5 @@ class Output:
                 return Table(
                     {name: tracker(name) for name in self._trackers},
                     screen=shutil.get_terminal_size().columns if cut else None,
-                    containers=self._containers and options.output is None,
+                    containers=lambda: options.output is None and self._containers(),
                 )

@@ -15,11 +15,11 @@ from eunomia_agent.cli.machine import require
 from eunomia_agent.cli.options import DEFAULTS, Options
 from eunomia_agent.cli.output import Output
 from eunomia_agent.cli.problems import Problems
+from eunomia_agent.cli.runtime import open_runtime
 from eunomia_agent.cli.stop import Stop
 from eunomia_agent.cli.summary import summary
 from eunomia_agent.cli.target import target
 from eunomia_agent.containers.runtime import Runtime
-from eunomia_agent.containers.sockets import open_runtime
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.standing import Standing
 from eunomia_agent.trackers.catalogue import Tracker
@@ -35,16 +35,12 @@ def run_tracker(found: Tracker, options: Options, params: Mapping[str, ParamValu
     use = Use(found.name, params, where, options.sample)
 
     async def trace() -> None:
-        runtime = open_runtime()
-        try:
+        async with open_runtime() as runtime:
             whom = await target(
                 options.container, options.pid, children=options.children, runtime=runtime
             )
             wanted = job([use], whom, buffer=options.buffer * MIB, interval=options.interval)
             await _trace(wanted, options, options.seconds, runtime)
-        finally:
-            if runtime is not None:
-                await runtime.close()
 
     require([found])
     asyncio.run(trace())
@@ -61,14 +57,10 @@ def run_file(path: Path, options: Options) -> None:
     found = manifest.load(path)
 
     async def trace() -> None:
-        runtime = open_runtime()
-        if runtime is None and found.job.target.pods and not found.job.target.host:
-            raise CommandError(f"{path} selects pods, and no container runtime listens here")
-        try:
+        async with open_runtime() as runtime:
+            if runtime is None and found.job.target.pods and not found.job.target.host:
+                raise CommandError(f"{path} selects pods, and no container runtime listens here")
             await _trace(found.job, options, options.seconds or found.seconds, runtime)
-        finally:
-            if runtime is not None:
-                await runtime.close()
 
     require([tracker(use.name) for use in found.job.trackers])
     asyncio.run(trace())
@@ -79,7 +71,7 @@ async def _trace(
 ) -> None:
     stop, problems, node = Stop(), Problems(), os.uname().nodename
     trackers = [use.name for use in wanted.trackers]
-    output = Output(options, trackers, stop, containers=runtime is not None)
+    output = Output(options, trackers, stop, containers=lambda: local.sees_containers)
 
     def look(standing: Standing) -> None:
         problems.tell(standing)

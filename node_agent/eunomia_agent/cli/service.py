@@ -19,12 +19,12 @@ from eunomia_agent.cli.job import MIB, Use, job
 from eunomia_agent.cli.local import Local
 from eunomia_agent.cli.machine import require
 from eunomia_agent.cli.problems import Problems
+from eunomia_agent.cli.runtime import open_runtime
 from eunomia_agent.cli.stdout import StdoutSink
 from eunomia_agent.cli.stop import Stop
 from eunomia_agent.cli.summary import summary
 from eunomia_agent.cli.target import target
 from eunomia_agent.cli.writer import Writer
-from eunomia_agent.containers.sockets import open_runtime
 from eunomia_agent.metrics.exporter import Accounts, Exporter
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.sinks.sink import Sink
@@ -81,8 +81,7 @@ def _serve(
     require([tracker(use.tracker) for use in uses])
 
     async def trace() -> Standing:
-        runtime = open_runtime()
-        try:
+        async with open_runtime() as runtime:
             wanted = await target(
                 whom.containers, whom.pids, children=whom.children, runtime=runtime
             )
@@ -104,9 +103,6 @@ def _serve(
             with stop.on_signals(), _exporter(port, seen, observed):
                 sys.stderr.write(f"eunomia: {_announcement(uses, port)}\n")
                 return await local.run(stop)
-        finally:
-            if runtime is not None:
-                await runtime.close()
 
     standing = asyncio.run(trace())
     totals = [each for found in standing.totals.values() for each in found.trackers.values()]

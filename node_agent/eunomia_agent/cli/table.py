@@ -2,8 +2,9 @@
 """Rows as an aligned table, a line a row, as they come."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -22,6 +23,8 @@ HIDDEN = frozenset({"tid", "uid"})
 TIME_WIDTH = 8
 CONTAINER_WIDTH = 28
 DEFAULT_WIDTH = 10
+LONG = 24
+"""Characters from which on a column is the one to take what is left of the screen."""
 COUNT = "count"
 
 
@@ -39,7 +42,8 @@ class Table:
 
     trackers: those whose rows may come, by name. screen: characters of a line of the terminal;
     what is longer than its column is cut, with an ellipsis. None: the table goes to a file or
-    pipe, where nothing is cut. containers: whether to show whose a row is.
+    pipe, where nothing is cut. containers: tells, with the first row, whether to
+    show whose rows are.
     """
 
     suffix = "txt"
@@ -49,15 +53,19 @@ class Table:
         trackers: Mapping[str, Tracker],
         *,
         screen: int | None,
-        containers: bool,
+        containers: Callable[[], bool],
     ) -> None:
         self._trackers = trackers
         self._widths = {name: widths(each) for name, each in trackers.items()}
         self._screen = screen
-        self._containers = containers
+        self._has_containers = containers
         self._several = len(trackers) > 1
         self._headed: tuple[str, str] | None = None
         self._read = 0
+
+    @cached_property
+    def _containers(self) -> bool:
+        return self._has_containers()
 
     def head(self, rows: Rows) -> bytes:
         """Return the names of the columns, once, and for counts at each reading."""
@@ -82,7 +90,7 @@ class Table:
         columns: list[Sequence[str]] = [self._times(rows)]
         if self._containers:
             columns.append([container_of(rows.owner)] * len(rows))
-        names = _shown(rows)
+        names = self._shown(rows)
         own = [rows.batch.text(name) for name in names]
         if self._several:
             subject = [name for name in ("comm", "pid") if name in names]
@@ -103,13 +111,23 @@ class Table:
         cells = [Cell("time", TIME_WIDTH)]
         if self._containers:
             cells.append(Cell("container", CONTAINER_WIDTH))
-        names = _shown(rows)
+        names = self._shown(rows)
         if self._several:
             longest = max(map(len, self._widths))
             cells.append(Cell("tracker", max(longest, len("tracker"))))
             cells += [self._cell(rows, name) for name in ("comm", "pid") if name in names]
             return [*cells, Cell("details", 0)]
         return cells + [self._cell(rows, name) for name in names]
+
+    def _shown(self, rows: Rows) -> list[str]:
+        """Return the names of the columns in their order; a long text goes last."""
+        names = [name for name in own_columns(rows) if name not in HIDDEN]
+        width = self._widths.get(rows.tracker, {})
+        longest = max(names, key=lambda name: width.get(name, 0), default="")
+        if width.get(longest, 0) >= LONG and not self._several:
+            names.remove(longest)
+            names.append(longest)
+        return names
 
     def _cell(self, rows: Rows, name: str) -> Cell:
         width = self._widths.get(rows.tracker, {}).get(name, DEFAULT_WIDTH)
@@ -139,10 +157,6 @@ def _most_first(rows: Rows) -> Rows:
     if rows.source == "events" or COUNT not in rows.columns:
         return rows
     return rows.take(np.argsort(rows.batch.fixed[COUNT], kind="stable")[::-1])
-
-
-def _shown(rows: Rows) -> list[str]:
-    return [name for name in own_columns(rows) if name not in HIDDEN]
 
 
 def _is_number(rows: Rows, name: str) -> bool:

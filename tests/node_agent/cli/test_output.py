@@ -64,7 +64,7 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_table_fits_the_terminal_and_names_the_container() -> None:
-    table = Table({"opensnoop": tracker("opensnoop")}, screen=110, containers=True)
+    table = Table({"opensnoop": tracker("opensnoop")}, screen=110, containers=lambda: True)
     rows = opens([b"/etc/passwd", b"/" + b"x" * 200])
     head = table.head(rows).decode().rstrip("\n")
     first, second = (line.decode() for line in table.lines(rows))
@@ -76,7 +76,7 @@ def test_a_table_fits_the_terminal_and_names_the_container() -> None:
 
 
 def test_counts_have_a_heading_at_each_reading_and_the_most_come_first() -> None:
-    table = Table({"syscall": tracker("syscall")}, screen=None, containers=False)
+    table = Table({"syscall": tracker("syscall")}, screen=None, containers=lambda: False)
     assert table.head(calls([1, 2])).startswith(b"TIME")
     assert table.head(calls([3])) == b""
     assert table.head(calls([3], time=2 * 10**9)).startswith(b"\nTIME")
