@@ -49,4 +49,6 @@ RUN apt-get update \
 COPY --from=build /opt/agent /opt/agent
 # OpenBLAS would start a thread and take memory for each core; no linear algebra is done here.
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1
+# The command line is there for `kubectl exec`; the agent itself loads nothing of it.
+ENV PATH=/opt/agent/bin:$PATH
 ENTRYPOINT ["/opt/agent/bin/python", "-m", "eunomia_agent"]

@@ -200,12 +200,6 @@ struct cgroup_subsys_state {
 struct cgroup_base_stat {
 	struct task_cputime cputime;
 };
-struct cgroup_rstat_cpu {
-	struct cgroup_base_stat bstat;
-};
-struct cgroup_rstat_base_cpu {
-	struct cgroup_base_stat bstat;
-};
 struct cgroup {
 	struct cgroup_subsys_state self;
 	s32 level;

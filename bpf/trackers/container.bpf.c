@@ -212,8 +212,9 @@ __weak u64 advance(u64 *last, u64 now)
 
 /* ---- CPU time ---- */
 
-/* kernel/cgroup/rstat.c counts the time of each cgroup's own tasks, per CPU and without a break.
- * Newer kernels have it in a struct of another name. */
+/* kernel/cgroup/rstat.c counts the time of each cgroup's own tasks, per CPU and without a break, at
+ * the beginning of a struct whose name is another one on newer kernels. It is not named here: types
+ * that the kernel lacks are looked for in its modules, for which the agent has no right. */
 struct cpu_time {
 	const void *counters;
 	u64 total, user, system;
@@ -222,16 +223,11 @@ struct cpu_time {
 static long add_cpu_time(u32 cpu, struct cpu_time *sum)
 {
 	struct task_cputime time = {};
-	void *here = per_cpu(sum->counters, cpu);
+	struct cgroup_base_stat *here = per_cpu(sum->counters, cpu);
 
 	if (!here)
 		return 1;
-	if (bpf_core_type_exists(struct cgroup_rstat_base_cpu))
-		bpf_core_read(&time, sizeof(time),
-			      &((struct cgroup_rstat_base_cpu *)here)->bstat.cputime);
-	else
-		bpf_core_read(&time, sizeof(time),
-			      &((struct cgroup_rstat_cpu *)here)->bstat.cputime);
+	bpf_core_read(&time, sizeof(time), &here->cputime);
 	sum->total += time.sum_exec_runtime;
 	sum->user += time.utime;
 	sum->system += time.stime;
