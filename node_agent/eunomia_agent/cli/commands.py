@@ -71,14 +71,7 @@ def _load_config(context: typer.Context, path: Path | None) -> Path | None:
     if path is not None:
         from eunomia_agent.cli import config
 
-        context.obj = config.load(
-            path,
-            {
-                "run": spellings(declared),
-                "daemon": spellings(_daemon),
-                "server": spellings(_server),
-            },
-        )
+        context.obj = config.load(path, config_keys())
         defaults = context.obj.defaults
         context.default_map = defaults.get("daemon", {}) if context.parent else defaults
     return path
@@ -131,6 +124,15 @@ def _run(
         run_file(file, Options.of(values))
     else:
         say(context.get_help())
+
+
+def config_keys() -> dict[str, dict[str, str]]:
+    """Return what a config file may say of each command: its options → their names in Python."""
+    return {
+        "run": spellings(declared),
+        "daemon": spellings(_daemon),
+        "server": spellings(_server),
+    }
 
 
 class Form(StrEnum):

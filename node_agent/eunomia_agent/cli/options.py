@@ -175,7 +175,7 @@ def command(run: Run, tracker: Tracker) -> Callable[..., None]:
         run(Options.of(values), given)
 
     own = [_parameter(name, param, tracker, flags) for name, param in names.items()]
-    return _declare(call, [*SHARED.values(), *own])
+    return _declare(call, [*own, *SHARED.values()])
 
 
 def with_shared(function: Callable[..., None]) -> Callable[..., None]:
