@@ -12,7 +12,7 @@ from eunomia_agent.containers.sockets import open_runtime
 from eunomia_agent.errors import OutputUnknown
 from eunomia_agent.heap import map_large_blocks, trim
 from eunomia_agent.job import name_of
-from eunomia_agent.kernel import features, hooks
+from eunomia_agent.kernel import features
 from eunomia_agent.keys import Keys
 from eunomia_agent.metrics.exporter import Accounts, Exporter
 from eunomia_agent.metrics.observed import Observed
@@ -27,6 +27,7 @@ from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
 from eunomia_agent.trackers.instance import Instance
 from eunomia_agent.trackers.key import Key
 from eunomia_agent.trackers.pool import Pool
+from eunomia_agent.trackers.support import lacks
 from eunomia_api import agent_pb2
 
 logger = logging.getLogger("eunomia.node")
@@ -105,12 +106,7 @@ def _hello(catalogue: Catalogue) -> agent_pb2.Hello:
         catalogue_hash=catalogue.hash,
         features=sorted(offered.names),
         trackers=[
-            agent_pb2.TrackerSupport(
-                name=tracker.name,
-                missing="; ".join(
-                    reason for hook in tracker.hooks if (reason := hooks.missing(hook)) is not None
-                ),
-            )
+            agent_pb2.TrackerSupport(name=tracker.name, missing=lacks(tracker))
             for tracker in catalogue.trackers.values()
         ],
     )

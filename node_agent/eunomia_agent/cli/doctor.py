@@ -14,12 +14,12 @@ from typing import Literal
 from eunomia_agent.cli.catalogue import CORE, catalogue
 from eunomia_agent.cli.machine import TYPES, ungranted
 from eunomia_agent.cli.runtime import CRI, listening
-from eunomia_agent.cli.support import lacks
 from eunomia_agent.containers import hierarchy
 from eunomia_agent.kernel import features
 from eunomia_agent.kernel.errors import KernelError
 from eunomia_agent.kernel.hooks import TRACEFS
 from eunomia_agent.kernel.libbpf import library
+from eunomia_agent.trackers.support import lacks
 
 ARCHITECTURES = ("x86_64", "aarch64")
 OPTIONAL = ("kprobe", "fentry", "lsm", "uprobe", "perf_event")

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from eunomia_agent.cli.catalogue import catalogue, flag
 from eunomia_agent.cli.machine import ungranted
-from eunomia_agent.cli.support import lacks, offered, sections
 from eunomia_agent.trackers.catalogue import Column, Param, Tracker
+from eunomia_agent.trackers.support import lacks, offered, sections
 from eunomia_api.param import allowed
 
 INDENT = 2
