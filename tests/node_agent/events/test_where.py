@@ -471,9 +471,9 @@ def test_elements_are_looked_at_in_parts_when_they_are_many(
 
 def test_a_hostile_pattern_takes_no_longer_than_its_text() -> None:
     rows = [{"path": b"a" * 4000}] * 10
-    began = time.monotonic()
+    began = time.thread_time()
     assert passing('path.matches("(a+)+$|(a|aa)+b")', *rows) == list(range(10))
-    assert time.monotonic() - began < 1
+    assert time.thread_time() - began < 1
 
 
 def test_nobody_walks_the_rows() -> None:
@@ -487,9 +487,9 @@ def test_nobody_walks_the_rows() -> None:
     batch = Batch(LAYOUT, fixed, b"".join(paths), starts)
     found = parse('path.startsWith("/etc/") && pid >= 50000 && error == ""', COLUMNS)
 
-    began = time.monotonic()
+    began = time.thread_time()
     passed = mask(found, batch, OWNER)
-    took = time.monotonic() - began
+    took = time.thread_time() - began
 
     assert passed.sum() == 37_500
     assert took < 0.2
