@@ -287,6 +287,7 @@ static __always_inline int event_send(const struct match *match)
 
 	if (length > EVENT_TAIL)
 		length = EVENT_TAIL;
+	barrier_var(length); /* else a copy from before is used, whose bound Linux 6.1 does not see */
 	length += sizeof(struct event);
 	subject_fill(&slot->event.who, match);
 	if (bpf_ringbuf_output(&events, &slot->event, length, wake_flags(length)))

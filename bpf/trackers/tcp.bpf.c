@@ -191,15 +191,14 @@ __weak int tell(const struct report *report)
 }
 
 /* Adds the two ends, and as the owner, where none is known, what the socket itself tells. */
-static __always_inline int tell_of(struct sock *sk, struct report *report)
+static __always_inline void tell_of(struct sock *sk, struct report *report)
 {
 	if (!report->owner.cgroup_id)
 		owner_of_socket(&report->owner, sk);
-	if (!report->owner.cgroup_id) {
+	if (!report->owner.cgroup_id)
 		count_unclassified();
-		return 0;
-	}
-	return ends_of(&report->ends, sk) ? tell(report) : 0;
+	else if (ends_of(&report->ends, sk))
+		tell(report);
 }
 
 /* ---- changes of state ---- */
@@ -361,13 +360,15 @@ int BPF_PROG(state_changed, struct sock *sk, s32 old, s32 new)
 		told = closed(&report, tcp, sk, old);
 		break;
 	}
-	return told ? tell_of(sk, &report) : 0;
+	if (told)
+		tell_of(sk, &report);
+	return 0;
 }
 
 /* ---- ends of calls ---- */
 
 /* Whoever accepts a connection owns it from then on, even where that one is not watched. */
-static __always_inline int accepted(struct sock *sk)
+static __always_inline void accepted(struct sock *sk)
 {
 	u64 key = (u64)sk;
 	struct report report = {.kind = kind_accept};
@@ -383,7 +384,8 @@ static __always_inline int accepted(struct sock *sk)
 
 		note(key, &fresh);
 	}
-	return accepts ? tell_of(sk, &report) : 0;
+	if (accepts)
+		tell_of(sk, &report);
 }
 
 /* include/uapi/linux/in.h, in6.h: sockaddr_in and sockaddr_in6 in one */
@@ -395,14 +397,14 @@ struct address {
 };
 
 /* A socket that has no sequence number yet has never sent a SYN: nothing was told of it yet. */
-static __always_inline int could_not_send(struct sock *sk, s64 error, const struct address *to)
+static __always_inline void could_not_send(struct sock *sk, s64 error, const struct address *to)
 {
 	struct report report = {.kind = kind_connect, .error = error};
 	struct ends *ends = &report.ends;
 
 	if (BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE ||
 	    BPF_CORE_READ((struct tcp_sock *)sk, write_seq))
-		return 0;
+		return;
 	owner_current(&report.owner);
 	ends_of(ends, sk);
 	ends->dport = bpf_ntohs(to->port);
@@ -411,10 +413,12 @@ static __always_inline int could_not_send(struct sock *sk, s64 error, const stru
 	else
 		map_to_v6(ends->daddr, to->ipv4);
 	ends->family = is_mapped(ends->daddr) ? family_v4 : family_v6;
-	return tell(&report);
+	tell(&report);
 }
 
 /* ---- the same on kernels that have these hooks: other system calls cost nothing ---- */
+
+/* Older kernels take a program at a function's end only if it returns a constant 0. */
 
 SEC("fexit/inet_csk_accept")
 int accept_returns(u64 *arguments)
@@ -422,30 +426,35 @@ int accept_returns(u64 *arguments)
 	u64 sk = 0;
 
 	bpf_get_func_ret(arguments, &sk);
-	return sk ? accepted((struct sock *)sk) : 0;
+	if (sk)
+		accepted((struct sock *)sk);
+	return 0;
 }
 
-static __always_inline int connect_returned(struct sock *sk, const void *from, s32 result)
+static __always_inline void connect_returned(struct sock *sk, const void *from, s32 result)
 {
 	struct address to = {};
 
 	if (!connects || !result)
-		return 0;
+		return;
 	bpf_probe_read_kernel(&to, sizeof(to), from);
-	return could_not_send(sk, -result, &to);
+	could_not_send(sk, -result, &to);
 }
 
 SEC("fexit/tcp_v4_connect")
 int BPF_PROG(connect_v4_returns, struct sock *sk, void *to, s32 length, s32 result)
 {
 	/* The other function calls this one for an address of IPv4. */
-	return sk->__sk_common.skc_family == AF_INET ? connect_returned(sk, to, result) : 0;
+	if (sk->__sk_common.skc_family == AF_INET)
+		connect_returned(sk, to, result);
+	return 0;
 }
 
 SEC("fexit/tcp_v6_connect")
 int BPF_PROG(connect_v6_returns, struct sock *sk, void *to, s32 length, s32 result)
 {
-	return connect_returned(sk, to, result);
+	connect_returned(sk, to, result);
+	return 0;
 }
 
 /* ---- and on those that have not ---- */
@@ -470,7 +479,9 @@ static __always_inline int accept_returned(s64 fd)
 {
 	struct sock *sk = fd < 0 ? NULL : tcp_of_descriptor(fd);
 
-	return sk ? accepted(sk) : 0;
+	if (sk)
+		accepted(sk);
+	return 0;
 }
 
 SEC("tracepoint/syscalls/sys_exit_accept4")
@@ -496,5 +507,7 @@ int connect_end(struct syscall_exit *call)
 	struct sock *sk = tcp_of_descriptor(CALL_ARGUMENT_0(regs));
 
 	bpf_probe_read_user(&to, sizeof(to), (const void *)CALL_ARGUMENT_1(regs));
-	return sk ? could_not_send(sk, -call->result, &to) : 0;
+	if (sk)
+		could_not_send(sk, -call->result, &to);
+	return 0;
 }
