@@ -152,8 +152,6 @@ class Job:
             return None
         from eunomia_agent.events.where import mask  # noqa: PLC0415  (few jobs have a condition)
 
-        if not rest.columns <= rows.columns:
-            return np.zeros(len(rows), np.bool_)
         return mask(rest, rows.batch, rows.constants)
 
     def deliver(self, rows: Rows) -> int:

@@ -53,11 +53,6 @@ class Rows:
         return len(self.batch)
 
     @property
-    def columns(self) -> frozenset[str]:
-        """Names of the columns that are shown."""
-        return frozenset(c.name for c in self.batch.layout.columns if not c.internal)
-
-    @property
     def constants(self) -> Mapping[str, str]:
         """What is the same in all rows, as a condition may name it."""
         owner = self.owner
