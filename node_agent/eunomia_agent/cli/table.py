@@ -154,7 +154,7 @@ class Table:
 
 
 def _most_first(rows: Rows) -> Rows:
-    if rows.source == "events" or COUNT not in rows.columns:
+    if rows.source == "events" or COUNT not in rows.batch.layout:
         return rows
     return rows.take(np.argsort(rows.batch.fixed[COUNT], kind="stable")[::-1])
 
