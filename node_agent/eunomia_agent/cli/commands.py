@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from eunomia_agent.cli.catalogue import CORE, catalogue, tracker
 from eunomia_agent.cli.completion import tracker_names
@@ -24,19 +24,42 @@ from eunomia_agent.cli.options import (
     Pids,
     command,
     declared,
+    spare,
     spellings,
     with_shared,
 )
 
+
+class Command(TyperCommand):
+    """A command that starts without delay."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """Return its options."""
+        found = super().get_params(ctx)
+        spare(found)
+        return found
+
+
+class Commands(TyperGroup):
+    """Commands that start without delay."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """Return the options that all of them share."""
+        found = super().get_params(ctx)
+        spare(found)
+        return found
+
+
 app = typer.Typer(
     name="eunomia",
+    cls=Commands,
     help="What do the processes and containers of this machine do? eBPF trackers tell.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
 
-class Trackers(TyperGroup):
+class Trackers(Commands):
     """A command for each tracker of the catalogue, made when it is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -56,6 +79,7 @@ class Trackers(TyperGroup):
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
         single.command(
             cmd_name,
+            cls=Command,
             help=found.help,
             epilog=f"Columns: {columns}. `eunomia trackers {cmd_name}` tells more.",
         )(command(run, found))

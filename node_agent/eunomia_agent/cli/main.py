@@ -30,7 +30,7 @@ def _exit_code(arguments: list[str]) -> int:
         code = app(args=arguments, prog_name="eunomia", standalone_mode=False)
         sys.stdout.flush()
     except typer.TyperException as error:
-        return _refuse(error.format_message())
+        return _refuse(error.format_message().replace("Value error, ", ""))
     except AgentError as error:
         return _refuse(str(error))
     except BrokenPipeError:
