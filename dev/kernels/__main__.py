@@ -15,7 +15,7 @@ from dev.progress import say
 TESTS = ("tests/kernels", "tests/bpf")
 SECONDS = 1500.0
 PYTEST = (
-    *("-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp=/tmp/eunomia-kernels"),
+    *("-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "--basetemp=/tmp/eunomia-kernels"),
     *("--timeout=600", "-o", "addopts=--import-mode=importlib --strict-markers --strict-config"),
 )
 

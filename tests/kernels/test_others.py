@@ -4,6 +4,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,21 +13,57 @@ from dev.command import found
 from dev.kernels.machine import EMULATOR
 
 PROJECT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "dev.kernels", "6.1", "--tests", "tests/kernels/test_trackers.py"]
+
+pytestmark = [
+    pytest.mark.bpf,
+    pytest.mark.skipif(os.geteuid() != 0, reason="the emulated machine is given this one's files"),
+    pytest.mark.skipif(not found(EMULATOR), reason=f"needs {EMULATOR} (qemu-system-x86)"),
+]
 
 
-@pytest.mark.bpf
+def with_environment(entry: bytes, program: bytes) -> list[int]:
+    """The processes of a program that were started with an entry in their environment."""
+    pids: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            if words[0].endswith(program) and entry in (folder / "environ").read_bytes():
+                pids.append(int(folder.name))
+        except OSError:  # it ended meanwhile
+            continue
+    return pids
+
+
 @pytest.mark.timeout(1600)
-@pytest.mark.skipif(os.geteuid() != 0, reason="the emulated machine is given this one's files")
-@pytest.mark.skipif(not found(EMULATOR), reason=f"needs {EMULATOR} (qemu-system-x86)")
 def test_every_tracker_runs_under_debian_12s_kernel() -> None:
-    tests = "tests/kernels/test_trackers.py"
-    ended = subprocess.run(
-        [sys.executable, "-m", "dev.kernels", "6.1", "--tests", tests],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = subprocess.run(COMMAND, cwd=PROJECT, capture_output=True, text=True, check=False)
 
-    assert ended.returncode == 0, f"{ended.stdout[-4000:]}\n{ended.stderr[-1000:]}"
-    assert " passed" in ended.stdout
+    told = f"{ended.stdout[-8000:]}\n{ended.stderr[-4000:]}"
+    assert ended.returncode == 0, told
+    assert " passed" in ended.stdout, told
+    assert "SKIPPED" not in ended.stdout, told
+
+
+def test_a_run_that_is_killed_leaves_no_emulator_behind() -> None:
+    entry = f"EUNOMIA_TEST={os.getpid()}"
+    name, _, value = entry.partition("=")
+    running = subprocess.Popen(
+        COMMAND,
+        cwd=PROJECT,
+        env={**os.environ, name: value},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    emulator = EMULATOR.encode()
+    deadline = time.monotonic() + 120
+    while not with_environment(entry.encode(), emulator) and time.monotonic() < deadline:
+        assert running.poll() is None
+        time.sleep(0.2)
+    running.kill()
+    running.wait()
+
+    while with_environment(entry.encode(), emulator) and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+    assert time.monotonic() < deadline
