@@ -76,7 +76,7 @@ def _attach(kind: int, attach_type: int, target: str) -> int:
 
 def _btf() -> str | None:
     readable = os.access("/sys/kernel/btf/vmlinux", os.R_OK)
-    return None if readable else "the kernel's types are not at /sys/kernel/btf/vmlinux"
+    return None if readable else "the kernel's types (BTF) are not at /sys/kernel/btf/vmlinux"
 
 
 def _ringbuf() -> str | None:

@@ -42,7 +42,8 @@ def missing(section: str) -> str | None:
     feature = NEEDS.get(kind)
     if feature is None:
         return f"hooks of the kind {kind!r} are not known here"
-    reason = features.probe().missing.get(feature)
+    lacking = features.probe().missing
+    reason = lacking.get("btf") or lacking.get(feature)  # every object is fitted by these types
     if reason is not None:
         return reason
     if feature == "tracepoint":
