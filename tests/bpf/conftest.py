@@ -19,8 +19,9 @@ from eunomia_agent.events.drain import Drain
 from eunomia_agent.events.layout import event_layout
 from eunomia_agent.events.tally import Table, Tally, tally_layout
 from eunomia_agent.kernel.object import Object
+from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
 
-OBJECTS = Path(__file__).parents[2] / "node_agent/eunomia_agent/objects"
+TRACKERS = Catalogue.load().trackers
 TRACEFS = Path("/sys/kernel/tracing")
 JOB = 1
 """The set of jobs that holds slot 0 alone."""
@@ -180,6 +181,13 @@ class Tracked:
 Track = Callable[..., Tracked]
 
 
+def of_other_groups(name: str, lacking: Collection[str]) -> set[str]:
+    """Sections that stay off since others do the same: the first that are all to be had run."""
+    groups = TRACKERS[name].any_of
+    chosen = next((group for group in groups if not {*group} & {*lacking}), [])
+    return {section for group in groups for section in group} - {*chosen}
+
+
 @pytest.fixture
 def track(cgroup: Path) -> Iterator[Track]:
     """Load and attach a tracker for the cgroup: track(name, ring_bytes=…, param=…).
@@ -211,9 +219,10 @@ def track(cgroup: Path) -> Iterator[Track]:
                     tracker.map(table).resize(entries)
             for param, value in params.items():
                 tracker.set(param, value)
-            tracker.skip_missing()
+            missing = tracker.skip_missing()
+            off = {*without, *of_other_groups(name, {*without, *missing})}
             for program in tracker.programs.values():
-                if program.section in without:
+                if program.section in off:
                     program.autoload = False
             tracker.load()
             drain = None
