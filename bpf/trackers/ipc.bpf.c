@@ -399,25 +399,24 @@ static __always_inline int add_file(const struct match *match, u32 fd, enum topi
 	bool is_socket = topic == topic_receive || topic == topic_send;
 	bool writes = topic == topic_write || topic == topic_send;
 	struct file *file = file_of_descriptor(fd);
-	struct inode *inode = BPF_CORE_READ(file, f_inode);
-	u32 mode = is_socket ? S_IFSOCK : BPF_CORE_READ(inode, i_mode) & S_IFMT;
+	u32 type = is_socket ? S_IFSOCK : file_type(file);
 	struct count_key key = {};
 	struct pid *peer = NULL;
 
-	if (mode == S_IFSOCK && unix_sockets) {
+	if (type == S_IFSOCK && unix_sockets) {
 		struct sock *sk = socket_of_file(file);
 
-		if (BPF_CORE_READ(sk, __sk_common.skc_family) != AF_UNIX)
+		if (socket_family(sk) != AF_UNIX)
 			return 0;
 		key.kind = kind_unix;
 		peer = peer_of(sk);
 		key.tpid = pid_number(peer);
-	} else if (mode == S_IFIFO && pipes) {
+	} else if (type == S_IFIFO && pipes) {
 		key.kind = kind_pipe;
 	} else {
 		return 0;
 	}
-	key.object = BPF_CORE_READ(inode, i_ino);
+	key.object = BPF_CORE_READ(file, f_inode, i_ino);
 	key.pid = bpf_get_current_pid_tgid() >> 32;
 	return add(match, &key, peer, !writes, writes, bytes);
 }
@@ -454,7 +453,7 @@ static __always_inline bool unix_end(struct report *report, u32 fd)
 	struct file *file = file_of_descriptor(fd);
 	struct sock *sk = socket_of_descriptor(fd);
 
-	if (!sk || BPF_CORE_READ(sk, __sk_common.skc_family) != AF_UNIX)
+	if (!sk || socket_family(sk) != AF_UNIX)
 		return false;
 	struct pid *peer = peer_of(sk);
 
