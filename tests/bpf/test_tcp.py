@@ -47,6 +47,13 @@ def receive(stream: socket.socket, amount: int) -> None:
         amount -= len(stream.recv(min(amount, 1 << 16)))
 
 
+def retransmitted() -> int:
+    """Segments that this machine sent again: on one that is busy that happens on loopback too."""
+    lines = Path("/proc/net/snmp").read_text().splitlines()
+    names, values = (line.split() for line in lines if line.startswith("Tcp:"))
+    return int(values[names.index("RetransSegs")])
+
+
 def reset(stream: socket.socket) -> None:
     """Close with a RST instead of a FIN."""
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -142,6 +149,7 @@ def test_each_end_of_each_connection_is_told_to_the_job_that_watches_it(
     both: Any, spawn: Any, cgroup: Path, elsewhere: Path, family: int
 ) -> None:
     times, asked, answered = 50, 1234, 98765
+    before = retransmitted()
     server = listening(family)
     port = server.getsockname()[1]
     host = LOOPBACK[family]
@@ -166,7 +174,7 @@ def test_each_end_of_each_connection_is_told_to_the_job_that_watches_it(
         assert set(side.fixed["pid"].tolist()) == set(side.fixed["tid"].tolist()) == {pid}
         assert set(side.fixed["cgroup_id"].tolist()) == {place.stat().st_ino}
         assert set(told(side, "family", "saddr", "daddr", "error")) == {(version, host, host, "")}
-        assert set(side.fixed["retransmits"].tolist()) == {0}
+        assert side.fixed["retransmits"].sum() <= retransmitted() - before
         assert both.account(place, 0 if side is ours else 1).matched == 2 * times
     assert set(ours.fixed["sport"].tolist()) == set(theirs.fixed["dport"].tolist()) == {port}
     assert set(ours.fixed["dport"].tolist()) == set(theirs.fixed["sport"].tolist())
