@@ -107,6 +107,7 @@ class Bench:
         return {
             "marker": marker,
             "port": str(PORT),
+            "probe_port": PROBE_PORT,
             "comm": comm,
             "cgroup": str(self.traced.path),
             "cgroup_ids": " ".join(str(each.id) for each in self.traced.tree()),

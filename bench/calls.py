@@ -55,9 +55,9 @@ def measure(bench: Bench) -> Calls:
     sides: dict[Side, Cgroup] = {"filtered in": bench.traced, "filtered out": beside}
     for number, turn in bench.turns(modes, bench.plan.rounds["calls"]):
         say(f"  single calls, round {number + 1}")
-        for form in CALLS:
-            told.taken[form, "none", "bare"].append(_least(bench, form, bench.traced))
         for mode in turn:
+            for form in CALLS:
+                told.taken[form, "none", "bare"].append(_least(bench, form, bench.traced))
             try:
                 with bench.running(mode, "call", bench.probe("opens")) as collector:
                     for form in CALLS:

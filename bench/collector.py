@@ -23,7 +23,8 @@ ROOTS = {"machine": machine, "peers": peers}
 class Trial:
     """One way to run a collector.
 
-    Texts may hold <marker> and <port> (what each event shows), <comm> (of the traced process),
+    Texts may hold <marker> and <port> (what each event shows), <probe_port> (what those that are
+    not counted show), <comm> (of the traced process),
     <cgroup> (the path), <each:TEXT> (TEXT once for each traced cgroup, its id in place of %),
     <output> (a folder), <files> (the folder with `files`: text by name) and <python>.
     row: a regular expression, one match of which is one event delivered. total: one whose only

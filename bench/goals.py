@@ -206,7 +206,13 @@ def thousands(value: float) -> str:
 
 def nanoseconds(value: float) -> str:
     """Return a time in the unit that suits it."""
-    return f"{value / 1000:.2g} µs" if value >= 1000 else f"{value:.0f} ns"
+    for bound, factor, unit in ((1e3, 1.0, "ns"), (1e6, 1e-3, "µs"), (float("inf"), 1e-6, "ms")):
+        if value < bound:
+            scaled = value * factor
+            return (
+                f"{scaled:.1f} {unit}" if unit != "ns" and scaled < 10 else f"{scaled:.0f} {unit}"
+            )
+    return "not a time"
 
 
 def told(row: Row) -> str:

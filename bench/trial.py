@@ -22,7 +22,7 @@ from bench.peers import PATH
 from dev.command import environment
 
 LOOK_SECONDS = 0.01
-START_SECONDS = 15.0
+START_SECONDS = 30.0
 """In which a collector has to be ready."""
 STOP_SECONDS = 10.0
 QUIET_SECONDS = 0.25
