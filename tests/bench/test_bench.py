@@ -25,7 +25,8 @@ def test_every_collector_says_how_its_events_are_counted():
             for mode, trial in modes.items():
                 values = {
                     "marker": "m-1", "port": "20000", "probe_port": "1", "comm": "generator",
-                    "cgroup": "/c", "cgroup_ids": "7 8", "output": "/o", "files": "/f", "python": "/p",
+                    "cgroup": "/c", "cgroup_ids": "7 8", "output": "/o", "files": "/f",
+                    "python": "/p",
                 }  # fmt: skip
                 filled = trial.filled(values)
                 words = [word for command in filled.commands for word in command]
