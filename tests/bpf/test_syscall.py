@@ -157,13 +157,12 @@ def test_durations_are_those_of_the_calls(track: Any, spawn: Any) -> None:
         tracked.counts("histogram"), "sleep", "count", "sum", "slots"
     )
 
-    assert count == sorted_count == 3
-    assert duration == total
-    assert 62 * ms <= duration < 162 * ms
-    assert 40 * ms <= longest < 140 * ms
-    assert sum(slots) == 3
-    assert slots[20] + slots[21] >= 1  # 1 to 4 ms
-    assert sum(slots[i] for i in range(24, 28)) >= 2  # 17 ms and more
+    assert count == sorted_count == sum(slots) == 3
+    assert duration == total >= 62 * ms
+    assert 40 * ms <= longest <= duration - 22 * ms
+    assert sum(slots[25:]) >= 1  # 33 ms and more
+    least = sum(number << slot for slot, number in enumerate(slots))
+    assert least <= total < 2 * least
 
 
 def test_a_histogram_alone_leaves_the_sums_out(track: Any, spawn: Any) -> None:
