@@ -10,14 +10,16 @@ RUN apt-get update \
         clang gcc libbpf-dev libc6-dev llvm python3 python3-pip python3-venv \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 
-# What we depend on changes seldom: a step of its own.
+# What we depend on changes seldom: a step of its own. The operator does without rows
+# and without a terminal.
 COPY pyproject.toml /src/
 WORKDIR /src
 RUN python3 -c "import tomllib; \
 project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-extras = project['optional-dependencies']; \
-[open(f'/tmp/{name}.txt', 'w').write('\n'.join(project['dependencies'] + extras.get(name, []))) \
-for name in ('operator', 'agent')]" \
+agent = project['dependencies']; \
+both = [need for need in agent if not need.startswith(('numpy', 'rich', 'typer'))]; \
+needs = {'agent': agent, 'operator': both + project['optional-dependencies']['operator']}; \
+[open(f'/tmp/{name}.txt', 'w').write('\n'.join(needs[name])) for name in needs]" \
     && python3 -m venv --without-pip /opt/operator \
     && python3 -m venv --without-pip --system-site-packages /opt/agent \
     && python3 -m pip --python /opt/operator/bin/python install --no-cache-dir -r /tmp/operator.txt \
