@@ -187,7 +187,8 @@ static __always_inline u32 tail_take(struct scratch *slot, u32 length)
 	return length << 16 | offset;
 }
 
-/* Where the next string goes: `limit` bytes are free from there on. NULL: the tail is full. */
+/* Where the next string goes: `limit` bytes are free from there on. NULL: the tail is full. A limit of
+ * all of EVENT_TAIL makes that a test for 0, which Linux 6.1 does not remember. */
 static __always_inline u8 *tail_free(struct scratch *slot, u32 limit)
 {
 	u32 used = slot->tail_used;

@@ -71,7 +71,7 @@ struct event {
 		} memory;
 	};
 };
-enum { EVENT_TAIL = 256 };
+enum { EVENT_TAIL = 264 };
 
 struct count_key {
 	struct tallied who;
@@ -131,7 +131,7 @@ struct report {
 	bool name_in_kernel;
 };
 
-enum { MAX_NAME = 256, MAX_SUN_PATH = 108 };
+enum { MAX_NAME = 257, MAX_SUN_PATH = 108 }; /* a queue's: a slash, 255 bytes, NUL */
 
 /* The name of a unix socket, which may be an abstract one: that begins with a NUL, shown as "@". */
 static __always_inline path_t event_socket_name(const struct report *report)
@@ -144,6 +144,7 @@ static __always_inline path_t event_socket_name(const struct report *report)
 
 	if (!to || !length || length > MAX_SUN_PATH)
 		return 0;
+	barrier_var(length); /* see event_send */
 	failed = report->name_in_kernel ? bpf_probe_read_kernel(to, length, from)
 					: bpf_probe_read_user(to, length, from);
 	if (failed)
@@ -398,7 +399,7 @@ static __always_inline int add_file(const struct match *match, u32 fd, enum topi
 {
 	bool is_socket = topic == topic_receive || topic == topic_send;
 	bool writes = topic == topic_write || topic == topic_send;
-	struct file *file = file_of_descriptor(fd);
+	const struct file *file = file_of(fd);
 	u32 type = is_socket ? S_IFSOCK : file_type(file);
 	struct count_key key = {};
 	struct pid *peer = NULL;
@@ -423,7 +424,7 @@ static __always_inline int add_file(const struct match *match, u32 fd, enum topi
 
 static __always_inline u64 inode_of_descriptor(u32 fd)
 {
-	return BPF_CORE_READ(file_of_descriptor(fd), f_inode, i_ino);
+	return BPF_CORE_READ(file_of(fd), f_inode, i_ino);
 }
 
 static __always_inline int add_operation(const struct match *match, struct pt_regs *regs, s32 number,
@@ -450,7 +451,7 @@ static __always_inline int add_operation(const struct match *match, struct pt_re
 
 static __always_inline bool unix_end(struct report *report, u32 fd)
 {
-	struct file *file = file_of_descriptor(fd);
+	const struct file *file = file_of(fd);
 	struct sock *sk = socket_of_descriptor(fd);
 
 	if (!sk || socket_family(sk) != AF_UNIX)
