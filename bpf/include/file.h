@@ -1,24 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Open files: from a descriptor to the file, and from the file to its path.
+/* Open files, and the path of each.
  *
- * All is read without the kernel's locks. A descriptor that another thread closes meanwhile, or a
- * directory that is renamed while its name is read, may give another file or a mixed path.
+ * All is read without the kernel's locks. A directory that is renamed while its name is read may give
+ * a mixed path.
  */
 #pragma once
 
-#include "read.h"
-
-/* include/uapi/linux/stat.h */
-enum { S_IFMT = 0170000, S_IFREG = 0100000 };
-
-/* NULL: the current process has no such descriptor. */
-static __always_inline const struct file *file_of(u32 fd)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct fdtable *table = task->files->fdt;
-
-	return fd < table->max_fds ? read_pointer(&table->fd[fd]) : NULL;
-}
+#include "descriptor.h"
 
 /* ---- paths ---- */
 
