@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,10 @@ def fetch(kernel: Kernel, machine: str) -> Path:
         raise MachineUnfit(f"{kernel.suite} has no {META[machine]}: {told.strip()}")
     run(f"download of {names[0]}", ["apt-get", *apt, "download", names[0]], log=log, cwd=folder)
     (package,) = folder.glob("*.deb")
-    output(["dpkg-deb", "--extract", package, folder / "root"])
+    half = folder / "half"  # so that an image is there whole or not at all
+    shutil.rmtree(half, ignore_errors=True)
+    output(["dpkg-deb", "--extract", package, half])
+    half.rename(folder / "root")
     package.unlink()
     return next(iter(folder.glob("root/boot/vmlinuz-*")))
 
