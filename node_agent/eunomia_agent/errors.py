@@ -16,6 +16,12 @@ class TrackerError(AgentError):
     reason = "TrackerFailed"
 
 
+class JobInvalid(TrackerError):
+    """A job is none that could run: no operator sends such a job."""
+
+    reason = "InvalidJob"
+
+
 class ParamInvalid(TrackerError):
     """A param is not the tracker's, or its value is out of bounds."""
 

@@ -14,6 +14,7 @@ from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue, Tracker
 from eunomia_agent.trackers.key import Key
 from eunomia_api import agent_pb2
+from eunomia_api.param import shown
 
 if TYPE_CHECKING:
     from eunomia_api.where import Expression
@@ -42,7 +43,7 @@ class Keys:
         if found is None:
             known = ", ".join(sorted(self._trackers))
             raise TrackerUnknown(
-                f'there is no tracker "{tracker.name}" in this agent; it has {known}'
+                f"there is no tracker {shown(tracker.name)} in this agent; it has {known}"
             )
         try:
             values = found.check_params(params_of(tracker))

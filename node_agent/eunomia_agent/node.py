@@ -29,6 +29,7 @@ from eunomia_agent.trackers.key import Key
 from eunomia_agent.trackers.pool import Pool
 from eunomia_agent.trackers.support import lacks
 from eunomia_api import agent_pb2
+from eunomia_api.param import shown
 
 logger = logging.getLogger("eunomia.node")
 
@@ -93,7 +94,9 @@ class Sinks:
                 case "log":
                     sinks.append(LogSink(self._writer, name))
                 case _:
-                    raise OutputUnknown(f'this agent has no output "{output}"; it has file, log')
+                    raise OutputUnknown(
+                        f"this agent has no output {shown(output)}; it has file, log"
+                    )
         return sinks
 
 

@@ -6,13 +6,14 @@ Everything here runs on one thread, the data thread, in the order in which it wa
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
 from eunomia_agent.delivery import Delivery
-from eunomia_agent.errors import AgentError, TrackerError, TrackerUnsupported
+from eunomia_agent.errors import AgentError, JobInvalid, TrackerError, TrackerUnsupported
 from eunomia_agent.job import Job, Run, Trouble, target_of
 from eunomia_agent.kernel.rcu import wait_for_programs
 from eunomia_agent.keys import UseOf
@@ -27,6 +28,7 @@ from eunomia_agent.trackers.ladder import Ladder, Rung
 from eunomia_agent.trackers.limit import NEVER, Limit, share
 from eunomia_agent.trackers.pool import Pool
 from eunomia_api import agent_pb2
+from eunomia_api.param import shown
 
 logger = logging.getLogger("eunomia.tracing")
 
@@ -140,7 +142,7 @@ class Tracing:
         try:
             job.slot, job.running = self._slots.take(), True
             job.sinks = self._open_sinks(job.wanted)
-            for tracker in job.wanted.trackers:
+            for tracker in _trackers(job.wanted):
                 self._run(job, tracker)
             self._sweep()
         except TrackerUnsupported as error:
@@ -413,6 +415,17 @@ def may_run(wanted: agent_pb2.Job, now: float) -> bool:
     """Whether a job is to run at a Unix time: not suspended, and before its deadline."""
     over = bool(wanted.deadline_ms) and wanted.deadline_ms <= now * 1000
     return not (wanted.suspended or over)
+
+
+def _trackers(wanted: agent_pb2.Job) -> Sequence[agent_pb2.Tracker]:
+    """Return a job's trackers. Raises JobInvalid: accounts go by the name of the tracker."""
+    names = Counter(tracker.name for tracker in wanted.trackers)
+    if not names:
+        raise JobInvalid("the job names no tracker")
+    ((name, times),) = names.most_common(1)
+    if times > 1:
+        raise JobInvalid(f"the job names the tracker {shown(name)} {times} times: once is enough")
+    return wanted.trackers
 
 
 def _admit(wanted: agent_pb2.Job, before: JobTotals) -> Job:

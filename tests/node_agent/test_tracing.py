@@ -189,7 +189,7 @@ def test_a_restarted_agent_counts_on_and_shows_the_gap(
 @pytest.mark.parametrize(
     ("name", "params", "state", "reason"),
     [
-        ("nosuch", {}, agent_pb2.JOB_STATE_UNSUPPORTED, 'there is no tracker "nosuch"'),
+        ("nosuch", {}, agent_pb2.JOB_STATE_UNSUPPORTED, "there is no tracker 'nosuch'"),
         (
             "opensnoop",
             {"nosuch": agent_pb2.Param(text="x")},

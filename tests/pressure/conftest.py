@@ -56,7 +56,7 @@ class Loads:
                 (cgroup / "cgroup.procs").write_text(str(os.getpid()))
 
         command = [self._program, *(os.fsencode(str(each)) for each in arguments)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, preexec_fn=enter)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, preexec_fn=enter)  # noqa: PLW1509
         self.running.append(process)
         return process
 
@@ -83,7 +83,7 @@ def _program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def loads(_program: Path) -> Iterator[Loads]:
     loads = Loads(_program)
     yield loads
@@ -113,7 +113,9 @@ class Kept:
 class Machine:
     """Jobs that run here on a thread of their own, as `eunomia run` runs them."""
 
-    def __init__(self, jobs: Sequence[agent_pb2.Job], sinks: Callable[[str], Sink]) -> None:
+    def __init__(
+        self, jobs: Sequence[agent_pb2.Job], sinks: Callable[[agent_pb2.Job], Sequence[Sink]]
+    ) -> None:
         self.catalogue = Catalogue.load()
         self.observed = Observed(self.catalogue.trackers, "n1")
         self.standing = Standing()
@@ -128,29 +130,45 @@ class Machine:
 
     def _run(self) -> None:
         try:
-            local = Local(
+            self._local = Local(
                 self._jobs,
-                lambda job: [self._sinks(job.uid)],
+                self._sinks,
                 catalogue=self.catalogue,
                 observed=self.observed,
                 node="n1",
                 on_look=self._look,
             )
-            self.standing = asyncio.run(local.run(self._stop))
+            self.standing = asyncio.run(self._local.run(self._stop))
         except BaseException as error:
             self.failure = error
 
     def _look(self, standing: Standing) -> None:
+        self._loop = asyncio.get_running_loop()
         self.standing = standing
         self._looks += 1
 
-    def wait(self, until: Callable[[], object], seconds: float = 60) -> None:
+    def apply(self, *jobs: agent_pb2.Job) -> None:
+        """Run these jobs from now on, and no other."""
+        self.call(lambda: self._local._tracing.apply(jobs, {}, time.time()))
+        self.call(self._local._look)
+
+    def call(self, function: Callable[[], Any]) -> None:
+        """Call a function where all the work is done."""
+
+        async def call() -> None:
+            function()
+
+        asyncio.run_coroutine_threadsafe(call(), self._loop).result(120)
+
+    def wait(self, until: Callable[[], object], seconds: float = 20) -> None:
         """Wait until something is so."""
         deadline = time.monotonic() + seconds
         while not until():
             assert self.failure is None, self.failure
-            assert time.monotonic() < deadline, self.standing
-            time.sleep(0.02)
+            assert time.monotonic() < deadline, self.standing.totals
+            time.sleep(0.05)
+            if self._looks:
+                self.call(self._local._look)
 
     def total(self, uid: str) -> Totals:
         return totals(self.standing.totals[uid])
@@ -168,13 +186,13 @@ def totals(found: JobTotals) -> Totals:
     return sum(found.trackers.values(), Totals())
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def machine() -> Iterator[Callable[..., Machine]]:
-    """Run jobs; sinks: gives each job, by its uid, its sink."""
+    """Run jobs; sinks: gives each job its sinks."""
     started: list[Machine] = []
 
-    def start(*jobs: agent_pb2.Job, sinks: Callable[[str], Any] | None = None) -> Machine:
-        started.append(Machine(jobs, sinks or (lambda _: Kept())))
+    def start(*jobs: agent_pb2.Job, sinks: Callable[[agent_pb2.Job], Any] | None = None) -> Machine:
+        started.append(Machine(jobs, sinks or (lambda _: [Kept()])))
         return started[-1]
 
     yield start
@@ -183,7 +201,7 @@ def machine() -> Iterator[Callable[..., Machine]]:
             each.end()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def job() -> Callable[..., agent_pb2.Job]:
     """A job of opens by a prefix, of everybody's unless cgroups are named."""
 

@@ -29,7 +29,7 @@ def test_a_quiet_job_beside_a_busy_one_gets_its_rows_at_once(
 
     quiet = Kept()
     sinks = {"busy": FileSink(tmp_path, "busy"), "quiet": quiet}
-    running = machine(job("busy"), job("quiet"), sinks=sinks.__getitem__)
+    running = machine(job("busy"), job("quiet"), sinks=lambda job: [sinks[job.uid]])
     flood = [loads.start("opens", 10**9, f"/none/busy-{name}-") for name in "xy"]
     few = loads.start("rate", 60, "/none/quiet-", 10)
     loads.go(*flood, few)
@@ -79,7 +79,7 @@ def test_the_order_within_a_process_is_kept_wherever_it_runs(
     machine: A, job: A, loads: Any
 ) -> None:
     kept = Kept()
-    running = machine(job(memory=32 << 20), sinks=lambda _: kept)
+    running = machine(job(memory=32 << 20), sinks=lambda _: [kept])
     each = 100_000
     hopping = [loads.start("hops", each, f"/none/a-{name}-") for name in "wxyz"]
     loads.go(*hopping)

@@ -41,7 +41,7 @@ def test_a_full_disk_costs_one_job_its_rows_until_there_is_room_again(
     machine: A, job: A, loads: Any, small_disk: Path, tmp_path: Path
 ) -> None:
     places = {"a": small_disk, "b": tmp_path / "large"}
-    running = machine(job("a"), job("b"), sinks=lambda uid: FileSink(places[uid], uid))
+    running = machine(job("a"), job("b"), sinks=lambda job: [FileSink(places[job.uid], job.uid)])
 
     for uid in "ab":
         loads.run("opens", SOME, f"/none/{uid}-")
@@ -76,7 +76,7 @@ def test_a_reader_that_is_gone_costs_the_job_that_it_read(
 ) -> None:
     reader, pipe = os.pipe()
     sinks = {"a": LogSink(LineWriter(pipe), "a"), "b": FileSink(tmp_path, "b")}
-    running = machine(job("a"), job("b"), sinks=sinks.__getitem__)
+    running = machine(job("a"), job("b"), sinks=lambda job: [sinks[job.uid]])
 
     def both(count: int) -> None:
         before = running.total("a").matched

@@ -37,7 +37,7 @@ def in_order(paths: list[str]) -> bool:
 def test_with_the_least_ring_every_event_is_in_a_file_or_told_as_lost(
     machine: Callable[..., Any], job: Callable[..., Any], loads: Any, tmp_path: Path
 ) -> None:
-    running = machine(job(memory=1), sinks=lambda uid: FileSink(tmp_path, uid))
+    running = machine(job(memory=1), sinks=lambda job: [FileSink(tmp_path, job.uid)])
     (instance,) = running.standing.instances
     both = [loads.start("opens", EACH, f"/none/a-{name}-") for name in "xy"]
     loads.go(*both)

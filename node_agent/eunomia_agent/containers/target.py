@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which owners a job watches. Pure."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from eunomia_agent.containers.owner import Owner
@@ -61,13 +62,19 @@ def may_match(target: Target, owner: Owner) -> bool:
 
 
 def _has_place(target: Target, owner: Owner) -> bool:
-    return target.everything or any(is_below(owner.path, each) for each in target.cgroups)
+    return target.everything or not target.cgroups.isdisjoint(_around(owner.path))
 
 
-def is_below(path: str, cgroup: str) -> bool:
-    """Tell whether a cgroup's path is another's, or leads through it. "": a path not known."""
-    top = cgroup.rstrip("/")
-    return path.startswith("/") and (path == top or path.startswith(f"{top}/"))
+def _around(path: str) -> Iterator[str]:
+    """Give a cgroup's path and those of all above it, each as they may be written.
+
+    "": a path that is not known, which nothing is above.
+    """
+    parts = path.rstrip("/").split("/") if path.startswith("/") else []
+    for depth in range(len(parts), 0, -1):
+        place = "/".join(parts[:depth])
+        yield place
+        yield f"{place}/"
 
 
 def _is_selected(target: Target, owner: Owner) -> bool:
@@ -86,7 +93,6 @@ def _is_pod_named(target: Target, owner: Owner) -> bool:
 def _is_named(target: Target, owner: Owner) -> bool:
     if not target.containers and not target.container_ids:
         return True
-    return owner.container in target.containers or any(
-        len(prefix) >= LEAST_PREFIX and owner.container_id.startswith(prefix)
-        for prefix in target.container_ids
-    )
+    whole = owner.container_id
+    prefixes = (whole[:length] for length in range(LEAST_PREFIX, len(whole) + 1))
+    return owner.container in target.containers or not target.container_ids.isdisjoint(prefixes)

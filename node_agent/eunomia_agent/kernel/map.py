@@ -66,6 +66,8 @@ class Map:
                 f"{self._title}: a ring buffer has a power of two of bytes, at least "
                 f"{mmap.PAGESIZE}, not {max_entries}"
             )
+        if not 0 < max_entries < 1 << 32:
+            raise KernelError(f"{self._title} cannot be made to hold {max_entries}: at most 2^32-1")
         check(
             self._bpf.bpf_map__set_max_entries(self._pointer, max_entries),
             f"{self._title}: cannot be made to hold {max_entries}",
