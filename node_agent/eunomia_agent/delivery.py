@@ -3,9 +3,12 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.events.batch import Batch
@@ -51,37 +54,58 @@ class Delivery:
         self._bring(instance, instance.take_cgroups(cgroups))
 
     def _bring(self, instance: Instance, batches: Iterable[Batch]) -> None:
-        for rows in batches:
-            for cgroup, part in rows.split("cgroup_id"):
+        for batch in batches:
+            for owner, rows, masks in self._by_owner(batch):
                 try:
-                    self._sort_out(instance, part, cgroup)
+                    if owner.kind == "pending":
+                        self._hold(instance, rows, owner.cgroup_id)
+                    else:
+                        self._hand_out(instance, rows, owner, masks)
                 except Exception:
                     # Whatever these rows held, the others go on, and these are told as lost.
-                    logger.exception("rows of cgroup %d could not be delivered", cgroup)
-                    self._count_lost(instance, part)
+                    logger.exception("rows of cgroup %d could not be delivered", owner.cgroup_id)
+                    self._count_lost(instance, rows)
 
-    def _sort_out(self, instance: Instance, rows: Batch, cgroup_id: int) -> None:
-        owner = self._owners.get(cgroup_id)
-        if owner is None or owner.kind == "pending":
-            self._held.put(cgroup_id, instance, rows)
-            self._held_since.setdefault(cgroup_id, time.monotonic())
-        else:
-            members = [job for job in self._running() if cgroup_id in job.members]
-            self._hand_out(instance, rows, owner, sum(job.bit for job in members))
+    def _by_owner(self, batch: Batch) -> Iterator[tuple[Owner, Batch, NDArray[np.uint64]]]:
+        """Give the rows of each owner together, however many cgroups it has.
 
-    def _hand_out(self, instance: Instance, rows: Batch, owner: Owner, mask: int) -> None:
-        """Bring rows of one cgroup to the jobs that they are for.
+        With each row the jobs that its cgroup is of, as uint64 of shape (n,). What a rows' owner is
+        for others is the same for all of its cgroups; pending ones are each their own.
+        """
+        ids, inverse = _distinct(batch.fixed["cgroup_id"])
+        owners = [self._owners.get(number) or Owner(number, "pending") for number in ids]
+        running = self._running()
+        masks = np.array(
+            [sum(job.bit for job in running if number in job.members) for number in ids], np.uint64
+        )
+        groups: dict[Owner, int] = {}
+        numbers = np.array([groups.setdefault(_shown(o), len(groups)) for o in owners])
+        if len(groups) == 1:
+            yield owners[0], batch, masks[inverse]
+            return
+        of_row = numbers[inverse]
+        order = np.argsort(of_row, kind="stable")
+        ordered, inverse, of_row = batch.take(order), inverse[order], of_row[order]
+        begins = np.searchsorted(of_row, np.arange(len(groups) + 1)).tolist()
+        for begin, end in pairwise(begins):
+            part = inverse[begin:end]
+            yield owners[int(part[0])], ordered.take(slice(begin, end)), masks[part]
+
+    def _hold(self, instance: Instance, rows: Batch, cgroup_id: int) -> None:
+        self._held.put(cgroup_id, instance, rows)
+        self._held_since.setdefault(cgroup_id, time.monotonic())
+
+    def _hand_out(
+        self, instance: Instance, rows: Batch, owner: Owner, masks: NDArray[np.uint64]
+    ) -> None:
+        """Bring rows of one owner to the jobs that they are for.
 
         A row carries the jobs that the kernel took it to be for, which are more than it is for
-        when its cgroup was pending then, or a slot has changed hands since. mask says whose the
-        cgroup is.
+        when its cgroup was pending then, or a slot has changed hands since. masks: for each row, as
+        bits, the jobs whose its cgroup is.
         """
         sharers = [job for job in self._running() if job.shares(instance)]
-        bits = rows.fixed["jobs"] & np.uint64(mask & sum(job.bit for job in sharers))
-        chosen = np.flatnonzero(bits)
-        if not len(chosen):
-            return
-        rows, bits = (rows, bits) if len(chosen) == len(rows) else (rows.take(chosen), bits[chosen])
+        bits = rows.fixed["jobs"] & masks & np.uint64(sum(job.bit for job in sharers))
         source = rows.layout.source
         shown = Rows(
             rows,
@@ -92,10 +116,15 @@ class Delivery:
             interval=None if source == "events" else instance.interval,
         )
         for job in sharers:
-            index = np.flatnonzero(bits & np.uint64(job.bit))
-            mine = _wanted(job, shown.take(index)) if len(index) else None
-            if mine is not None and len(mine):
-                delivered = mine.batch.take(slice(job.deliver(mine)))
+            its = (bits & np.uint64(job.bit)).astype(np.bool_)
+            if not its.any():
+                continue
+            mine = _wanted(job, shown if its.all() else shown.take(its))
+            if len(mine):
+                accepted = job.deliver(mine)
+                delivered = (
+                    mine.batch if accepted == len(mine) else mine.batch.take(slice(accepted))
+                )
                 self._observed.count(job.wanted, instance.tracker, delivered, owner, mine.interval)
 
     def release(self, owner: Owner, mask: int) -> None:
@@ -106,7 +135,7 @@ class Delivery:
         self._held_since.pop(owner.cgroup_id, None)
         for instance, rows in waiting.rows:
             if instance.open:
-                self._hand_out(instance, rows, owner, mask)
+                self._hand_out(instance, rows, owner, np.full(len(rows), mask, np.uint64))
         for job in self._running():
             for name, run in job.runs.items():
                 if mask & job.bit:
@@ -148,6 +177,19 @@ class Delivery:
                 ledger.lost += lost
                 if rows.layout.source != "events":
                     ledger.counted += lost
+
+
+def _distinct(numbers: NDArray[np.uint64]) -> tuple[list[int], NDArray[np.intp]]:
+    """Return the numbers that occur, and for each of all which of them it is."""
+    if (numbers == numbers[0]).all():
+        return [int(numbers[0])], np.zeros(len(numbers), np.intp)
+    ids, inverse = np.unique(numbers, return_inverse=True)
+    return ids.tolist(), inverse.reshape(-1)
+
+
+def _shown(owner: Owner) -> Owner:
+    """Return what rows tell of an owner: the same for all cgroups of a container."""
+    return replace(owner, cgroup_id=0, path="") if owner.kind == "container" else owner
 
 
 def _wanted(job: Job, rows: Rows) -> Rows:

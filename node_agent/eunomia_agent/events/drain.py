@@ -2,6 +2,7 @@
 """Drains a ring buffer into batches, soon after its first record and before it is full."""
 
 import select
+import time
 from typing import Self
 
 import numpy as np
@@ -14,6 +15,10 @@ from eunomia_agent.kernel.ringbuf import RingBuffer
 
 DELAY = 0.02
 """Seconds from the first record's wake to the drain, so that it is worth it."""
+LONGEST_DELAY = 5 * DELAY
+"""While records come without a pause: a batch costs something for each owner that is in it."""
+PAUSE = 10 * DELAY
+"""Without a record for so long, the next one is drained soon again."""
 MAX_TAIL = 1 << 16
 """No reference reaches further: its offset has 16 bits."""
 LARGEST_BATCH = 1 << 20
@@ -39,7 +44,8 @@ class Drain:
         size = max(LEAST_BATCH, size)
         self.layout = layout
         self.more = False
-        self._delay = delay
+        self._least_delay = self._delay = delay
+        self._drained_at = 0.0
         self._waiting = False
         self._capacity = max(1, size // layout.size)
         self._tail_capacity = size + MAX_TAIL
@@ -65,7 +71,13 @@ class Drain:
         """Take note of a wake; return in how many seconds to drain: soon, or now if once more."""
         self._epoll.poll(0)
         once_more, self._waiting = self._waiting, True
-        return 0.0 if once_more else self._delay
+        if once_more:
+            return 0.0
+        if time.monotonic() - self._drained_at > PAUSE:
+            self._delay = self._least_delay
+        else:
+            self._delay = min(LONGEST_DELAY, 2 * self._delay)
+        return self._delay
 
     @property
     def malformed(self) -> int:
@@ -75,6 +87,7 @@ class Drain:
     def drain(self) -> Batch:
         """Return what stands in the ring, as far as one batch holds it. Raises KernelError."""
         self._waiting = False
+        self._drained_at = time.monotonic()
         fixed_at = self._capacity * _START.itemsize
         tail_at = fixed_at + self._capacity * self.layout.size
         size = tail_at + self._tail_capacity

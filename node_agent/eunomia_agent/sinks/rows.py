@@ -93,9 +93,10 @@ class Rows:
         """Return one JSON object a row, ASCII. They are rendered once, and kept.
 
         Keys: time (RFC 3339, nanoseconds, UTC), node, namespace, pod, container, container_id (12
-        characters), owner (only where it is no container: host, unknown …), tracker, source and
-        interval (seconds; both only where the rows are no events), comm, pid, tid, uid where
-        there are such columns, and the tracker's columns in their order.
+        characters), owner and cgroup (only where it is no container: host, unknown …, and the
+        path of its cgroup, "" where that is not known), tracker, source and interval (seconds; both
+        only where the rows are no events), comm, pid, tid, uid where there are such columns, and
+        the tracker's columns in their order.
         """
         if self._lines is None:
             self._lines = self._part_of_whole() or self._render()
@@ -135,7 +136,7 @@ def _constant(
         "pod": owner.pod,
         "container": owner.container,
         "container_id": owner.short_id,
-        **({} if owner.kind == "container" else {"owner": owner.kind}),
+        **({} if owner.kind == "container" else {"owner": owner.kind, "cgroup": owner.path}),
         "tracker": tracker,
         **({} if source == "events" else {"source": source}),
         **({} if interval is None else {"interval": interval}),

@@ -8,14 +8,15 @@ was written. The models that check it would take 11 MiB on every node.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
+import eunomia_api
 from eunomia_api.param import ParamValue, check_all
 
 Part = TypeVar("Part")
 
+WRITTEN = Path(eunomia_api.__file__).with_name("catalogue.json")
 OBJECTS = Path(__file__).parents[1] / "objects"
 """The folder of the compiled objects, as the build wrote them."""
 
@@ -93,7 +94,7 @@ class Catalogue:
     @classmethod
     def load(cls) -> Self:
         """Return the catalogue that the build wrote. Raises FileNotFoundError before a build."""
-        written = json.loads(resources.files("eunomia_api").joinpath("catalogue.json").read_bytes())
+        written = json.loads(WRITTEN.read_bytes())
         return cls(written["hash"], {each["name"]: _tracker(each) for each in written["trackers"]})
 
 
