@@ -62,6 +62,7 @@ class Table:
         self._several = len(trackers) > 1
         self._headed: tuple[str, str] | None = None
         self._read = 0
+        self._known: dict[tuple[str, str], list[Cell]] = {}
 
     @cached_property
     def _containers(self) -> bool:
@@ -108,6 +109,12 @@ class Table:
         return blocks(rows, [f"{each}{owner}" for each in self._times(rows)], unit)
 
     def _cells(self, rows: Rows) -> list[Cell]:
+        kind = rows.tracker, rows.source
+        if kind not in self._known:
+            self._known[kind] = self._cells_of(rows)
+        return self._known[kind]
+
+    def _cells_of(self, rows: Rows) -> list[Cell]:
         cells = [Cell("time", TIME_WIDTH)]
         if self._containers:
             cells.append(Cell("container", CONTAINER_WIDTH))
