@@ -108,7 +108,7 @@ def test_reader_that_stands_still_is_waited_for_once_and_not_for_each_container(
     sinks[0].write(rows(web, [b'{"pad":"%s"}' % (b"x" * 1000)] * 100))
     began = time.monotonic()
     assert [sink.write(rows(web, [b"{}"])) for sink in sinks] == [0] * 40
-    assert time.monotonic() - began < 0.04
+    assert time.monotonic() - began < 0.5, "40 times its patience would be two seconds"
     assert sinks[-1].problem == "standard output: its reader is too slow"
     pipe.read()
     assert [sink.write(rows(web, [b"{}"])) for sink in sinks] == [1] * 40, (
