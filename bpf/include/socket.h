@@ -31,9 +31,12 @@ static __always_inline struct sock *socket_of_descriptor(u32 fd)
 
 /* The owner that a socket itself names: the cgroup and the user that made it, or for one that was
  * accepted, those that made the socket that listens. Which process it is, is not known: pid 0. */
-static __always_inline void owner_of_socket(struct owner *owner, struct sock *sk)
+static __always_inline void owner_of_socket(struct owner *owner, const struct sock *sk)
 {
+	const struct cgroup *cgroup = READ(struct sock, sk, sk_cgrp_data.cgroup);
+	const struct kernfs_node *node = READ(struct cgroup, cgroup, kn);
+
 	__builtin_memset(owner, 0, sizeof(*owner));
-	owner->cgroup_id = BPF_CORE_READ(sk, sk_cgrp_data.cgroup, kn, id);
-	owner->uid = BPF_CORE_READ(sk, sk_uid.val);
+	owner->cgroup_id = READ(struct kernfs_node, node, id);
+	owner->uid = READ(struct sock, sk, sk_uid.val);
 }

@@ -123,14 +123,14 @@ static __always_inline bool is_mapped(const u8 *address)
 /* A socket of IPv6 that carries IPv4 counts as what it carries. False: neither of the two. */
 static __always_inline bool ends_of(struct ends *ends, struct sock *sk)
 {
-	u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	u16 family = socket_family(sk);
 
-	ends->sport = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
-	ends->dport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	ends->sport = bpf_ntohs(READ(struct inet_sock, sk, inet_sport));
+	ends->dport = bpf_ntohs(READ(struct sock, sk, __sk_common.skc_dport));
 	ends->family = family_v4;
 	if (family == AF_INET) {
-		map_to_v6(ends->saddr, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
-		map_to_v6(ends->daddr, BPF_CORE_READ(sk, __sk_common.skc_daddr));
+		map_to_v6(ends->saddr, READ(struct sock, sk, __sk_common.skc_rcv_saddr));
+		map_to_v6(ends->daddr, READ(struct sock, sk, __sk_common.skc_daddr));
 		return true;
 	}
 	if (family != AF_INET6 || !bpf_core_field_exists(sk->__sk_common.skc_v6_daddr))
@@ -190,6 +190,13 @@ __weak int tell(const struct report *report)
 	return event_send(&match);
 }
 
+static __always_inline bool is_watched(const struct owner *owner)
+{
+	struct match match = {};
+
+	return match_cgroup(&match, owner->cgroup_id);
+}
+
 /* Adds the two ends, and as the owner, where none is known, what the socket itself tells. */
 static __always_inline void tell_of(struct sock *sk, struct report *report)
 {
@@ -197,7 +204,7 @@ static __always_inline void tell_of(struct sock *sk, struct report *report)
 		owner_of_socket(&report->owner, sk);
 	if (!report->owner.cgroup_id)
 		count_unclassified();
-	else if (ends_of(&report->ends, sk))
+	else if (is_watched(&report->owner) && ends_of(&report->ends, sk))
 		tell(report);
 }
 
@@ -220,10 +227,8 @@ static __always_inline bool look_up(struct connection *copy, u64 key)
  * conditions say: nothing may be told of it as of one whose process is not known. */
 static __always_inline void note(u64 key, struct connection *connection)
 {
-	struct match match = {};
-
 	connection->since = bpf_ktime_get_boot_ns();
-	if (match_cgroup(&match, connection->owner.cgroup_id))
+	if (is_watched(&connection->owner))
 		bpf_map_update_elem(&connections, &key, connection, BPF_ANY);
 	else
 		bpf_map_delete_elem(&connections, &key);
@@ -295,7 +300,7 @@ static __always_inline bool ended(struct report *report, struct tcp_sock *tcp, s
 	bool fin_sent = old == TCP_FIN_WAIT1 || old == TCP_FIN_WAIT2 || old == TCP_CLOSING ||
 			old == TCP_LAST_ACK;
 	bool fin_acknowledged = fin_sent && tcp->snd_una == tcp->write_seq;
-	bool fin_received = BPF_CORE_READ(sk, __sk_common.skc_flags) & 1 << SOCK_DONE;
+	bool fin_received = READ(struct sock, sk, __sk_common.skc_flags) & 1 << SOCK_DONE;
 	u64 sent = tcp->bytes_sent - tcp->bytes_retrans, acknowledged = tcp->bytes_acked;
 	u64 others = fin_acknowledged + (phase == phase_connected);
 
@@ -320,7 +325,7 @@ static __always_inline bool closed(struct report *report, struct tcp_sock *tcp, 
 		report->owner = connection.owner;
 		report->duration = bpf_ktime_get_boot_ns() - connection.since;
 	}
-	report->error = BPF_CORE_READ(sk, sk_err);
+	report->error = READ(struct sock, sk, sk_err);
 	if (old == TCP_LISTEN || old == TCP_SYN_RECV)
 		return false;
 	return old == TCP_SYN_SENT ? not_connected(report, tcp)
@@ -379,7 +384,7 @@ static __always_inline void accepted(struct sock *sk)
 		connection->owner = report.owner;
 		connection->phase = phase_accepted;
 		report.duration = bpf_ktime_get_boot_ns() - connection->since;
-	} else if (BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE) {
+	} else if (READ(struct sock, sk, __sk_common.skc_state) != TCP_CLOSE) {
 		struct connection fresh = {.owner = report.owner, .phase = phase_accepted};
 
 		note(key, &fresh);
@@ -402,8 +407,8 @@ static __always_inline void could_not_send(struct sock *sk, s64 error, const str
 	struct report report = {.kind = kind_connect, .error = error};
 	struct ends *ends = &report.ends;
 
-	if (BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE ||
-	    BPF_CORE_READ((struct tcp_sock *)sk, write_seq))
+	if (READ(struct sock, sk, __sk_common.skc_state) != TCP_CLOSE ||
+	    READ(struct tcp_sock, sk, write_seq))
 		return;
 	owner_current(&report.owner);
 	ends_of(ends, sk);
@@ -468,9 +473,9 @@ static __always_inline struct sock *tcp_of_descriptor(s32 fd)
 {
 	struct sock *sk = socket_of_descriptor(fd);
 
-	if (!sk || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+	if (!sk || READ(struct sock, sk, sk_protocol) != IPPROTO_TCP)
 		return NULL;
-	u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	u16 family = socket_family(sk);
 
 	return family == AF_INET || family == AF_INET6 ? sk : NULL;
 }

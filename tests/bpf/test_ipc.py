@@ -68,7 +68,12 @@ def test_a_signal_within_a_container_is_told_once_as_its_senders(
     receiver = spawn(sleeper)
     wait_asleep(receiver)
     tracked = track("ipc", traffic=False)
-    sender = spawn(lambda: [os.kill(receiver, n) for n in (signal.SIGCONT, signal.SIGTERM)])
+
+    def send() -> None:
+        for number in (signal.SIGCONT, signal.SIGTERM):
+            os.kill(receiver, number)
+
+    sender = spawn(send)
     os.waitpid(receiver, 0)
     os.waitpid(sender, 0)
 
@@ -114,7 +119,7 @@ def test_a_signal_of_the_kernel_itself_has_no_sender(track: Any, spawn: Any) -> 
     def faults() -> None:
         faulthandler.disable()
         signal.setitimer(signal.ITIMER_REAL, 0.05)
-        signal.signal(signal.SIGALRM, lambda *_: None)
+        signal.signal(signal.SIGALRM, lambda number, frame: None)
         signal.pause()
         ctypes.string_at(8)
 

@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,14 @@ FAMILIES = [
 ]
 
 
-def listening(family: int = socket.AF_INET, backlog: int = 128) -> socket.socket:
+def listening(family: socket.AddressFamily = socket.AF_INET, backlog: int = 128) -> socket.socket:
     server = socket.socket(family)
     server.bind((LOOPBACK[family], 0))
     server.listen(backlog)
     return server
 
 
-def unused_port(family: int = socket.AF_INET) -> int:
+def unused_port(family: socket.AddressFamily = socket.AF_INET) -> int:
     with socket.socket(family) as probe:
         probe.bind((LOOPBACK[family], 0))
         return int(probe.getsockname()[1])
@@ -74,7 +74,9 @@ def serve(server: socket.socket, times: int, asked: int, answered: int) -> Calla
     return run
 
 
-def ask(address: Any, family: int, times: int, asked: int, answered: int) -> Callable[[], None]:
+def ask(
+    address: Any, family: socket.AddressFamily, times: int, asked: int, answered: int
+) -> Callable[[], None]:
     def run() -> None:
         for _ in range(times):
             with socket.socket(family) as stream:
@@ -131,7 +133,7 @@ def both(track: Any, cgroup: Path, elsewhere: Path) -> Any:
 
 
 @contextmanager
-def blackhole() -> Iterator[tuple[str, int]]:
+def blackhole() -> Generator[tuple[str, int]]:
     """A port that answers no SYN: its queue of connections to accept is full."""
     with ExitStack() as stack:
         server = stack.enter_context(listening(backlog=0))
@@ -146,7 +148,7 @@ def blackhole() -> Iterator[tuple[str, int]]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_end_of_each_connection_is_told_to_the_job_that_watches_it(
-    both: Any, spawn: Any, cgroup: Path, elsewhere: Path, family: int
+    both: Any, spawn: Any, cgroup: Path, elsewhere: Path, family: socket.AddressFamily
 ) -> None:
     times, asked, answered = 50, 1234, 98765
     before = retransmitted()
@@ -190,7 +192,9 @@ def test_each_end_of_each_connection_is_told_to_the_job_that_watches_it(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_refused_connect_says_so_and_has_no_end(track: Any, spawn: Any, family: int) -> None:
+def test_a_refused_connect_says_so_and_has_no_end(
+    track: Any, spawn: Any, family: socket.AddressFamily
+) -> None:
     address = (LOOPBACK[family], unused_port(family))
     tracked = track("tcp")
 
