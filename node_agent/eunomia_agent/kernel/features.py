@@ -30,9 +30,17 @@ class Features:
 
 
 @cache
+def lacking(name: str) -> str | None:
+    """Return why a feature is not there, or None when it is. Tried once a process.
+
+    What needs the kernel's types takes libbpf 10 ms to find, each time.
+    """
+    return _TRIALS[name]()
+
+
 def probe() -> Features:
-    """Try every feature, once a process."""
-    reasons = {name: trial() for name, trial in _TRIALS.items()}
+    """Try every feature, each once a process."""
+    reasons = {name: lacking(name) for name in _TRIALS}
     return Features(
         names=frozenset(name for name, reason in reasons.items() if reason is None),
         missing={name: reason for name, reason in reasons.items() if reason is not None},

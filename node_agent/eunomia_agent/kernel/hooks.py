@@ -42,8 +42,8 @@ def missing(section: str) -> str | None:
     feature = NEEDS.get(kind)
     if feature is None:
         return f"hooks of the kind {kind!r} are not known here"
-    lacking = features.probe().missing
-    reason = lacking.get("btf") or lacking.get(feature)  # every object is fitted by these types
+    # Every object is fitted to this kernel by its types.
+    reason = features.lacking("btf") or features.lacking(feature)
     if reason is not None:
         return reason
     if feature == "tracepoint":

@@ -28,7 +28,7 @@ def test_every_feature_is_there_or_says_why_not() -> None:
 
 def test_probing_leaves_no_descriptor_open() -> None:
     before = len(os.listdir("/proc/self/fd"))
-    features.probe.cache_clear()
+    features.lacking.cache_clear()
     features.probe()
     assert len(os.listdir("/proc/self/fd")) == before
 
