@@ -143,6 +143,15 @@ static __always_inline void event_lose(const struct match *match)
 
 /* ---- building and sending ---- */
 
+/* The lesser of a u64 and a constant. What C compares may be another copy of a value than the one that
+ * is used later, and Linux 6.1 then sees no bound on that. */
+#define AT_MOST(value, most)                                                             \
+	({                                                                               \
+		u64 least_ = (value);                                                    \
+		asm("if %0 <= %1 goto +1\n\t%0 = %1" : "+r"(least_) : "i"((u64)(most))); \
+		least_;                                                                  \
+	})
+
 static __always_inline struct scratch *this_scratch(void)
 {
 	u32 zero = 0;
@@ -286,10 +295,7 @@ static __always_inline int event_send(const struct match *match)
 		return 0;
 	u64 length = slot->tail_used;
 
-	if (length > EVENT_TAIL)
-		length = EVENT_TAIL;
-	barrier_var(length); /* else a copy from before is used, whose bound Linux 6.1 does not see */
-	length += sizeof(struct event);
+	length = AT_MOST(length, EVENT_TAIL) + sizeof(struct event);
 	subject_fill(&slot->event.who, match);
 	if (bpf_ringbuf_output(&events, &slot->event, length, wake_flags(length)))
 		event_lose(match);

@@ -144,7 +144,7 @@ static __always_inline path_t event_socket_name(const struct report *report)
 
 	if (!to || !length || length > MAX_SUN_PATH)
 		return 0;
-	barrier_var(length); /* see event_send */
+	length = AT_MOST(length, MAX_SUN_PATH);
 	failed = report->name_in_kernel ? bpf_probe_read_kernel(to, length, from)
 					: bpf_probe_read_user(to, length, from);
 	if (failed)
