@@ -10,3 +10,9 @@ class CommandError(AgentError):
 
 class MachineLacks(CommandError):
     """This machine lacks what a tracker needs, or does not grant it."""
+
+
+def one_line(message: str) -> str:
+    """Return the first line of a message, in printable characters: names in it may be hostile."""
+    line = message.strip().partition("\n")[0]
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -9,6 +9,7 @@ import traceback
 import typer
 
 from eunomia_agent.cli.commands import app
+from eunomia_agent.cli.errors import one_line
 from eunomia_agent.errors import AgentError
 
 USAGE = 2
@@ -46,10 +47,8 @@ def _exit_code(arguments: list[str]) -> int:
 
 
 def _refuse(message: str, code: int = USAGE) -> int:
-    """Tell why it ends, in one line of printable characters; the rest is for who debugs."""
+    """Tell why it ends, in one line; the rest is for who debugs."""
     if os.environ.get("EUNOMIA_DEBUG"):
         traceback.print_exc()
-    line = message.strip().partition("\n")[0]
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    sys.stderr.write(f"eunomia: {shown}\n")
+    sys.stderr.write(f"eunomia: {one_line(message)}\n")
     return code

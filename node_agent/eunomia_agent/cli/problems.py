@@ -4,6 +4,7 @@
 import sys
 from collections.abc import Iterable
 
+from eunomia_agent.cli.errors import one_line
 from eunomia_agent.cli.local import FAILED
 from eunomia_agent.standing import Standing
 
@@ -26,4 +27,4 @@ class Problems:
         for problem in problems:
             if problem and problem not in self._told:
                 self._told.add(problem)
-                sys.stderr.write(f"eunomia: {problem}\n")
+                sys.stderr.write(f"eunomia: {one_line(problem)}\n")

@@ -16,8 +16,10 @@ import pytest
 EUNOMIA = Path(sys.executable).with_name("eunomia")
 OPEN_MANY = """
 import os, sys
+prefix, count, comm = os.fsencode(sys.argv[1]), int(sys.argv[2]), os.fsencode(sys.argv[3])
+with open("/proc/self/comm", "wb") as file:
+    file.write(comm)
 sys.stdin.readline()
-prefix, count = os.fsencode(sys.argv[1]), int(sys.argv[2])
 for i in range(count):
     try:
         os.open(prefix + str(i).encode(), os.O_RDONLY)
@@ -128,8 +130,8 @@ def opener() -> Iterator[Callable[..., "Opener"]]:
     """A process that opens paths when it is told to."""
     made: list[Opener] = []
 
-    def make(prefix: str | bytes, count: int, comm: str = "python") -> Opener:
-        made.append(Opener(prefix, count))
+    def make(prefix: str | bytes, count: int, comm: str | bytes = "python") -> Opener:
+        made.append(Opener(prefix, count, comm))
         return made[-1]
 
     yield make
@@ -141,9 +143,9 @@ def opener() -> Iterator[Callable[..., "Opener"]]:
 class Opener:
     """Tries to open PREFIX0, PREFIX1 … once told to."""
 
-    def __init__(self, prefix: str | bytes, count: int) -> None:
+    def __init__(self, prefix: str | bytes, count: int, comm: str | bytes) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", OPEN_MANY, prefix, str(count)], stdin=subprocess.PIPE
+            [sys.executable, "-c", OPEN_MANY, prefix, str(count), comm], stdin=subprocess.PIPE
         )
 
     def go(self) -> None:

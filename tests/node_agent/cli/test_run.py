@@ -70,15 +70,17 @@ def test_csv_is_read_back_as_it_was(start: Any_, opener: Any_) -> None:
 
 
 @pytest.mark.parametrize("fmt", ["table", "json", "csv"])
-def test_nothing_of_a_path_reaches_the_terminal_unescaped(
+def test_nothing_of_a_path_or_name_reaches_the_terminal_unescaped(
     start: Any_, opener: Any_, fmt: str
 ) -> None:
     command = start("run", "opensnoop", "--prefix", "/nowhere/e", "--fmt", fmt)
-    opener(b"/nowhere/e\x1b[2J\r\n\x07\xff\xe2\x80\xae\xc2\x9b", 2).go()
+    hostile = b"/nowhere/e\x1b[2J\r\n\x07\xff\xe2\x80\xae\xc2\x9b"
+    opener(hostile, 2, comm=b'\x1b[31m\n\xff,"').go()
     out = command.end().out
     assert len(out.splitlines()) == 2 + (fmt != "json")
     assert all(each.isprintable() or each in "\r\n" for each in out)
     assert "x1b[2J" in out or "u001b[2J" in out
+    assert "x1b[31m" in out or "u001b[31m" in out
     assert out.isascii()
 
 
