@@ -122,6 +122,7 @@ class Machine:
         self.failure: BaseException | None = None
         self._sinks = sinks
         self._jobs = jobs
+        self.ended = False
         self._looks = 0
         self._stop = Stop()
         self._thread = threading.Thread(target=self._run)
@@ -174,9 +175,14 @@ class Machine:
         return totals(self.standing.totals[uid])
 
     def end(self) -> Standing:
-        self._stop.set()
+        """Stop; return where all stood at the end. May be called again."""
+        if not self.ended:
+            self._stop.set()
         self._thread.join(60)
         assert not self._thread.is_alive()
+        if not self.ended:
+            self.ended = True
+            os.close(self._stop.fileno())
         if self.failure is not None:
             raise self.failure
         return self.standing
