@@ -40,12 +40,12 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at all of it."""
-    can_try = not ungranted()
-    found = [*_machine(), *_kernel(), *(_hooks() if can_try else []), *_containers()]
-    if can_try:
-        return [*found, *_trackers()]
-    told = "cannot be told without these capabilities"
-    return [*found, Finding("trackers", "missing", told, "run the doctor as root")]
+    machine = list(_machine())
+    lacking = [each.what for each in machine if each.state == "missing"]
+    if not lacking:
+        return [*machine, *_kernel(), *_hooks(), *_containers(), *_trackers()]
+    told = f"cannot be told without {' and '.join(lacking)}"
+    return [*machine, *_kernel(), *_containers(), Finding("trackers", "missing", told)]
 
 
 def is_fit(findings: list[Finding]) -> bool:
@@ -89,7 +89,8 @@ def _machine() -> Iterator[Finding]:
     try:
         library()
     except KernelError as error:
-        yield Finding("libbpf", "missing", str(error), "apt-get install libbpf1, or the like")
+        reason, _, advice = str(error).partition("; ")
+        yield Finding("libbpf", "missing", reason, advice)
     else:
         yield Finding("libbpf", "ok", "libbpf.so.1 is installed")
     missing = ungranted()

@@ -88,7 +88,9 @@ class Local:
             if seconds is not None:
                 loop.call_later(seconds, stop.set)
             while not stop.is_set:
-                reading = self._look().next_reading
+                standing = self._look()
+                self._on_look(standing)
+                reading = standing.next_reading
                 wait = TICK_SECONDS if reading is None else reading - time.monotonic()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(max(0.0, min(TICK_SECONDS, wait))):
@@ -121,7 +123,6 @@ class Local:
             if instance.has_events and instance not in self._watched:
                 descriptor = self._watched[instance] = os.dup(instance.fileno())
                 asyncio.get_running_loop().add_reader(descriptor, self._wake, instance)
-        self._on_look(standing)
         return standing
 
     def _unwatch(self, instance: Instance) -> None:
