@@ -95,6 +95,10 @@ class Metric(Written):
     """Only rows whose columns have these values."""
     labels: Names = []
     """Columns that are labels beside those of the container."""
+    names: dict[MemberName, MemberName] = {}
+    """What a label is called where that is not its column's name: column → label."""
+    divide_by: Annotated[int, Field(ge=1)] = 1
+    """1000000000 makes seconds, the unit of Prometheus, of a column in nanoseconds."""
     max_series: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Series a job; what comes on top is one series whose labels say `other`."""
     help: Sentence

@@ -111,13 +111,17 @@ class Observed:
             metric = series.metric
             kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
             family = families.setdefault(
-                name, kind(name, metric.help, labels=[*OWNER_LABELS, *metric.labels])
+                name, kind(name, metric.help, labels=[*OWNER_LABELS, *_names(metric)])
             )
             now = time.monotonic()
             for labels, number in list(series.values.items()):
                 if series.stale_at.get(labels, now) >= now:
-                    family.add_metric(labels, number)
+                    family.add_metric(labels, number / metric.divide_by)
         return families.values()
+
+
+def _names(metric: Metric) -> list[str]:
+    return [metric.names.get(label, label) for label in metric.labels]
 
 
 def _values(metric: Metric, rows: Batch) -> Iterator[tuple[Labels, int]]:

@@ -57,6 +57,8 @@ class Metric:
     value: str | None
     where: Mapping[str, ParamValue]
     labels: Sequence[str]
+    names: Mapping[str, str]
+    divide_by: int
     max_series: int
     help: str
 

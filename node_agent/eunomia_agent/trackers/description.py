@@ -264,6 +264,8 @@ def _metrics(description: Description, layouts: Mapping[Source, Layout]) -> Iter
         for label in metric.labels:
             if label not in visible:
                 yield description.problem((*place, "labels"), f"label {label}: no such column")
+        for name in metric.names.keys() - set(metric.labels):
+            yield description.problem((*place, "names", name), f"names {name}: is no label")
         if metric.value is not None and metric.value not in visible:
             yield description.problem((*place, "value"), f"value {metric.value}: no such column")
         for name, value in metric.where.items():
