@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn, cast
@@ -28,9 +28,14 @@ from dev.folders import PROJECT
 
 EXAMPLE = "examples/01-opens-and-execs"
 JOB = "opens-and-execs"
+COUNTING = {"system-calls": "syscall", "files-by-path": "files"}
+"""Jobs that count, of the examples after that one, and their trackers."""
+COPY = "dd if=/dev/zero of=/tmp/ledger bs=4096 count=250 2>/dev/null; true"
+COPIED = 4096 * 250
 PHASES = ["Pending", "Running", "Complete"]
 ROWS_SHOWN = 4
 """Of each pod and tracker."""
+COUNTS_SHOWN = 5
 GONE_SECONDS = 2.0
 """How soon after the end of the last job its programs have left the kernel."""
 
@@ -88,8 +93,11 @@ def show() -> None:
     show_rows()
     kubectl("-n", "demo", "get", "tracejobs")
 
-    title("The job is deleted, and nothing of it is left in the kernel")
-    kubectl("-n", "demo", "delete", "tracejob", JOB)
+    title("Counted in the kernel: system calls, and what is read and written")
+    count()
+
+    title("The jobs are deleted, and nothing of them is left in the kernel")
+    kubectl("-n", "demo", "delete", "tracejob", JOB, *COUNTING)
     left = wait_for_none(before)
     echo("bpftool prog list")
     print(f"{len(left)} tracing programs more than before the first job")
@@ -132,27 +140,66 @@ def show_rows() -> None:
     """Show a few rows of the job for each pod and tracker; all four must be there."""
     echo(f"kubectl -n eunomia-system logs daemonset/eunomia-agent | grep '\"demo/{JOB}\"'")
     rows = [row for row in agent_rows() if row.get("job") == f"demo/{JOB}"]
-    groups = [
-        (pod, tracker) for pod in ("reader", "worker") for tracker in ("opensnoop", "process")
-    ]
+    strangers = {str(row.get("pod")) for row in rows} - {"reader", "worker"}
+    if strangers:
+        raise DemoError(f"rows name pods that the job does not select: {', '.join(strangers)}")
+    show_table(
+        row
+        for pod in ("reader", "worker")
+        for tracker in ("opensnoop", "process")
+        for row in of(rows, pod, tracker)[-ROWS_SHOWN:]
+    )
+    print(f"{len(rows)} rows in all")
+
+
+def of(rows: list[Row], pod: str, tracker: str) -> list[Row]:
+    """Give the rows of a tracker for a pod; there must be some."""
+    found = [row for row in rows if row.get("pod") == pod and row.get("tracker") == tracker]
+    if not found:
+        raise DemoError(f"no row of tracker {tracker} names the pod {pod}")
+    return found
+
+
+def count() -> None:
+    """Copy a megabyte under two jobs that count, and show that not a byte is missing."""
+    for number, job in enumerate(COUNTING, start=5):
+        kubectl("-n", "demo", "delete", "tracejob", job, "--ignore-not-found")
+        kubectl("apply", "-f", f"examples/{number:02}-{job}/tracejob.yaml")
+    jobs = [f"tracejob/{job}" for job in COUNTING]
+    kubectl("-n", "demo", "wait", "--for=condition=Running", "--timeout=60s", *jobs)
+    kubectl("-n", "demo", "exec", "worker", "--", "sh", "-c", COPY)
+    rows: list[Row] = []
+
+    def counted() -> bool:
+        rows[:] = [
+            row
+            for row in agent_rows()
+            if row.get("comm") == "dd" and row.get("job") in {f"demo/{job}" for job in COUNTING}
+        ]
+        return {row["tracker"] for row in rows} == set(COUNTING.values())
+
+    if not until(counted, 20):
+        raise DemoError("the system calls and files of dd were not counted")
+    show_table(sorted(rows, key=lambda row: -cast("int", row["count"]))[:COUNTS_SHOWN])
+    written = sum(cast("int", row.get("write_bytes", 0)) for row in rows)
+    print(f"{written:,} bytes written, of {COPIED:,}")
+    if written != COPIED:
+        raise DemoError("what was counted is not what was written")
+
+
+def show_table(rows: Iterable[Row]) -> None:
+    """Print rows, a line each."""
     line = "{:<12} {:<7} {:<9} {:<9} {:<6} {}".format
     print(line("TIME", "POD", "CONTAINER", "TRACKER", "COMM", "WHAT"))
-    for pod, tracker in groups:
-        found = [row for row in rows if row.get("pod") == pod and row.get("tracker") == tracker]
-        if not found:
-            raise DemoError(f"no row of tracker {tracker} names the pod {pod}")
-        for row in found[-ROWS_SHOWN:]:
-            moment = str(row["time"])[11:23]
-            print(line(moment, pod, str(row["container"]), tracker, str(row["comm"]), what(row)))
-    if strangers := {str(row.get("pod")) for row in rows} - {"reader", "worker"}:
-        raise DemoError(f"rows name pods that the job does not select: {', '.join(strangers)}")
-    print(f"{len(rows)} rows in all")
+    for row in rows:
+        subject = (str(row[name]) for name in ("pod", "container", "tracker", "comm"))
+        print(line(str(row["time"])[11:23], *subject, what(row)))
 
 
 def what(row: Row) -> str:
     """What an event tells beside its subject, in a few words; zeros and empty columns left out."""
     subject = {"time", "node", "namespace", "pod", "container", "container_id", "tracker", "job"}
-    subject |= {"comm", "pid", "tid", "uid"}
+    subject |= {"comm", "pid", "tid", "uid", "source", "inode", "device"}
     told = {name: value for name, value in row.items() if value and name not in subject}
     return " ".join(f"{name}={_words(value)}" for name, value in told.items())
 

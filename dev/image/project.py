@@ -50,7 +50,7 @@ def _build() -> str:
         _build_stage(stage.name)
     for name, path in _archives(digest).items():
         _export(name, path)
-    storage.call("rm", "--all")  # of builds that were interrupted; they would keep images from going
+    storage.call("rm", "--all")  # what an interrupted build left keeps its images from going
     storage.call("rmi", "--prune")
     return digest
 

@@ -13,13 +13,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
+EXAMPLES = PROJECT / "examples"
+SHOP = EXAMPLES / "01-opens-and-execs/workload.yaml"
 STATE = Path("/var/lib/eunomia")
 SYSTEM = "eunomia-system"
 NODE = "eunomia-dev"
@@ -186,6 +190,10 @@ class Cluster:
                 },
             }
         )
+        return self.job(namespace, name)
+
+    def job(self, namespace: str, name: str) -> Job:
+        """Give a job that there is."""
         return Job(self.kubectl, namespace, name)
 
     def pod(
@@ -269,6 +277,27 @@ class Cluster:
         """What the agent wrote, rows and log alike."""
         return self.kubectl("-n", SYSTEM, "logs", "daemonset/eunomia-agent")
 
+    def logged(self, job: str) -> Iterator[Resource]:
+        """Rows of a job, NAMESPACE/NAME, in the agent's log."""
+        for line in self.agent_log().splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict) and row.get("job") == job:
+                yield row
+
+    def shell(self, namespace: str, pod: str, command: str) -> str:
+        """Run a line of shell in a pod, and give what it prints."""
+        return self.kubectl("-n", namespace, "exec", pod, "--", "/bin/sh", "-c", command)
+
+    def metrics(self) -> dict[str, float]:
+        """What the agent shows to Prometheus: value by name and labels, as they are written."""
+        place = f"/api/v1/namespaces/{SYSTEM}/pods/{self.agent()}:9464/proxy/metrics"
+        page = self.kubectl("get", "--raw", place)
+        lines = (line.rpartition(" ") for line in page.splitlines() if not line.startswith("#"))
+        return {series: float(value) for series, _, value in lines}
+
 
 class Tools:
     """The tools of dev/, with their progress shown although pytest captures output."""
@@ -332,6 +361,54 @@ def namespace(kubectl: Kubectl) -> Iterator[str]:
     kubectl("create", "namespace", name)
     yield name
     kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def examples() -> Path:
+    return EXAMPLES
+
+
+@pytest.fixture(scope="session")
+def workload(cluster: Cluster) -> Iterator[None]:
+    """The two pods of the namespace demo, which most examples look at."""
+    with being(cluster.kubectl, SHOP):
+        yield
+
+
+@pytest.fixture
+def applied(kubectl: Kubectl) -> Iterator[Callable[[str], None]]:
+    """Apply an example: the pods that it brings along, and then its jobs. All goes at the end."""
+    with ExitStack() as stack:
+
+        def apply(example: str) -> None:
+            files = set((EXAMPLES / example).glob("*.yaml")) - {SHOP}
+            workloads = {file for file in files if file.name == "workload.yaml"}
+            for file in (*workloads, *(files - workloads)):
+                stack.enter_context(being(kubectl, file))
+
+        yield apply
+
+
+@contextmanager
+def being(kubectl: Kubectl, file: Path) -> Iterator[None]:
+    """Let the objects of a manifest be for a while; pods are ready before it begins."""
+    kubectl("apply", "-f", str(file))
+    brings_pods = file.name == "workload.yaml"
+    try:
+        if brings_pods:
+            namespace = next(yaml.safe_load_all(file.read_text()))["metadata"]["name"]
+            kubectl(
+                "-n", namespace, "wait", "--for=condition=Ready", "--timeout=60s", "pod", "--all"
+            )
+        yield
+    finally:
+        kubectl(
+            "delete",
+            "--ignore-not-found",
+            "--wait=false" if brings_pods else "--wait",
+            "-f",
+            str(file),
+        )
 
 
 @pytest.fixture(name="until")

@@ -1,62 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every example does what its README says."""
 
-import json
 from pathlib import Path
 
-import pytest
 import yaml
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-WORKLOAD = EXAMPLES / "01-opens-and-execs/workload.yaml"
-
-
-@pytest.fixture(scope="module")
-def workload(cluster):
-    """The two pods of the namespace demo."""
-    kubectl = cluster.kubectl
-    kubectl("apply", "-f", str(WORKLOAD))
-    kubectl("-n", "demo", "wait", "--for=condition=Ready", "--timeout=60s", "pod", "--all")
-    yield
-    kubectl("delete", "-f", str(WORKLOAD), "--wait=false")
-
-
-@pytest.fixture
-def applied(kubectl):
-    """Apply the jobs of an example; they are deleted at the end."""
-    files = []
-
-    def apply(example):
-        (file,) = [path for path in (EXAMPLES / example).glob("*.yaml") if path != WORKLOAD]
-        kubectl("apply", "-f", str(file))
-        files.append(file)
-
-    yield apply
-    for file in files:
-        kubectl("delete", "--ignore-not-found", "-f", str(file))
-
-
-def rows(cluster, job):
-    for line in cluster.agent_log().splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and row.get("job") == job:
-            yield row
+TESTS = Path(__file__).parent.glob("test_examples*.py")
 
 
 def events(kubectl, *job):
     return kubectl.get(*job)["status"]["events"]
 
 
-def test_there_is_no_example_without_a_test():
-    tested = Path(__file__).read_text()
-    assert all(f'applied("{example.name}")' in tested for example in EXAMPLES.iterdir())
+def test_there_is_no_example_without_a_test(examples):
+    tested = "".join(file.read_text() for file in TESTS)
+    assert all(f'applied("{example.name}")' in tested for example in examples.iterdir())
 
 
-def test_every_file_of_an_example_is_named_in_its_readme():
-    for example in EXAMPLES.iterdir():
+def test_every_file_of_an_example_is_named_in_its_readme(examples):
+    for example in examples.iterdir():
         readme = (example / "README.md").read_text()
         for file in example.glob("*.yaml"):
             assert file.name in readme
@@ -76,7 +38,7 @@ def test_opens_and_execs(cluster, kubectl, applied, workload):
         "--timeout=60s",
         "tracejob/opens-and-execs",
     )
-    found = list(rows(cluster, "demo/opens-and-execs"))
+    found = list(cluster.logged("demo/opens-and-execs"))
     assert {(row["pod"], row["container"], row["tracker"]) for row in found} == {
         ("reader", "cat", "process"),
         ("reader", "cat", "opensnoop"),
@@ -92,7 +54,7 @@ def test_opens_and_execs(cluster, kubectl, applied, workload):
 def test_whole_cluster(cluster, kubectl, applied, workload):
     applied("02-whole-cluster")
     kubectl("wait", "--for=condition=Complete", "--timeout=60s", "clustertracejob/failed-opens")
-    found = list(rows(cluster, "failed-opens"))
+    found = list(cluster.logged("failed-opens"))
     secret = [row for row in found if row["path"] == "/etc/secret-of-the-shop"]
     assert len(secret) >= 10
     assert {(row["namespace"], row["pod"]) for row in secret} == {("demo", "reader")}
@@ -123,7 +85,7 @@ def test_where(cluster, kubectl, applied, workload):
     job = ("-n", "demo", "tracejob/secrets-and-orders")
     kubectl("-n", "demo", "wait", "--for=condition=Running", "--timeout=20s", job[2])
     kubectl("-n", "demo", "wait", "--for=condition=Complete", "--timeout=60s", job[2])
-    found = list(rows(cluster, "demo/secrets-and-orders"))
+    found = list(cluster.logged("demo/secrets-and-orders"))
     opens = [row for row in found if row["tracker"] == "opensnoop"]
     orders = [row for row in found if row["tracker"] == "process"]
     assert len(opens) >= 10
