@@ -24,10 +24,10 @@ from eunomia_agent.cli.options import (
     Pids,
     command,
     declared,
-    spare,
     spellings,
     with_shared,
 )
+from eunomia_agent.cli.plain import spare
 
 
 class Command(TyperCommand):

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from eunomia_agent.cli.errors import CommandError
+from eunomia_api.param import shown
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
@@ -74,7 +75,11 @@ class _Reader:
             return [self.plain(item, (*place, i)) for i, item in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, place)
-        return yaml.SafeLoader("").construct_object(node)
+        try:
+            return yaml.SafeLoader("").construct_object(node)
+        except (yaml.YAMLError, ValueError, AttributeError):  # of dates, numbers, tags
+            reason = f"{shown(node.value)} is no {node.tag.rpartition(':')[2]}"
+            raise CommandError(f"{self._path}:{line}: {reason}") from None
 
     def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, object]:
         found: dict[str, object] = {}

@@ -3,7 +3,7 @@
 
 import inspect
 import keyword
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -185,27 +185,6 @@ def with_shared(function: Callable[..., None]) -> Callable[..., None]:
     """
     own = [each for each in inspect.signature(function).parameters.values() if each.kind != VALUES]
     return _declare(function, [*own, *SHARED.values()])
-
-
-def spare(parameters: Iterable[Any]) -> None:
-    """Have a command's options pass over defaults, which are right as they are. Nor are callbacks
-    called for them.
-
-    Typer would check them, too, and load pydantic for it, which takes as long as a tracker.
-    """
-    for parameter in parameters:
-        if not parameter.required and "process_value" not in vars(parameter):
-            parameter.process_value = _sparing(parameter)
-
-
-def _sparing(parameter: Any) -> Callable[[Any, Any], Any]:
-    check, default = parameter.process_value, parameter.default
-
-    def process_value(context: Any, value: Any) -> Any:
-        is_default = value is None or (value == default and type(value) is type(default))
-        return value if is_default else check(context, value)
-
-    return process_value
 
 
 def _declare(

@@ -27,6 +27,10 @@ from eunomia_api import agent_pb2
 from eunomia_api.param import ParamValue
 
 
+LONGEST = 365 * 24 * 3600.0
+"""Seconds of -T, that no number may be above."""
+
+
 def run_tracker(found: Tracker, options: Options, params: Mapping[str, ParamValue]) -> None:
     """Trace with one tracker as the options say. Raises AgentError."""
     _check(options)
@@ -95,8 +99,10 @@ async def _trace(
 
 def _check(options: Options) -> None:
     """Raise CommandError for options that do not fit together, or processes that are not there."""
-    if options.seconds is not None and options.seconds <= 0:
-        raise CommandError(f"-T must be more than 0 seconds, not {options.seconds:g}")
+    if options.seconds is not None and not 0 < options.seconds < LONGEST:
+        raise CommandError(
+            f"-T must be above 0 and below a year, in seconds, not {options.seconds:g}"
+        )
     if not 0.1 <= options.interval <= 3600:
         raise CommandError(f"-i must be from 0.1 to 3600 seconds, not {options.interval:g}")
     if options.children and not options.pid:
