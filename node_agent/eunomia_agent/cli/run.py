@@ -26,7 +26,6 @@ from eunomia_agent.trackers.catalogue import Tracker
 from eunomia_api import agent_pb2
 from eunomia_api.param import ParamValue
 
-
 LONGEST = 365 * 24 * 3600.0
 """Seconds of -T, that no number may be above."""
 
