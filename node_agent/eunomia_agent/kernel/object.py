@@ -8,7 +8,7 @@ from typing import Self
 
 from eunomia_agent.kernel import hooks
 from eunomia_agent.kernel.btf import Btf
-from eunomia_agent.kernel.errors import HookMissing, KernelError
+from eunomia_agent.kernel.errors import HookMissing, KernelError, ObjectInvalid
 from eunomia_agent.kernel.iterator import Iterator as Walk
 from eunomia_agent.kernel.libbpf import (
     OpenOptions,
@@ -55,7 +55,10 @@ class Object:
             data = path.read_bytes()
         except OSError as error:
             raise KernelError(f"{path.name} cannot be read", error.errno or 0) from error
-        Btf.of_object(data)  # libbpf itself does not survive every file
+        try:
+            Btf.of_object(data)  # libbpf itself does not survive every file
+        except ObjectInvalid as error:
+            raise ObjectInvalid(f"{path.name}: {error}") from None
         options = OpenOptions(size=ctypes.sizeof(OpenOptions))
         options.btf_custom_path = str(kernel_btf).encode() if kernel_btf else None
         with listening() as lines:

@@ -16,6 +16,7 @@ from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.kernel.errors import ObjectInvalid
 from eunomia_agent.kernel.types import Array, Int, Type
 from eunomia_agent.trackers.variable import variable_name
+from eunomia_api.param import shown
 from eunomia_api.tracker import (
     CatalogueColumn,
     CatalogueTracker,
@@ -26,6 +27,7 @@ from eunomia_api.tracker import Column as Described
 
 Place = tuple[str | int, ...]
 MAX_BYTES = 256 * 1024
+MAX_DEPTH = 16
 
 SUBJECT_HELP: Mapping[str, Described] = {
     "time": Described(help="When it happened.", width=30),
@@ -90,29 +92,53 @@ def load(path: Path) -> Description:
     except (yaml.YAMLError, RecursionError) as error:
         reason = str(error).partition("\n")[0]
         raise DescriptionError(f"{path.name}:1: is not YAML: {reason}") from error
-    lines: dict[Place, int] = {}
-    value = _plain(root, (), lines, path) if root is not None else None
-    return _validated(value, path, lines)
+    reader = _Reader(path.name)
+    value = reader.plain(root, ()) if root is not None else None
+    return _validated(value, path, reader.lines)
 
 
-def _plain(node: yaml.Node, place: Place, lines: dict[Place, int], path: Path) -> object:
-    """Return plain values, noting the line of each; anchors and doubled keys are refused."""
-    if place in lines or len(place) > 16:
-        raise DescriptionError(f"{path.name}:{node.start_mark.line + 1}: is nested too deeply")
-    lines[place] = node.start_mark.line + 1
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(item, (*place, i), lines, path) for i, item in enumerate(node.value)]
-    if isinstance(node, yaml.MappingNode):
-        found: dict[object, object] = {}
+class _Reader:
+    """Makes plain values of nodes, noting the line of each part.
+
+    Doubled keys are refused, and so are aliases: a few lines of them can stand for any number of
+    values.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._seen: set[int] = set()
+        self.lines: dict[Place, int] = {}
+
+    def plain(self, node: yaml.Node, place: Place) -> object:
+        """Return the value of a node. Raises DescriptionError."""
+        line = node.start_mark.line + 1
+        if len(place) > MAX_DEPTH:
+            raise DescriptionError(f"{self._name}:{line}: is nested too deeply")
+        if id(node) in self._seen:
+            raise DescriptionError(f"{self._name}:{line}: an alias stands for it: write it out")
+        self._seen.add(id(node))
+        self.lines[place] = line
+        if isinstance(node, yaml.SequenceNode):
+            return [self.plain(item, (*place, i)) for i, item in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, place)
+        try:
+            return yaml.SafeLoader("").construct_object(node)
+        except (yaml.YAMLError, ValueError, AttributeError):  # of dates, numbers, tags
+            reason = f"{shown(node.value)} is no {node.tag.rpartition(':')[2]}"
+            raise DescriptionError(f"{self._name}:{line}: {reason}") from None
+
+    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, object]:
+        found: dict[str, object] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
             name = key.value if isinstance(key, yaml.ScalarNode) else None
             if name is None or name in found:
-                raise DescriptionError(f"{path.name}:{line}: {name!r} is no key, or is there twice")
-            found[name] = _plain(value, (*place, str(name)), lines, path)
-            lines[(*place, str(name))] = line
+                reason = f"{shown(name)} is no key, or is there twice"
+                raise DescriptionError(f"{self._name}:{line}: {reason}")
+            found[name] = self.plain(value, (*place, name))
+            self.lines[*place, name] = line
         return found
-    return yaml.SafeLoader("").construct_object(node)
 
 
 def _validated(value: object, path: Path, lines: Mapping[Place, int]) -> Description:
@@ -121,11 +147,17 @@ def _validated(value: object, path: Path, lines: Mapping[Place, int]) -> Descrip
     except ValidationError as error:
         empty = Description(TrackerDescription.model_construct(), path, lines)
         reasons = [
-            empty.problem(part["loc"], f"{'.'.join(map(str, part['loc']))}: {part['msg']}")
+            empty.problem(part["loc"], f"{_spoken(part['loc'])}: {part['msg']}")
             for part in error.errors()
         ]
         raise DescriptionError("\n".join(reasons)) from None
     return Description(tracker, path, lines)
+
+
+def _spoken(place: Place) -> str:
+    names = [str(part) for part in place]
+    fit = all(name.isprintable() and len(name) <= 40 for name in names)
+    return ".".join(names if fit else map(shown, names))
 
 
 def check(description: Description, btf: Btf, sections: frozenset[str] | None = None) -> None:
