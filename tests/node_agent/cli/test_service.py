@@ -37,13 +37,13 @@ def port() -> int:
         return int(free.getsockname()[1])
 
 
-def scrape(port: int, wanted: str) -> str:
-    """Return the metrics once they hold a line, or after ten seconds."""
+def scrape(port: int, is_wanted: Callable[[str], bool]) -> str:
+    """Return the metrics once they hold what is wanted, or after ten seconds."""
     deadline = time.monotonic() + 10
     while True:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
             page: str = answer.read().decode()
-        if wanted in page or time.monotonic() > deadline:
+        if is_wanted(page) or time.monotonic() > deadline:
             return page
         time.sleep(0.2)
 
@@ -56,7 +56,7 @@ def test_the_daemon_writes_files_and_serves_metrics(
     command = start("daemon", "--config", str(path))
     opener("/nowhere/daemon", 100).go()
     matched = 'eunomia_job_events_matched_total{tracejob="daemon",tracker="opensnoop"} 10.0'
-    assert matched in scrape(port, matched)
+    assert matched in scrape(port, lambda page: matched in page)
     done = command.end(signal.SIGTERM)
     assert (done.code, done.out) == (0, "")
     assert done.err.splitlines() == [
@@ -71,10 +71,12 @@ def test_the_server_serves_metrics_alone(start: Command, opener: Command, port: 
     command = start("server", "--prometheus", "--listen", str(port), "opensnoop")
     process = opener("/nowhere/server", 500)
     process.go()
-    opened = "eunomia_observed_files_open_count_total{"
-    page = scrape(port, opened)
-    counts = [float(line.split()[-1]) for line in page.splitlines() if line.startswith(opened)]
-    assert sum(counts) >= 500
+
+    def opens(page: str) -> float:
+        name = "eunomia_observed_files_open_count_total{"
+        return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(name))
+
+    assert opens(scrape(port, lambda page: opens(page) >= 500)) >= 500
     done = command.end(signal.SIGTERM)
     assert (done.code, done.out) == (0, "")
     assert done.last_line.endswith("% complete")
