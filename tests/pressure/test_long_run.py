@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from eunomia_agent.sinks.file import FileSink
+from eunomia_agent.trackers.pool import CLOSERS
 from eunomia_api import agent_pb2
 
 pytestmark = [
@@ -91,19 +92,19 @@ def test_memory_is_flat_over_millions_of_events(
 
 
 def test_jobs_that_come_and_go_leave_nothing(
-    machine: A, job: A, loads: Any, make_cgroup: A, resident: A, inside: A
+    machine: A, job: A, loads: Any, make_cgroup: A, resident: A, inside: A, record_property: A
 ) -> None:
     cgroup = make_cgroup("jobs")
     stays = job("stays", cgroups=[cgroup])
+    threads = threading.active_count() + 1
     running = machine(stays)
 
-    def rest() -> tuple[Counter[str], dict[str, int], int]:
+    def rest() -> tuple[Counter[str], dict[str, int]]:
         running.wait(lambda: len(running.standing.instances) == 1)
         inside_now = inside(os.getpid()).ids
         return (
             descriptors(),
             {kind: len(ids) for kind, ids in inside_now.items()},
-            threading.active_count(),
         )
 
     seen = []
@@ -121,8 +122,12 @@ def test_jobs_that_come_and_go_leave_nothing(
             time.sleep(0.5)
             seen.append((rest(), resident()))
     (first, size), (last, size_at_end) = seen
+    told = f"{JOBS} jobs: resident {size // MIB} to {size_at_end // MIB} MiB, then {last}"
+    record_property("jobs", told)
+    print(told)
     assert last == first
-    assert size_at_end - size < 8 * MIB
+    assert threading.active_count() <= threads + CLOSERS
+    assert size_at_end - size < 8 * MIB, told
     assert set(running.standing.totals) == {"stays"}
 
 
@@ -143,5 +148,5 @@ def test_containers_that_come_and_go_leave_nothing(
     running.wait(lambda: running.total("a").delivered == 3 * CGROUPS)
     running.wait(lambda: len(tracing.owners) <= owners + 5)
     assert running.total("a").matched == running.total("a").settled == 3 * CGROUPS
-    assert len(instance.accounts.all().get(0, {})) <= accounts + 5
+    running.wait(lambda: len(instance.accounts.all().get(0, {})) <= accounts + 5)
     assert resident() - size < 8 * MIB
