@@ -13,7 +13,7 @@ from dev.kernels import image, machine
 from dev.progress import say
 
 TESTS = ("tests/kernels/test_trackers.py", "tests/bpf")
-SECONDS = 1500.0
+SECONDS = 3000.0
 PYTEST = (
     # Plugins that none of these tests needs would take half of the time until the first one.
     *("env", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1", sys.executable, "-m", "pytest"),
@@ -30,6 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m dev.kernels")
     parser.add_argument("name", nargs="*", help=f"of {', '.join(kernels)}; absent: all")
     parser.add_argument("--tests", nargs="+", default=list(TESTS), help="paths for pytest")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="the most for one kernel")
     words = parser.parse_args(arguments)
     unknown = set(words.name) - kernels.keys()
     if unknown:
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
         for name in words.name or kernels:
             path = image.fetch(kernels[name], platform.machine())
             say(f"Linux {path.name.removeprefix('vmlinuz-')}, emulated")
-            if machine.run(path, [*PYTEST, *words.tests], seconds=SECONDS):
+            if machine.run(path, [*PYTEST, *words.tests], seconds=words.seconds):
                 failed.append(name)
     except DevError as error:
         say(f"error: {error}")

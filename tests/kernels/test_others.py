@@ -13,7 +13,10 @@ from dev.command import found
 from dev.kernels.machine import EMULATOR
 
 PROJECT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "dev.kernels", "6.1", "--tests", "tests/kernels/test_trackers.py"]
+COMMAND = [
+    *(sys.executable, "-m", "dev.kernels", "6.1", "--seconds", "900"),
+    *("--tests", "tests/kernels/test_trackers.py"),
+]
 
 pytestmark = [
     pytest.mark.bpf,
@@ -35,7 +38,7 @@ def with_environment(entry: bytes, program: bytes) -> list[int]:
     return pids
 
 
-@pytest.mark.timeout(1600)
+@pytest.mark.timeout(1200)
 def test_every_tracker_runs_under_debian_12s_kernel() -> None:
     ended = subprocess.run(COMMAND, cwd=PROJECT, capture_output=True, text=True, check=False)
 

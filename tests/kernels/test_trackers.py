@@ -7,9 +7,11 @@
 import os
 import signal
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,41 @@ def test_a_tracker_runs_with_the_best_hooks_of_this_kernel(
 
     assert seen > 0
     assert lost == 0
+
+
+@pytest.mark.parametrize("most", [False, True])
+@pytest.mark.parametrize("name", sorted(TRACKERS))
+def test_a_tracker_loads_with_every_option_and_condition(name: str, most: bool, node: Node) -> None:
+    """Each is a constant to the verifier: what they switch on is checked only then."""
+    tracker = TRACKERS[name]
+    if reasons := missing(tracker):
+        pytest.skip(f"this kernel cannot run {name}: {'; '.join(reasons)}")
+    params: dict[str, bool | int | str] = {}
+    for param, about in tracker.params.items():
+        if about.type == "bool":
+            params[param] = True
+        elif about.type == "string":
+            params[param] = "/" * (about.max_length or 1)
+        else:
+            edge = about.max if most else about.min
+            params[param] = about.default if edge is None else edge
+    columns = {column.name for column in tracker.columns if column.filterable} - {"comm"}
+    conditions = {f"where_{column}": struct.pack("=2q", 1, 1 << 31) for column in columns}
+    conditions["where_comm"] = struct.pack("=2I16s", 4, most, b"bash")
+    key = replace(
+        key_of(tracker),
+        params=tuple(sorted(params.items())),
+        conditions=tuple(sorted(conditions.items())),
+        pids=(os.getpid(),),
+        children=True,
+    )
+
+    instance = Instance.load(OBJECTS, tracker, key, node)
+    loaded = set(instance.sections)
+    instance.retire()()
+
+    assert set(tracker.hooks) <= loaded
+    assert {section for section in tracker.programs if not hooks.missing(section)} <= loaded
 
 
 @pytest.mark.parametrize("name", sorted(n for n, tracker in TRACKERS.items() if tracker.any_of))
