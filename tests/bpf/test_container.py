@@ -26,6 +26,9 @@ pytestmark = [
 ]
 
 libc = ctypes.CDLL(None, use_errno=True)
+EMULATED = "EUNOMIA_EMULATED" in os.environ
+SLACK = 10 if EMULATED else 1
+"""An emulator takes so much longer between two readings."""
 MS = 1_000_000
 MIB = 1 << 20
 CLONE_NEWNET = 0x40000000
@@ -187,9 +190,9 @@ def test_cpu_time_is_that_of_the_cgroup_in_each_interval(
         used = 1000 * (stat(cgroup)["usage_usec"] - before["usage_usec"])
         row = read.one()
 
-        assert row["cpu_user"] + row["cpu_system"] == pytest.approx(used, abs=2 * MS)
-        assert row["cpu_user"] == pytest.approx(user * MS, abs=60 * MS)
-        assert row["cpu_system"] == pytest.approx(system * MS, abs=60 * MS)
+        assert row["cpu_user"] + row["cpu_system"] == pytest.approx(used, abs=2 * MS * SLACK)
+        assert row["cpu_user"] == pytest.approx(user * MS, abs=60 * MS * SLACK)
+        assert row["cpu_system"] == pytest.approx(system * MS, abs=60 * MS * SLACK)
         assert (row["processes"], row["threads"]) == (1, 1)
 
 
@@ -203,7 +206,7 @@ def test_what_ended_between_two_readings_is_counted_and_a_container_that_is_gone
     used = 1000 * stat(cgroup)["usage_usec"]  # since it was made
 
     row = read.one()
-    assert row["cpu_user"] + row["cpu_system"] == pytest.approx(used, abs=2 * MS)
+    assert row["cpu_user"] + row["cpu_system"] == pytest.approx(used, abs=2 * MS * SLACK)
     assert used >= 150 * MS
 
     _, _, usage = os.wait4(spawn(lambda: burn(0.05, 0.0)), 0)
@@ -213,7 +216,8 @@ def test_what_ended_between_two_readings_is_counted_and_a_container_that_is_gone
     cgroup.rmdir()
 
     row = read.one()
-    assert row["cpu_user"] + row["cpu_system"] == pytest.approx(usage.ru_utime * 1e9, abs=20 * MS)
+    told = row["cpu_user"] + row["cpu_system"]
+    assert told == pytest.approx(usage.ru_utime * 1e9, abs=20 * MS * SLACK)
     assert (row["processes"], row["threads"]) == (0, 0)
     assert read() == []
     assert list(read.tracked.object.map("containers").items()) == []
@@ -257,7 +261,8 @@ def test_throttling_is_that_of_the_cpu_cgroup(
     told = (row["periods"], row["throttled_periods"], row["throttled_time"])
     expected = [now - then for now, then in zip(after, before, strict=True)]
     assert told[:2] == pytest.approx(expected[:2], abs=3)
-    assert told[2] == pytest.approx(expected[2], abs=20 * MS)  # a period more may have begun
+    more = 20 * MS * SLACK  # one that has begun meanwhile
+    assert told[2] == pytest.approx(expected[2], abs=more)
     assert row["throttled_periods"] >= 3
     assert row["throttled_time"] > 30 * MS
 
@@ -573,6 +578,7 @@ def test_params_choose_between_events_and_counts(track: Any, spawn: Any, hierarc
 # What it costs
 
 
+@pytest.mark.skipif(EMULATED, reason="what something costs in an emulator says nothing")
 def test_a_reading_costs_microseconds_a_cgroup_and_less_a_thread(
     track: Any, spawn: Any, cgroup: Path, make_cgroup: Callable[..., Path], hierarchy: Path
 ) -> None:
