@@ -87,7 +87,7 @@ static __always_inline int opened(struct match *match, s64 result, const struct 
 	event->flags = request->flags;
 	event->mode = request->flags & (O_CREAT | __O_TMPFILE) ? request->mode : 0;
 	event->path = event_user_string(request->path, PATH_MAX);
-	if (!has_prefix(event->path >> 16) || !event_admit(match))
+	if ((prefix[0] && !has_prefix(event->path >> 16)) || !event_admit(match))
 		return event_cancel();
 	return event_send(match);
 }
