@@ -153,7 +153,7 @@ SPOILT = st.tuples(st.integers(0, 2**20), st.sampled_from([0x00, 0x01, 0x7F, 0x8
 PATIENT = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": True}
 
 
-@settings(max_examples=int(os.environ.get("EUNOMIA_EXAMPLES", "40")), **PATIENT)
+@settings(max_examples=int(os.environ.get("EUNOMIA_EXAMPLES", "25")), **PATIENT)
 @given(
     name=st.sampled_from(NAMES),
     part=st.sampled_from(PARTS),
@@ -183,7 +183,7 @@ def types(btf: bytes) -> Iterator[int]:
         at += 12 + more.get(kind, 0)
 
 
-@settings(max_examples=int(os.environ.get("EUNOMIA_EXAMPLES", "60")), **PATIENT)
+@settings(max_examples=int(os.environ.get("EUNOMIA_EXAMPLES", "30")), **PATIENT)
 @given(
     name=st.sampled_from(NAMES),
     number=st.integers(1, 10**6),

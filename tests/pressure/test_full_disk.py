@@ -56,10 +56,10 @@ def test_a_full_disk_costs_one_job_its_rows_until_there_is_room_again(
     kept = rows(small_disk)
     assert kept == [f"/none/a-{number}" for number in range(first.delivered)]
 
+    again = [loads.start("opens", 1000, f"/none/{uid}-again-") for uid in "ab"]
     for file in small_disk.rglob("*.jsonl"):
         file.unlink()
-    for uid in "ab":
-        loads.run("opens", 1000, f"/none/{uid}-again-")
+    loads.go(*again)
     running.wait(lambda: running.total("a").delivered == first.delivered + 1000)
     assert running.standing.reports["a"].degraded == ""
     running.wait(lambda: running.total("b") == Totals(matched=SOME + 1000, delivered=SOME + 1000))

@@ -16,7 +16,6 @@ import pytest
 
 from eunomia_agent.state import Desired, JobTotals, Store
 from eunomia_agent.trackers.accounting import Totals
-from eunomia_agent.trackers.catalogue import Catalogue
 from eunomia_api import agent_pb2
 
 pytestmark = [
@@ -52,7 +51,7 @@ def wait_for_links(process: subprocess.Popen[bytes], inside: A, least: int) -> A
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("name", sorted(Catalogue.load().trackers))
+@pytest.mark.parametrize("name", ["container", "files", "opensnoop"])
 def test_a_command_that_is_killed_leaves_nothing_and_the_next_one_works(
     inside: A, loads: Any, tmp_path: Path, name: str
 ) -> None:

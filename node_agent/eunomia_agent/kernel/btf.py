@@ -14,10 +14,12 @@ from eunomia_agent.kernel.types import (
     Array,
     Enum,
     Float,
+    Function,
     Int,
     Member,
     Other,
     Pointer,
+    Prototype,
     Reference,
     Section,
     Struct,
@@ -48,6 +50,9 @@ class Btf:
         farthest = max(max(_references(found), default=0) for found in types)
         if farthest >= len(types):
             raise ObjectInvalid(f"its BTF names type {farthest} of {len(types)}")
+        for found in types:
+            if isinstance(found, Function) and not isinstance(types[found.type_id], Prototype):
+                raise ObjectInvalid(f"its BTF has no prototype of the function {found.name!r}")
         return cls(types)
 
     @classmethod
@@ -118,8 +123,10 @@ class Btf:
 
 def _references(found: Type) -> list[int]:
     match found:
-        case Reference() | Pointer() | Variable():
+        case Reference() | Pointer() | Variable() | Function():
             return [found.type_id]
+        case Prototype() | Other():
+            return list(found.type_ids)
         case Array():
             return [found.element_id]
         case Struct():
@@ -189,11 +196,20 @@ class _Reader:
             case 15:
                 entries = [self._words("III") for _ in range(count)]
                 return Section(name, [(entry[0], entry[1], entry[2]) for entry in entries])
-            case 7 | 12:  # forward declaration, function
+            case _:
+                return self._unseen(kind, name, count, size)
+
+    def _unseen(self, kind: int, name: str, count: int, size: int) -> Type:
+        match kind:
+            case 7:
                 return Other(name)
-            case 13 | 17:  # prototype: name and type of each argument; tag of a declaration
-                self._words("II" * count if kind == 13 else "I")
-                return Other(name)
+            case 12:
+                return Function(name, size)
+            case 13:  # name and type of each argument
+                return Prototype([size, *self._words("II" * count)[1::2]])
+            case 17:
+                self._words("I")  # of which member or argument
+                return Other(name, [size])
             case _:
                 raise ObjectInvalid(f"its BTF has a type of kind {kind}, which is not known here")
 

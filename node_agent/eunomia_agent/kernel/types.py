@@ -102,10 +102,41 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
-class Other:
-    """What layouts never meet: functions, forward declarations, tags."""
+class Function:
+    """A function, and its Prototype."""
 
     name: str
+    type_id: int
 
 
-Type = Void | Int | Float | Enum | Struct | Array | Reference | Pointer | Variable | Section | Other
+@dataclass(frozen=True, slots=True)
+class Prototype:
+    """What a function returns, and the types of its arguments behind it."""
+
+    type_ids: Sequence[int]
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """What layouts never meet: a forward declaration; a tag, with the type that it is on."""
+
+    name: str
+    type_ids: Sequence[int] = ()
+
+
+Type = (
+    Void
+    | Int
+    | Float
+    | Enum
+    | Struct
+    | Array
+    | Reference
+    | Pointer
+    | Variable
+    | Section
+    | Function
+    | Prototype
+    | Other
+)
