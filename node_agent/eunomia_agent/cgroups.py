@@ -138,11 +138,7 @@ class Cgroups:
         self._object = self._drain = self._index = self.targets = None
 
     def _load(self) -> Object:
-        self._hierarchy = hierarchy.find(
-            Path("/proc/self/mountinfo").read_text(),
-            Path("/proc/self/cgroup").read_text(),
-            self._root,
-        )
+        self._hierarchy = hierarchy.here(self._root)
         try:
             self._missing = ""
             return self._attached()

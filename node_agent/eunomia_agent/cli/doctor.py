@@ -8,7 +8,6 @@ import shutil
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal
 
 from eunomia_agent.cli.catalogue import CORE, catalogue
@@ -130,9 +129,7 @@ def _hooks() -> Iterator[Finding]:
 
 def _containers() -> Iterator[Finding]:
     try:
-        found = hierarchy.find(
-            Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text()
-        )
+        found = hierarchy.here()
     except OSError as error:
         yield Finding("cgroups", "missing", f"cannot be read: {error}")
         return

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The hierarchy of cgroups that says whose a process is, and where it is mounted."""
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,15 @@ class _Mount:
     options: frozenset[str]
 
 
+def here(root: Path | None = None) -> Hierarchy:
+    """Find the hierarchy of this machine; see `find`. Raises OSError.
+
+    Whoever may mount names a place as he likes: in bytes that are no text, too.
+    """
+    told = (Path(f"/proc/self/{name}").read_bytes() for name in ("mountinfo", "cgroup"))
+    return find(*map(os.fsdecode, told), root)
+
+
 def find(mountinfo: str, memberships: str, root: Path | None = None) -> Hierarchy:
     """Find the hierarchy to watch, and of its mounts the one that shows most of it.
 
@@ -63,7 +73,7 @@ def find_root(mountinfo: str) -> Path | None:
 
 
 def _mounts(mountinfo: str) -> list[_Mount]:
-    return [mount for line in mountinfo.splitlines() if (mount := _mount(line))]
+    return [mount for line in mountinfo.split("\n") if (mount := _mount(line))]
 
 
 def _mount(line: str) -> _Mount | None:

@@ -57,6 +57,15 @@ def test_what_is_missing_is_told_by_the_doctor_and_by_run(hide: str, what: str, 
     assert told in findings[what]["advice"]
 
 
+def test_a_mount_whose_name_is_no_text_keeps_nobody_from_tracing() -> None:
+    mount = "d=$(mktemp -d)/$(printf 'm\\377\\rx'); mkdir -p \"$d\"; mount -t tmpfs none \"$d\""
+    told = run_without("true", "doctor").stdout
+    assert run_without(mount, "doctor").stdout == told
+    done = run_without(mount, "run", "opensnoop", "--prefix", "/nowhere/m", "-T", "0.2")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.startswith("0 events")
+
+
 def test_either_of_two_grants_is_enough() -> None:
     both, admin = 1 << 39 | 1 << 38, 1 << 21
     assert missing_capabilities(f"CapInh: 0\nCapEff:\t{both:016x}\n") == []

@@ -30,6 +30,7 @@ NODE_OF_KIND = """\
 SPACES = """\
 30 23 0:26 / /srv/my\\040tree rw - cgroup2 cgroup2 rw
 """
+TORN = "30 23 0:26 / /srv/my\x0b\udcfftree rw - cgroup2 cgroup2 rw\n"
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,7 @@ SPACES = """\
         (POD_OF_OWN_NAMESPACE, "/host/sys/fs/cgroup"),
         (NODE_OF_KIND, "/sys/fs/cgroup"),
         (SPACES, "/srv/my tree"),
+        (TORN, "/srv/my\x0b\udcfftree"),
     ],
 )
 def test_root_of_the_tree(mountinfo: str, root: str) -> None:
