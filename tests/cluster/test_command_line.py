@@ -15,6 +15,8 @@ from dev.cluster.layout import CONTAINERD_SOCKET
 
 LINK = "anon_inode:[perf_event]"
 """What a program on a classic tracepoint is attached by."""
+PROGRAM = "anon_inode:bpf-prog"
+"""What a program that is loaded is held by."""
 EUNOMIA = Path(sys.executable).with_name("eunomia")
 
 
@@ -23,7 +25,7 @@ def started(until):
     """Start the command, and wait until its programs are attached."""
     commands = []
 
-    def start(*arguments):
+    def start(*arguments, by=LINK):
         command = subprocess.Popen(
             [EUNOMIA, *arguments],
             stdout=subprocess.PIPE,
@@ -35,9 +37,9 @@ def started(until):
         def links():
             assert command.poll() is None, command.communicate()
             fds = Path(f"/proc/{command.pid}/fd").iterdir()
-            return [fd for fd in fds if os.path.realpath(fd).endswith(LINK)]
+            return [fd for fd in fds if os.path.realpath(fd).endswith(by)]
 
-        until(links, 30, "its tracepoints are attached")
+        until(links, 30, f"it has {by}")
         return command
 
     yield start
@@ -88,7 +90,8 @@ def test_a_job_from_a_file_finds_pods_by_label_that_start_later(
     }
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(job))
-    command = started("run", "-f", str(path), "--fmt", "json")
+    # Nothing is attached while there is no such pod.
+    command = started("run", "-f", str(path), "--fmt", "json", by=PROGRAM)
 
     cluster.pod(namespace, "late", labels={"app": "late"})
     cluster.pod(namespace, "stranger")

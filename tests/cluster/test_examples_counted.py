@@ -256,7 +256,7 @@ def test_metrics(cluster, kubectl, applied, running, workload, until):
         }
 
     def written():
-        return of("eunomia_observed_files_write_bytes_total", comm="dd", path="/tmp/book")
+        return of("eunomia_observed_files_write_bytes_total", comm="dd", filename="/tmp/book")
 
     ((series, value),) = until(written, 20, "the bytes of dd").items()
     assert value == 300_000

@@ -57,6 +57,35 @@ def test_describe_of_a_job_that_is_not_accepted_says_why(cluster, kubectl, names
     assert "spec.trackers[0].name" in events
 
 
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ('path.startsWith("/etc") && pth == "x"', 'at character 28: no column "pth"'),
+        ('pid == "one"', "at character 5: == cannot compare an int with a string"),
+        ("pid ==", "at character 7: it ends too early"),
+        ("path.matches('(')", "at character 14: the pattern is not one of RE2"),
+    ],
+)
+def test_describe_of_a_condition_that_cannot_be_meant_names_the_place(
+    cluster, kubectl, namespace, where, says
+):
+    job = cluster.trace(namespace, "unclear", {"opensnoop": {}}, suspend=True)
+    job.wait("Accepted")
+    job.patch({"trackers": [{"name": "opensnoop", "where": where}]})
+    refused = job.wait("Accepted", holds=False)
+
+    assert refused["reason"] == "InvalidWhere"
+    assert f"spec.trackers[0].where: {says}" in refused["message"]
+    text = kubectl("-n", namespace, "describe", "tracejob", "unclear")
+    assert f"spec.trackers[0].where: {says}" in text[text.index("\nEvents:") :]
+
+
+def test_explain_tells_what_a_condition_is(cluster, kubectl):
+    text = kubectl("explain", "tracejob.spec.trackers.where")
+    assert "CEL" in text
+    assert "columns" in text
+
+
 @pytest.mark.parametrize("kind", ["tracejob", "clustertracejob"])
 def test_explain_has_a_word_for_every_field(cluster, kubectl, kind):
     text = kubectl("explain", f"{kind}.spec", "--recursive")
