@@ -5,7 +5,7 @@
  * What happens now and then is an event; what may happen at any rate, reads, writes, messages and
  * operations, is counted by process and object. Only the end of each call is hooked. A call that
  * may be for any file is looked up by its descriptor then, and left as soon as that is neither a
- * pipe nor a unix socket.
+ * pipe nor a unix socket, before it is asked whose it is.
  */
 #include "socket.h"
 #include "syscall.h"
@@ -294,6 +294,8 @@ enum topic {
 	topic_receive, /* of a socket */
 	topic_send,
 	topic_operate, /* on an object of System V or a POSIX queue */
+	topic_connect,
+	topic_accept,
 	topic_other,
 };
 
@@ -319,12 +321,14 @@ static __always_inline enum topic topic_of(s32 number)
 	case call_mq_timedsend:
 	case call_mq_timedreceive:
 		return topic_operate;
+	case call_connect:
+		return topic_connect;
+	case call_accept:
+	case call_accept4:
+		return topic_accept;
 	case call_pipe:
 	case call_pipe2:
 	case call_socketpair:
-	case call_connect:
-	case call_accept:
-	case call_accept4:
 	case call_msgget:
 	case call_semget:
 	case call_shmget:
@@ -397,10 +401,9 @@ static __always_inline int add(const struct match *match, struct count_key *key,
 
 static __always_inline int add_file(const struct match *match, u32 fd, enum topic topic, u64 bytes)
 {
-	bool is_socket = topic == topic_receive || topic == topic_send;
 	bool writes = topic == topic_write || topic == topic_send;
 	const struct file *file = file_of(fd);
-	u32 type = is_socket ? S_IFSOCK : file_type(file);
+	u32 type = file_type(file);
 	struct count_key key = {};
 	struct pid *peer = NULL;
 
@@ -602,6 +605,22 @@ static __always_inline bool other_call(struct report *report, struct pt_regs *re
 	return false;
 }
 
+/* Whether a call was for what talks to another process of this machine. Where memory is read without
+ * calls this costs less than to ask whose the task is, and most calls are for something else. */
+static __always_inline bool is_of_interest(enum topic topic, u32 fd)
+{
+	const struct file *file;
+	u32 type;
+
+	if (topic == topic_operate || topic == topic_other)
+		return true;
+	file = file_of(fd);
+	type = file_type(file);
+	if (type == S_IFSOCK)
+		return unix_sockets && socket_family(socket_of_file(file)) == AF_UNIX;
+	return type == S_IFIFO && pipes && (topic == topic_read || topic == topic_write);
+}
+
 SEC("tp_btf/sys_exit")
 int BPF_PROG(call_ends, struct pt_regs *regs, long result)
 {
@@ -609,14 +628,18 @@ int BPF_PROG(call_ends, struct pt_regs *regs, long result)
 	enum topic topic = topic_of(number);
 	struct match match = {};
 
-	if (!topic || (topic != topic_other && (!traffic || result < 0)))
+	if (!topic || (topic <= topic_operate && (!traffic || result < 0)))
+		return 0;
+	u32 fd = topic == topic_accept ? result : CALL_ARGUMENT_0(regs);
+
+	if (can_cast() && !is_of_interest(topic, fd))
 		return 0;
 	if (!match_current(&match) || call_is_compat())
 		return 0;
 	if (topic == topic_operate)
 		return add_operation(&match, regs, number, result);
-	if (topic != topic_other)
-		return add_file(&match, CALL_ARGUMENT_0(regs), topic, result);
+	if (topic < topic_operate)
+		return add_file(&match, fd, topic, result);
 	struct report report = {.error = is_error(result) ? -result : 0};
 
 	return other_call(&report, regs, number, result) ? tell(&report) : 0;

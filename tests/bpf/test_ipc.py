@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,8 +55,8 @@ def sleeper() -> None:
     signal.pause()
 
 
-def wait_asleep(pid: int) -> None:
-    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+def wait_asleep(tid: int) -> None:
+    while Path(f"/proc/{tid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
         time.sleep(0.001)
 
 
@@ -219,14 +220,56 @@ def test_a_pair_of_sockets_is_one_row_and_each_end_counts_for_itself(
         one, other = socket.socketpair()
         one.send(bytes(5))
         other.recv(5)
-        with socket.socket() as not_unix:
-            not_unix.setblocking(False)
 
     pid = spawn(talk)
     os.waitpid(pid, 0)
 
     assert told(tracked.rows(), "kind", "action") == [("unix", "create")]
     assert traffic(tracked, UNIX) == [(pid, pid, 1, 0, 1, 0, 5), (pid, pid, 1, 1, 0, 5, 0)]
+
+
+def test_what_goes_over_the_network_or_into_a_file_is_not_counted(
+    track: Any, spawn: Any, cgroup: Path, tmp_path: Path
+) -> None:
+    tracked = track("ipc", signals=False)
+
+    def talk() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            client = socket.create_connection(server.getsockname())
+            end, _ = server.accept()
+        client.sendall(b"abc")
+        end.recv(3)
+        os.writev(end.fileno(), [b"abc"])
+        os.read(client.fileno(), 3)
+        (tmp_path / "file").write_bytes(b"abc")
+
+    os.waitpid(spawn(talk), 0)
+
+    assert tracked.counts() == []
+    assert len(tracked.rows()) == 0
+    assert tracked.account(cgroup).matched == 0
+
+
+def test_a_descriptor_that_is_no_socket_any_more_is_not_taken_for_one(
+    track: Any, spawn: Any
+) -> None:
+    """What an eventfd holds, its count of 1 among it, would be read as a unix socket's family."""
+    tracked = track("ipc", signals=False)
+
+    def exchange() -> None:
+        one, other = socket.socketpair()
+        waiting = threading.Thread(target=one.recv, args=(1,))
+        waiting.start()
+        assert waiting.native_id
+        wait_asleep(waiting.native_id)
+        os.dup2(os.eventfd(1), one.fileno())
+        other.send(b"x")
+        waiting.join()
+
+    pid = spawn(exchange)
+    os.waitpid(pid, 0)
+
+    assert traffic(tracked, UNIX) == [(pid, pid, 1, 0, 1, 0, 1)]
 
 
 # ---- pipes ----
