@@ -58,7 +58,10 @@ def test_what_is_missing_is_told_by_the_doctor_and_by_run(hide: str, what: str, 
 
 
 def test_a_mount_whose_name_is_no_text_keeps_nobody_from_tracing() -> None:
-    mount = "d=$(mktemp -d)/$(printf 'm\\377\\rx'); mkdir -p \"$d\"; mount -t tmpfs none \"$d\""
+    mount = (
+        "mount -t tmpfs none /mnt; cd /mnt; m=$(printf 'm\\377\\rx');"
+        ' mkdir "$m"; mount -t tmpfs none "$m"'
+    )
     told = run_without("true", "doctor").stdout
     assert run_without(mount, "doctor").stdout == told
     done = run_without(mount, "run", "opensnoop", "--prefix", "/nowhere/m", "-T", "0.2")
