@@ -40,9 +40,9 @@ class Writer:
 
         What is left of a line that was begun when the medium was full goes before the next block.
         """
-        if self._owed and self._push(self._owed) < len(self._owed):
+        self._owed = self._owed[self._push(self._owed) :]
+        if self._owed:
             return 0
-        self._owed = b""
         written = self._push(memoryview(data))
         if 0 < written < len(data) and bytes(data[written - 1 : written]) != b"\n":
             rest = bytes(data[written:])
@@ -69,8 +69,6 @@ class Writer:
             self._leave()
         except OSError as error:
             self.problem = error.strerror or str(error)
-        if isinstance(data, bytes):
-            self._owed = data[written:]
         return written
 
     def _wait(self) -> bool:

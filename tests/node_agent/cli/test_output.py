@@ -2,7 +2,8 @@
 """What rows look like, and what the last line says of them."""
 
 import os
-from collections.abc import Sequence
+import resource
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,31 @@ def test_a_line_that_was_begun_is_ended_before_the_next() -> None:
     assert set(got.splitlines()) == {b"x" * 1000}
     os.close(read)
     os.close(write)
+
+
+@pytest.fixture
+def limit_files() -> Iterator[Callable[[int], None]]:
+    """Let files have so many bytes and no more: a full disk, to the byte."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_line_that_a_full_disk_tears_twice_is_whole_in_the_end(
+    tmp_path: Path, limit_files: Callable[[int], None]
+) -> None:
+    path, line = tmp_path / "out", b"x" * 99 + b"\n"
+    out = os.open(path, os.O_WRONLY | os.O_CREAT)
+    writer = Writer(out, Stop())
+    for size, taken in (10, 100), (70, 0), (80, 0):  # begun, so it counts and will be ended
+        limit_files(size)
+        assert writer.write(line) == taken
+        assert (path.stat().st_size, writer.problem) == (size, "File too large")
+    limit_files(1000)
+    assert writer.write(b"next\n") == 5
+    os.close(out)
+    assert path.read_bytes() == line + b"next\n"
+    assert writer.problem is None
 
 
 CONTAINERS = [
