@@ -24,7 +24,7 @@ class Format(Protocol):
 
 
 class StdoutSink:
-    """Writes rows as they come. A reader that went away refuses nothing: it has what it wanted."""
+    """Writes rows as they come. Those that come once the reader has gone are lost."""
 
     name = "standard output"
     refusal: Refusal = "lost"
