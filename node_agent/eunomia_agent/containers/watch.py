@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eunomia_agent.events.batch import Batch
+from eunomia_agent.events.render import decoded
 
 _GONE_SINCE = (errno.ENOENT, errno.ENODEV)
 """Of a folder that is opened or read while its cgroup is removed."""
@@ -15,7 +16,10 @@ _GONE_SINCE = (errno.ENOENT, errno.ENODEV)
 
 @dataclass(frozen=True, slots=True)
 class CgroupMade:
-    """A cgroup is there. path: from the root of the tree, or from that of the scan."""
+    """A cgroup is there. path: from the root of the tree, or from that of the scan.
+
+    Of a name that is not UTF-8, the bytes that are none stand as `\\xff`, as in rows.
+    """
 
     cgroup_id: int
     path: str
@@ -51,7 +55,7 @@ def changes(batch: Batch) -> Iterator[Change | None]:
         if kind == "cgroup_rmdir":
             yield CgroupGone(cgroup_id)
         elif kind == "cgroup_mkdir" and path:
-            yield CgroupMade(cgroup_id, os.fsdecode(path))
+            yield CgroupMade(cgroup_id, decoded(path))
         else:
             yield None
 
@@ -63,23 +67,24 @@ def scan(root: Path, limit: int) -> Scan:
     where the root itself cannot be read.
     """
     found = [CgroupMade(root.stat().st_ino, "/")]
-    unseen = ""
-    for cgroup in found:  # grows while it is walked
+    unseen, folders = "", [b""]
+    for folder in folders:  # grows while it is walked
         try:
-            for name, inode in _children(root, cgroup.path):
+            for name, inode in _children(os.fsencode(root) + folder):
                 if len(found) >= limit:
                     return Scan(found, f"there are more than {limit} cgroups")
-                found.append(CgroupMade(inode, f"{cgroup.path.rstrip('/')}/{name}"))
+                folders.append(folder + b"/" + name)
+                found.append(CgroupMade(inode, decoded(folders[-1])))
         except OSError as error:
-            if cgroup.path == "/":
+            if not folder:
                 raise
             if error.errno not in _GONE_SINCE:
-                unseen = f"those below {cgroup.path!a} cannot be read: {error.strerror}"
+                unseen = f"those below {decoded(folder)!a} cannot be read: {error.strerror}"
     return Scan(found, unseen)
 
 
-def _children(root: Path, path: str) -> Iterator[tuple[str, int]]:
-    with os.scandir(root / path.lstrip("/")) as entries:
+def _children(folder: bytes) -> Iterator[tuple[bytes, int]]:
+    with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 yield entry.name, entry.inode()

@@ -37,7 +37,7 @@ def test_records_tell_what_came_and_went_in_their_order() -> None:
     batch = batch_of((MADE, 2**63 + 7, b"/kubepods/podA/C"), (MADE, 8, odd), (GONE, 8, odd))
     assert list(changes(batch)) == [
         CgroupMade(2**63 + 7, "/kubepods/podA/C"),
-        CgroupMade(8, os.fsdecode(odd)),
+        CgroupMade(8, "/a\\xff\n\x1b[2J"),
         CgroupGone(8),
     ]
 
@@ -70,6 +70,15 @@ def test_scan_finds_parents_first_and_stops_at_the_limit(tmp_path: Path) -> None
     )
     assert len(scan(tmp_path, 2).found) == 2
     assert scan(tmp_path, 2).unseen == "there are more than 2 cgroups"
+
+
+def test_scan_names_what_is_no_text_as_records_do(tmp_path: Path) -> None:
+    odd = os.fsencode(tmp_path) + b"/user\xff/below"
+    os.makedirs(odd)
+    paths = [made.path for made in scan(tmp_path, 100).found]
+    assert paths == ["/", "/user\\xff", "/user\\xff/below"]
+    (record,) = changes(batch_of((MADE, 8, b"/user\xff/below")))
+    assert record == CgroupMade(8, paths[-1])
 
 
 def test_scan_of_the_machine_itself(cgroup_root: Path) -> None:
