@@ -98,16 +98,35 @@ WHERE(tid);
 WHERE(uid);
 const volatile struct text_range where_comm = {};
 
-/* Only these processes, when by_pid is set; with follow_children also what they start. Ids of
- * processes that ended stay until they are used again, which a fork tells. */
+/* Only these processes, when by_pid is set; with follow_children also what they start. One stays
+ * until its last thread is out of the kernel; then it is among the ended ones for a while, since
+ * what it began, such as a connection, may go on without it. */
 const volatile bool by_pid = false;
 const volatile bool follow_children = false;
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_PIDS);
+	__type(key, tgid_t);
+	__type(value, boot_ns_t); /* when it began; 0: not known */
+} pids SEC(".maps");
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_PIDS);
 	__type(key, tgid_t);
-	__type(value, u8);
-} pids SEC(".maps");
+	__type(value, boot_ns_t);
+} ended_pids SEC(".maps");
+
+/* A process found no room in `pids`: from then on anyone may be one that is to be followed. */
+static bool pids_refused;
+
+static __always_inline void count_unclassified(void)
+{
+	u32 zero = 0;
+	u64 *count = bpf_map_lookup_elem(&unclassified, &zero);
+
+	if (count)
+		__sync_fetch_and_add(count, 1);
+}
 
 static __always_inline bool comm_wanted(const char *comm)
 {
@@ -127,7 +146,19 @@ static __always_inline bool pid_wanted(tgid_t pid, tid_t tid)
 {
 	if (!within(&where_pid, pid) || !within(&where_tid, tid))
 		return false;
-	return !by_pid || bpf_map_lookup_elem(&pids, &pid);
+	if (!by_pid || bpf_map_lookup_elem(&pids, &pid))
+		return true;
+	if (pids_refused)
+		count_unclassified();
+	return false;
+}
+
+/* Likewise, of a process that may have ended. */
+static __always_inline bool owner_pid_wanted(tgid_t pid, tid_t tid)
+{
+	if (by_pid && bpf_map_lookup_elem(&ended_pids, &pid))
+		return within(&where_pid, pid) && within(&where_tid, tid);
+	return pid_wanted(pid, tid);
 }
 
 /* ---- who it was ---- */
@@ -217,17 +248,8 @@ static __always_inline bool match_owner(struct match *match, const struct owner 
 {
 	match->owner = owner;
 	return match_cgroup(match, owner->cgroup_id) &&
-	       pid_wanted(owner->pid, owner->tid) && within(&where_uid, owner->uid) &&
+	       owner_pid_wanted(owner->pid, owner->tid) && within(&where_uid, owner->uid) &&
 	       comm_wanted(owner->comm);
-}
-
-static __always_inline void count_unclassified(void)
-{
-	u32 zero = 0;
-	u64 *count = bpf_map_lookup_elem(&unclassified, &zero);
-
-	if (count)
-		__sync_fetch_and_add(count, 1);
 }
 
 /* ---- accounts ---- */
@@ -288,13 +310,30 @@ SEC("tp_btf/sched_process_fork")
 int BPF_PROG(follow_fork, struct task_struct *parent, struct task_struct *child)
 {
 	tgid_t from = parent->tgid, to = child->tgid;
-	u8 yes = 1;
+	boot_ns_t began = child->start_boottime;
 
 	if (from == to)
 		return 0;
-	if (bpf_map_lookup_elem(&pids, &from))
-		bpf_map_update_elem(&pids, &to, &yes, BPF_ANY);
-	else
+	bpf_map_delete_elem(&ended_pids, &to);
+	if (!bpf_map_lookup_elem(&pids, &from))
 		bpf_map_delete_elem(&pids, &to);
+	else if (bpf_map_update_elem(&pids, &to, &began, BPF_ANY))
+		pids_refused = true;
+	return 0;
+}
+
+/* Comes for each thread, last for the one that the process is named after; and, since it waits for
+ * an RCU grace period, perhaps when the next process has the id already. */
+SEC("tp_btf/sched_process_free")
+int BPF_PROG(forget_process, struct task_struct *task)
+{
+	tgid_t pid = task->tgid;
+	boot_ns_t ended = task->start_boottime;
+	boot_ns_t *began = bpf_map_lookup_elem(&pids, &pid);
+
+	if (task->pid != pid || !began || (*began && *began != ended))
+		return 0;
+	bpf_map_update_elem(&ended_pids, &pid, &ended, BPF_ANY);
+	bpf_map_delete_elem(&pids, &pid);
 	return 0;
 }

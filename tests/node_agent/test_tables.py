@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from eunomia_agent.kernel.object import Object
 from eunomia_agent.trackers import ladder
 from eunomia_agent.trackers.accounting import Totals
 from eunomia_api import agent_pb2
@@ -28,6 +29,38 @@ with contextlib.suppress(OSError):
 if not os.fork():
     with contextlib.suppress(OSError):
         os.open("/none/a-child", os.O_RDONLY)
+"""
+
+MANY_AND_THEN = """
+import contextlib, os, sys
+input()
+if not os.fork():
+    for _ in range(int(sys.argv[1])):
+        if not os.fork():
+            os._exit(0)
+        os.wait()
+    os._exit(0)
+os.wait()
+with contextlib.suppress(OSError):
+    os.open("/none/a-late", os.O_RDONLY)
+"""
+AT_ONCE_AND_THEN = """
+import contextlib, os, signal, sys
+input()
+children = []
+for _ in range(int(sys.argv[1])):
+    child = os.fork()
+    if not child:
+        signal.pause()
+    children.append(child)
+if not os.fork():
+    with contextlib.suppress(OSError):
+        os.open("/none/a-unfollowed", os.O_RDONLY)
+    os._exit(0)
+os.wait()
+for child in children:
+    os.kill(child, signal.SIGKILL)
+    os.wait()
 """
 
 
@@ -221,6 +254,51 @@ def test_only_a_process_and_what_it_starts(world: Any, job: Job) -> None:
     world.total("a")
     assert [row["path"] for row in world.rows("a")] == ["/none/a-own"]
     assert sorted(row["path"] for row in world.rows("b")) == ["/none/a-child", "/none/a-own"]
+
+
+def family_of(world: Any, job: Job, script: str, number: int) -> subprocess.Popen[bytes]:
+    """Start a job that watches a process and what it starts, and let the process begin."""
+    cgroup = world.cgroup("family")
+    world.tracing.meet(world.owner(cgroup))
+    first = subprocess.Popen(
+        [sys.executable, "-S", "-E", "-c", script, str(number)],
+        stdin=subprocess.PIPE,
+        preexec_fn=lambda: (cgroup / "cgroup.procs").write_text(str(os.getpid())),  # noqa: PLW1509
+    )
+    target = agent_pb2.Target(everything=True, pids=[first.pid], children=True)
+    world.apply(job("a", "/none/a-", target=target))
+    assert first.stdin is not None
+    first.stdin.write(b"\n")
+    first.stdin.close()
+    return first
+
+
+def test_a_process_that_waits_is_still_watched_after_thousands_of_its_children_ended(
+    world: Any, job: Job
+) -> None:
+    assert family_of(world, job, MANY_AND_THEN, 6000).wait() == 0
+
+    assert world.total("a") == Totals(matched=1, delivered=1)
+    assert [row["path"] for row in world.rows("a")] == ["/none/a-late"]
+
+
+def test_what_a_process_did_that_found_no_room_to_be_followed_may_have_been_the_jobs(
+    world: Any, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = Object.load
+
+    def load_small(loaded: Object) -> None:
+        if "pids" in loaded.maps:
+            loaded.map("pids").resize(8)
+        load(loaded)
+
+    monkeypatch.setattr(Object, "load", load_small)
+    assert family_of(world, job, AT_ONCE_AND_THEN, 20).wait() == 0
+
+    totals = world.total("a")
+    assert world.rows("a") == []
+    assert totals.matched == 0
+    assert totals.unclassified >= 1, "at most so many more were the job's"
 
 
 def test_far_above_its_budget_a_job_is_counted_then_stopped_and_comes_back(

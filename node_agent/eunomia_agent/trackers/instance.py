@@ -27,6 +27,8 @@ logger = logging.getLogger("eunomia.trackers")
 INSTANCE = struct.Struct(f"=2Q{3 * SLOTS}Q")
 """struct instance of bpf/include/match.h"""
 ZERO = bytes(4)
+BEGAN_UNKNOWN = bytes(8)
+"""Of a process that was there before its children were followed."""
 
 
 class Instance:
@@ -99,7 +101,7 @@ class Instance:
         for _ in range(2 if self.key.children else 1):
             wanted = descendants(self.key.pids) if self.key.children else self.key.pids
             for pid in wanted:
-                pids.update(struct.pack("=I", pid), b"\1")
+                pids.update(struct.pack("=I", pid), BEGAN_UNKNOWN)
 
     def detach(self) -> None:
         """Detach all programs; they and the maps stay loaded."""

@@ -15,8 +15,10 @@ from eunomia_agent.trackers.key import Key
 from eunomia_agent.trackers.memory import Plan, plan
 from eunomia_agent.trackers.variable import variable_name
 
-FOLLOW_FORK = "follow_fork"
-"""The program of match.h that is needed only to follow the children of processes."""
+FOLLOWING = frozenset({"follow_fork", "forget_process"})
+"""The programs of match.h that are needed only to follow the children of processes."""
+PROCESSES = ("pids", "ended_pids")
+"""The maps of match.h that are needed only to watch certain processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,11 @@ def load(
     try:
         _configure(loaded, tracker, key, node.hierarchy)
         _choose_programs(loaded, tracker, key)
+        for name in () if key.pids else PROCESSES:
+            loaded.map(name).resize(1)
         sizes = _sizes(loaded, key, available)
         for name, entries in sizes.entries.items():
             loaded.map(name).resize(entries)
-        if not key.pids:
-            loaded.map("pids").resize(1)
         loaded.map("targets").reuse(node.targets)
         loaded.load()
     except BaseException:
@@ -96,7 +98,7 @@ def _choose_programs(loaded: Object, tracker: Tracker, key: Key) -> None:
     }
     alternatives = {section for group in tracker.any_of for section in group}
     for program in loaded.programs.values():
-        if program.section in off or (program.name == FOLLOW_FORK and not key.children):
+        if program.section in off or (program.name in FOLLOWING and not key.children):
             program.autoload = False
     try:
         missing = loaded.skip_missing([hook for hook in tracker.hooks if hook not in off])
