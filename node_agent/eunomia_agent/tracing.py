@@ -127,12 +127,25 @@ class Tracing:
     def _change(self, job: Job, wanted: agent_pb2.Job, now: float) -> None:
         old, job.wanted, job.target = job.wanted, wanted, target_of(wanted.target)
         job.finished = job.finished and wanted.deadline_ms == old.deadline_ms
-        restart = job.running and (old.trackers != wanted.trackers or old.budget != wanted.budget)
+        restart = job.running and self._runs_otherwise(job, old)
         if job.running and (restart or not self._may_run(job, now)):
             self._stop(job)
             job.gaps += restart
         elif job.running:
             self._sweep()
+
+    def _runs_otherwise(self, job: Job, old: agent_pb2.Job) -> bool:
+        """Tell whether what runs, as it was started for `old`, is not what the job wants now."""
+        wanted = job.wanted
+        if (old.trackers, old.budget, old.outputs) != (
+            wanted.trackers,
+            wanted.budget,
+            wanted.outputs,
+        ):
+            return True
+        return any(
+            self._use_of(wanted, each).key != job.runs[each.name].key for each in wanted.trackers
+        )
 
     def _start(self, job: Job) -> None:
         job.trouble = None

@@ -119,6 +119,22 @@ def test_intervals_add_up_and_none_is_counted_twice(world: Any, job: Job) -> Non
     assert totals.matched == totals.delivered == sum(row["count"] for row in world.rows("a"))
 
 
+def test_a_changed_interval_holds_from_then_on(world: Any, job: Job) -> None:
+    cgroup = world.cgroup("one")
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(counting(job))
+    world.opens(cgroup, "/none/a-", 300)
+    world.apply(counting(job, interval_ms=1))
+    assert counted(world, "a", "openat") >= 300, "what was counted until then is read"
+    world.opens(cgroup, "/none/a-", 300)
+
+    report = world.tracing.tick().reports["a"]
+
+    assert counted(world, "a", "openat") >= 600
+    assert report.gaps == 1
+    assert report.totals.delivered == sum(row["count"] for row in world.rows("a"))
+
+
 def test_a_job_that_joins_sees_nothing_of_what_was_counted_before(world: Any, job: Job) -> None:
     cgroup = world.cgroup("one")
     world.tracing.meet(world.owner(cgroup))

@@ -149,6 +149,30 @@ def test_a_changed_param_restarts_the_tracker_with_a_gap_and_keeps_the_count(
     assert world.tracing.tick().reports["a"].gaps == 1
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"generation": 2},
+        {"deadline_ms": 4 * 10**12},
+        {"interval_ms": 1000},
+        {"target": agent_pb2.Target(pods=True, namespaces=["shop", "bakery"])},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_a_change_that_no_program_is_made_of_makes_no_gap(
+    world: Any, job: Callable[..., agent_pb2.Job], fields: dict[str, Any]
+) -> None:
+    cgroup = world.cgroup("edit")
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(job())
+    changed = job()
+    changed.MergeFrom(agent_pb2.Job(**fields))
+    world.apply(changed)
+    world.opens(cgroup, "/none/a-", 10)
+    assert world.total("a") == Totals(matched=10, delivered=10)
+    assert (len(world.sinks["a"]), world.tracing.tick().reports["a"].gaps) == (1, 0)
+
+
 def test_suspended_and_ended_jobs_leave_nothing_in_the_kernel(
     world: Any, job: Callable[..., agent_pb2.Job]
 ) -> None:
