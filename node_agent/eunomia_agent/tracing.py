@@ -283,8 +283,9 @@ class Tracing:
 
     def _share(self) -> None:
         for job in self._running():
-            limit = share(job.wanted.budget.events_per_second, len(job.runs), job.containers)
             for run in job.runs.values():
+                buckets = max(job.containers, run.buckets)
+                limit = share(job.wanted.budget.events_per_second, len(job.runs), buckets)
                 if run.ladder.rung is Rung.STOPPED:
                     run.instance.leave(job.slot)
                     continue
@@ -347,9 +348,9 @@ class Tracing:
         for job in self._running():
             for name, run in job.runs.items():
                 accounts = read[run.instance].get(job.slot, {})
-                job.ledgers[name].read(
-                    {cgroup: accounts[cgroup] for cgroup in accounts if cgroup in job.members}
-                )
+                its = {cgroup: accounts[cgroup] for cgroup in accounts if cgroup in job.members}
+                job.ledgers[name].read(its)
+                run.buckets = len(its)
                 refused = run.instance.accounts.unclassified()
                 job.ledgers[name].unclassified += refused - run.refused_before
                 run.refused_before = refused
@@ -383,6 +384,7 @@ class Tracing:
         """Do what time asks for; return where all stands, at rest as far as can be."""
         self._take_due()
         self._settle()
+        self._share()
         self._shed()
         self._forget_gone()
         self._detach_idle()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -177,6 +178,25 @@ def test_what_was_counted_of_a_stranger_is_not_the_jobs(world: Any, job: Job) ->
     assert world.rows("a") == []
 
 
+def test_rows_that_raise_come_to_one_end_in_the_job_that_they_are_of(world: Any, job: Job) -> None:
+    cgroup, other = world.cgroup("one"), world.cgroup("other")
+    world.tracing.meet(world.owner(cgroup))
+    world.tracing.meet(world.owner(other, "host"))
+    elsewhere = counting(job, "c")
+    elsewhere.target.CopyFrom(agent_pb2.Target(host=True))
+    world.apply(counting(job, "a"), counting(job, "b"), elsewhere)
+    assert len(world.tracing.tick().instances) == 1
+    world.sinks["b"][0].broken = True
+    world.opens(cgroup, "/none/a-", 300)
+
+    standing = world.end().totals
+
+    fine, broken = standing["a"].trackers["syscall"], standing["b"].trackers["syscall"]
+    assert fine.matched == fine.delivered == sum(row["count"] for row in world.rows("a")) > 300
+    assert broken == Totals(matched=fine.matched, lost_agent=fine.matched)
+    assert standing["c"].trackers["syscall"] == Totals()
+
+
 def test_a_full_table_says_what_it_turned_away(world: Any, job: Job) -> None:
     cgroup = world.cgroup("many")
     world.tracing.meet(world.owner(cgroup))
@@ -315,6 +335,27 @@ def test_what_a_process_did_that_found_no_room_to_be_followed_may_have_been_the_
     assert world.rows("a") == []
     assert totals.matched == 0
     assert totals.unclassified >= 1, "at most so many more were the job's"
+
+
+def test_several_cgroups_of_one_container_have_no_more_than_its_budget(
+    world: Any, job: Job
+) -> None:
+    cgroups = [world.cgroup(f"nested{number}") for number in range(5)]
+    for cgroup in cgroups:
+        world.tracing.meet(replace(world.owner(cgroup), container_id="c0ffee"))
+    world.apply(job(rate=1000))
+    for cgroup in cgroups:
+        world.opens(cgroup, "/none/a-", 1)
+    world.total("a")
+
+    began = time.monotonic()
+    for cgroup in cgroups:
+        world.opens(cgroup, "/none/a-", 2000)
+    seconds = time.monotonic() - began
+
+    totals = world.total("a")
+    assert totals.matched == 10_005 == totals.delivered + totals.limited
+    assert 1000 < totals.delivered <= 1000 * (1 + seconds) + len(cgroups)
 
 
 def test_far_above_its_budget_a_job_is_counted_then_stopped_and_comes_back(

@@ -23,13 +23,13 @@ class Limit:
 NEVER = 2**64 - 1
 
 
-def share(events_per_second: int, trackers: int, containers: int) -> Limit:
-    """Return each container's part, in each tracker, of what a job may make on a node.
+def share(events_per_second: int, trackers: int, buckets: int) -> Limit:
+    """Return the part of each token bucket, in each tracker, of what a job may make on a node.
 
     The parts add up to the budget, so that no noisy container can use up that of the others. One
     second's worth may come at once.
     """
     if events_per_second == 0:
         return Limit()
-    parts = max(1, trackers) * max(1, containers)
+    parts = max(1, trackers) * max(1, buckets)
     return Limit(max(1, NANOSECONDS * parts // events_per_second), NANOSECONDS)
