@@ -166,7 +166,7 @@ static __always_inline bool is_wanted(const struct report *report)
 					    : within(&where_object, report->object));
 }
 
-/* Sends it, if it is wanted. Global: see lose_for_job in match.h. */
+/* Sends it, if it is wanted, and says whether it was. Global: see lose_for_first in match.h. */
 __weak int tell(const struct report *report)
 {
 	struct match match = {};
@@ -177,11 +177,11 @@ __weak int tell(const struct report *report)
 				      : match_current(&match)))
 		return 0;
 	if (!event_admit(&match))
-		return 0;
+		return true;
 	struct event *event = event_begin(&match);
 
 	if (!event)
-		return 0;
+		return true;
 	event->kind = report->kind;
 	event->action = report->action;
 	event->error = report->error;
@@ -199,7 +199,8 @@ __weak int tell(const struct report *report)
 	} else if (report->kind == kind_mqueue) {
 		event->mqueue.path = event_user_string((const void *)report->name, MAX_NAME);
 	}
-	return event_send(&match);
+	event_send(&match);
+	return true;
 }
 
 /* ---- signals ---- */
@@ -233,7 +234,8 @@ static __always_inline void owner_of_task(struct owner *owner, struct task_struc
 	__builtin_memcpy(owner->comm, task->comm, sizeof(owner->comm));
 }
 
-/* A signal between two cgroups is told to both; one within a cgroup once, as its sender's. */
+/* A signal between two cgroups is told to both; one within a cgroup once, as its sender's or, where
+ * only the other end is asked for, as its receiver's. */
 SEC("tp_btf/signal_generate")
 int signal_sent(u64 *arguments)
 {
@@ -249,15 +251,15 @@ int signal_sent(u64 *arguments)
 		report.action = action_send;
 		report.tpid = to->tgid;
 		__builtin_memcpy(report.tcomm, to->comm, sizeof(report.tcomm));
-		tell(&report);
-		if (task_cgroup_id(from) == task_cgroup_id(to))
+		if (tell(&report) && task_cgroup_id(from) == task_cgroup_id(to))
 			return 0;
 		report.tpid = from->tgid;
 		bpf_get_current_comm(report.tcomm, sizeof(report.tcomm));
 	}
 	report.action = action_receive;
 	owner_of_task(&report.owner, to);
-	return tell(&report);
+	tell(&report);
+	return 0;
 }
 
 /* ---- system calls ---- */
@@ -642,5 +644,7 @@ int BPF_PROG(call_ends, struct pt_regs *regs, long result)
 		return add_file(&match, fd, topic, result);
 	struct report report = {.error = is_error(result) ? -result : 0};
 
-	return other_call(&report, regs, number, result) ? tell(&report) : 0;
+	if (other_call(&report, regs, number, result))
+		tell(&report);
+	return 0;
 }

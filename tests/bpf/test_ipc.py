@@ -114,6 +114,27 @@ def test_a_signal_between_two_containers_is_told_to_each_as_its_own(
     assert tracked.account(cgroup, 0).matched == tracked.account(elsewhere, 1).matched == 1
 
 
+def test_whoever_follows_a_process_sees_who_signals_it_from_its_own_container(
+    track: Any, spawn: Any, cgroup: Path
+) -> None:
+    receiver = spawn(sleeper)
+    wait_asleep(receiver)
+    tracked = track("ipc", traffic=False, by_pid=True)
+    pids = tracked.object.map("pids")
+    pids.update(struct.pack("=i", receiver), bytes(pids.value_size))
+    sender = spawn(lambda: os.kill(receiver, signal.SIGTERM))
+    os.waitpid(receiver, 0)
+    os.waitpid(sender, 0)
+
+    rows = tracked.rows()
+
+    assert told(rows, "action", "pid", "tpid", "tcomm", "signal") == [
+        ("receive", str(receiver), str(sender), own_comm(), "SIGTERM"),
+        ("send", str(receiver), str(os.getpid()), own_comm(), "SIGCHLD"),
+    ]
+    assert tracked.account(cgroup).matched == 2
+
+
 def test_a_signal_of_the_kernel_itself_has_no_sender(track: Any, spawn: Any) -> None:
     tracked = track("ipc", traffic=False)
 
