@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eunomia_agent.cli.errors import CommandError
+from eunomia_agent.cli.formats import Json
 from eunomia_agent.cli.stdout import Format
 from eunomia_agent.events.lines import Lines
 from eunomia_agent.sinks.file import file_name
@@ -37,10 +38,11 @@ class _File:
 
 
 class Files:
-    """Writes DIR/NAMESPACE_POD_CONTAINER_ID.jsonl, .csv or .txt, and .1, .2 when rotated.
+    """Writes DIR/NAMESPACE_POD_CONTAINER_ID.jsonl, and .jsonl.1, .2 when rotated.
 
-    Unlike the agent's own folder this may hold anything: nothing is removed but what is rotated
-    out. make_format: called for each file; CSV begins with a file of its own for each tracker.
+    What has columns goes into a file for each result of a tracker: …_TRACKER.csv, and
+    …_TRACKER_SOURCE.csv, .txt for a table. Unlike the agent's own folder this may hold anything:
+    nothing is removed but what is rotated out. make_format: called for each file.
     """
 
     name = "files"
@@ -83,8 +85,10 @@ class Files:
     def _file(self, rows: Rows) -> tuple[str, _File]:
         form = self._make_format()
         stem = file_name(rows.owner).removesuffix(".jsonl")
-        of = f"_{rows.tracker}" if form.suffix == "csv" else ""
-        name = f"{stem}{of}.{form.suffix}"
+        parts = [stem]
+        if form.suffix != Json.suffix:
+            parts += [rows.tracker] if rows.source == "events" else [rows.tracker, rows.source]
+        name = f"{'_'.join(parts)}.{form.suffix}"
         if name in self._open:
             self._open.move_to_end(name)
             return name, self._open[name]
@@ -103,7 +107,7 @@ class Files:
         file = self._open[name]
         if file.size and not lines.fitting(self._max_bytes - file.size, first):
             file = self._rotate(name)
-        head = file.format.head(rows) if not file.size else b""
+        head = self._make_format().head(rows) if not file.size else b""
         count = max(1, lines.fitting(self._max_bytes - len(head), first))
         data = head + bytes(lines.part(first, first + count))
         try:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from eunomia_agent.events.lines import Lines
 from eunomia_agent.events.render import escaped
 from eunomia_agent.sinks.clock import rfc3339
-from eunomia_agent.sinks.rows import SUBJECT, Rows
+from eunomia_agent.sinks.rows import Rows, shown
 
 
 class Json:
@@ -26,9 +26,9 @@ class Json:
 class Csv:
     """RFC 4180: a line with names, then a record a row, each ended by CR and LF.
 
-    Columns: time, node, namespace, pod, container, container_id, owner, tracker, source and
-    interval, then those of the tracker. Numbers are as in JSON; in text, what is not printable is
-    escaped by a backslash.
+    Columns: those of OWNER, then those of the tracker. cgroup: the path of one that is no
+    container's. Numbers and lists are as in JSON; in text, what is not printable is escaped by a
+    backslash. A field is empty where a row does not have the column.
     """
 
     suffix = "csv"
@@ -38,7 +38,7 @@ class Csv:
 
     def head(self, rows: Rows) -> bytes:
         """Return the line with names, before the first rows."""
-        names = own_columns(rows)
+        names = shown(rows.batch.layout)
         if names == self._named:
             return b""
         self._named = names
@@ -54,13 +54,14 @@ class Csv:
             owner.container,
             owner.short_id,
             owner.kind,
+            "" if owner.kind == "container" else owner.path,
             rows.tracker,
             rows.source,
             "" if rows.interval is None else f"{rows.interval:g}",
         )
         constant = ",".join(_field(escaped(value)) for value in same)
         dates = rfc3339(rows.batch.fixed["time"], rows.offset_ns)
-        columns = [_column(rows, name) for name in own_columns(rows)]
+        columns = [_column(rows, name) for name in shown(rows.batch.layout)]
         return Lines.of(
             f"{date},{constant},{','.join(values)}\r".encode()
             for date, *values in zip(dates, *columns, strict=True)
@@ -68,24 +69,16 @@ class Csv:
 
 
 OWNER = (
-    *("time", "node", "namespace", "pod", "container", "container_id", "owner"),
+    *("time", "node", "namespace", "pod", "container", "container_id", "owner", "cgroup"),
     *("tracker", "source", "interval"),
 )
 
 
-def own_columns(rows: Rows) -> list[str]:
-    """Return the names of the columns that a row shows after its owner's."""
-    names = [column.name for column in rows.batch.layout.columns if not column.internal]
-    subject = [name for name in SUBJECT if name in names]
-    return [*subject, *(name for name in names if name not in SUBJECT and name != "time")]
-
-
 def _column(rows: Rows, name: str) -> list[str]:
     """Return fields: numbers and lists as in JSON, all else as people read it."""
-    values = rows.batch.json(name)
-    if values and values[0].startswith('"'):
-        values = rows.batch.text(name)
-    return [_field(value) for value in values]
+    if rows.batch.layout.column(name).json_type == "string":
+        return [_field(value) for value in rows.batch.text(name)]
+    return ["" if value == "null" else _field(value) for value in rows.batch.json(name)]
 
 
 def _field(value: str) -> str:

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Histograms with bars, in units."""
 
-from eunomia_agent.cli.formats import own_columns
 from eunomia_agent.events.bars import bars
 from eunomia_agent.events.lines import Lines
-from eunomia_agent.sinks.rows import Rows
+from eunomia_agent.sinks.rows import Rows, shown
 
 SLOTS = "slots"
 
@@ -14,7 +13,7 @@ def blocks(rows: Rows, heads: list[str], unit: str) -> Lines:
 
     heads: what stands before each row's own columns. unit: of the values that were sorted.
     """
-    names = [name for name in own_columns(rows) if name not in (SLOTS, "sum")]
+    names = [name for name in shown(rows.batch.layout) if name not in (SLOTS, "sum")]
     columns = [rows.batch.text(name) for name in names]
     slots = rows.batch.fixed[SLOTS].tolist()
     return Lines.of(

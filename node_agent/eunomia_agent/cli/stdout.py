@@ -32,6 +32,7 @@ class StdoutSink:
     def __init__(self, writer: Writer, form: Format) -> None:
         self._writer = writer
         self._format = form
+        self._head = b""
 
     @property
     def problem(self) -> str | None:
@@ -40,10 +41,11 @@ class StdoutSink:
 
     def write(self, rows: Rows) -> int:
         """Write rows; see Sink."""
-        head = self._format.head(rows)
+        self._head = self._format.head(rows) or self._head
         lines = self._format.lines(rows)
-        if head and self._writer.write(head) < len(head):
+        if self._head and self._writer.write(self._head) < len(self._head):
             return 0
+        self._head = b""
         return lines.fitting(self._writer.write(lines.data))
 
     def close(self) -> None:

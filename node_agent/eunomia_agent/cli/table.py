@@ -2,26 +2,28 @@
 """Rows as an aligned table, a line a row, as they come."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from eunomia_agent.cli.catalogue import widths
-from eunomia_agent.cli.formats import own_columns
 from eunomia_agent.cli.histogram import SLOTS, blocks
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.events.lines import Lines
 from eunomia_agent.events.render import escaped
 from eunomia_agent.sinks.clock import SECOND
-from eunomia_agent.sinks.rows import Rows
+from eunomia_agent.sinks.rows import Rows, shown
 from eunomia_agent.trackers.catalogue import Tracker
 
 HIDDEN = frozenset({"tid", "uid"})
 """Columns that only JSON and CSV have."""
+WHO = ("comm", "pid")
+"""Columns that say who did it. Rows without any, such as a container's figures, name its owner."""
 TIME_WIDTH = 8
 CONTAINER_WIDTH = 28
+COMM_WIDTH, PID_WIDTH = 16, 7
 DEFAULT_WIDTH = 10
 LONG = 24
 """Characters from which on a column is the one to take what is left of the screen."""
@@ -30,11 +32,15 @@ COUNT = "count"
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A column of the table. right: whether numbers stand in it, which are aligned to the right."""
+    """A column of the table. right: whether numbers stand in it, which are aligned to the right.
+
+    end: whether the end of what is too long is kept, and not its beginning.
+    """
 
     name: str
     width: int
     right: bool = False
+    end: bool = False
 
 
 class Table:
@@ -60,6 +66,9 @@ class Table:
         self._screen = screen
         self._has_containers = containers
         self._several = len(trackers) > 1
+        self._any_nameless = any(
+            is_nameless(names) for each in trackers.values() for names in each.sources.values()
+        )
         self._headed: tuple[str, str] | None = None
         self._read = 0
         self._known: dict[tuple[str, str], list[Cell]] = {}
@@ -89,14 +98,14 @@ class Table:
         rows = _most_first(rows)
         cells = self._cells(rows)
         columns: list[Sequence[str]] = [self._times(rows)]
-        if self._containers:
-            columns.append([container_of(rows.owner)] * len(rows))
         names = self._shown(rows)
+        if self._owners(names):
+            columns.append([owner_of(rows.owner, names)] * len(rows))
         own = [rows.batch.text(name) for name in names]
         if self._several:
-            subject = [name for name in ("comm", "pid") if name in names]
+            nobody = [""] * len(rows)
             columns.append([rows.tracker] * len(rows))
-            columns += [own[names.index(name)] for name in subject]
+            columns += [own[names.index(name)] if name in names else nobody for name in WHO]
             columns.append(_details(names, own))
         else:
             columns += own
@@ -105,8 +114,12 @@ class Table:
     def _charts(self, rows: Rows) -> Lines:
         columns = self._trackers[rows.tracker].columns
         unit = next((each.unit for each in columns if each.name == SLOTS), "")
-        owner = f"  {container_of(rows.owner)}" if self._containers else ""
+        owner = f"  {owner_of(rows.owner, WHO)}" if self._containers else ""
         return blocks(rows, [f"{each}{owner}" for each in self._times(rows)], unit)
+
+    def _owners(self, names: Sequence[str]) -> bool:
+        """Tell whether to show whose rows of these columns are."""
+        return self._containers or (self._any_nameless if self._several else is_nameless(names))
 
     def _cells(self, rows: Rows) -> list[Cell]:
         kind = rows.tracker, rows.source
@@ -116,19 +129,19 @@ class Table:
 
     def _cells_of(self, rows: Rows) -> list[Cell]:
         cells = [Cell("time", TIME_WIDTH)]
-        if self._containers:
-            cells.append(Cell("container", CONTAINER_WIDTH))
         names = self._shown(rows)
+        if self._owners(names):
+            cells.append(Cell("container", CONTAINER_WIDTH, end=is_nameless(names)))
         if self._several:
             longest = max(map(len, self._widths))
             cells.append(Cell("tracker", max(longest, len("tracker"))))
-            cells += [self._cell(rows, name) for name in ("comm", "pid") if name in names]
+            cells += [Cell("comm", COMM_WIDTH), Cell("pid", PID_WIDTH, right=True)]
             return [*cells, Cell("details", 0)]
         return cells + [self._cell(rows, name) for name in names]
 
     def _shown(self, rows: Rows) -> list[str]:
         """Return the names of the columns in their order; a long text goes last."""
-        names = [name for name in own_columns(rows) if name not in HIDDEN]
+        names = [name for name in shown(rows.batch.layout) if name not in HIDDEN]
         width = self._widths.get(rows.tracker, {})
         longest = max(names, key=lambda name: width.get(name, 0), default="")
         if width.get(longest, 0) >= LONG and not self._several:
@@ -139,15 +152,14 @@ class Table:
     def _cell(self, rows: Rows, name: str) -> Cell:
         width = self._widths.get(rows.tracker, {}).get(name, DEFAULT_WIDTH)
         column = rows.batch.layout.column(name)
-        right = column.kind in ("int", "uint", "float") and _is_number(rows, name)
-        return Cell(name, max(width, len(name)), right)
+        return Cell(name, max(width, len(name)), column.json_type in ("integer", "number"))
 
     def _line(self, cells: Sequence[Cell], values: Sequence[str]) -> str:
         left = self._screen
         parts: list[str] = []
         for cell, value in zip(cells[:-1], values[:-1], strict=True):
             if left is not None:
-                value = _cut(value, cell.width)  # noqa: PLW2901
+                value = _cut(value, cell.width, end=cell.end)  # noqa: PLW2901
                 left -= cell.width + 1
             parts.append(value.rjust(cell.width) if cell.right else value.ljust(cell.width))
         last = values[-1]
@@ -166,16 +178,10 @@ def _most_first(rows: Rows) -> Rows:
     return rows.take(np.argsort(rows.batch.fixed[COUNT], kind="stable")[::-1])
 
 
-def _is_number(rows: Rows, name: str) -> bool:
-    """Tell whether a column of numbers is shown as such, and not by names."""
-    first = rows.batch.take(slice(0, 1)).json(name)
-    return bool(first) and not first[0].startswith('"')
-
-
 def _details(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[str]:
     """Return a tracker's own columns as name=value, empty ones left out."""
     own = [(name, column) for name, column in zip(names, columns, strict=True)]
-    own = [(name, column) for name, column in own if name not in ("comm", "pid")]
+    own = [(name, column) for name, column in own if name not in WHO]
     heads = [f"{name}=" for name, _ in own]
     return [
         " ".join(head + value for head, value in zip(heads, values, strict=True) if value)
@@ -183,14 +189,29 @@ def _details(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[str
     ]
 
 
-def container_of(owner: Owner) -> str:
-    """Return what a person would call the owner of a row."""
+def is_nameless(names: Collection[str]) -> bool:
+    """Tell whether none of the columns says who did it."""
+    return not set(WHO).intersection(names)
+
+
+def owner_of(owner: Owner, columns: Collection[str]) -> str:
+    """Return what a person would call the owner of a row: the container.
+
+    Where there is none, and the row's own columns do not say who it was: the path of the cgroup.
+    """
     names = [escaped(each) for each in (owner.namespace, owner.pod, owner.container) if each]
-    return "/".join(names) or owner.short_id or ("-" if owner.kind == "host" else owner.kind)
+    if names or owner.short_id:
+        return "/".join(names) or owner.short_id
+    if owner.path and is_nameless(columns):
+        return escaped(owner.path)
+    return "-" if owner.kind == "host" else owner.kind
 
 
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
+def _cut(text: str, width: int, *, end: bool = False) -> str:
+    if len(text) <= width:
+        return text
+    kept = max(0, width - 1)
+    return f"…{text[len(text) - kept :]}" if end else f"{text[:kept]}…"
 
 
 def _clock(second: int) -> str:

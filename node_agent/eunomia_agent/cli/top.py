@@ -11,13 +11,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from eunomia_agent.cli.formats import own_columns
-from eunomia_agent.cli.table import HIDDEN, container_of
-from eunomia_agent.sinks.rows import Rows
+from eunomia_agent.cli.table import HIDDEN, WHO, is_nameless, owner_of
+from eunomia_agent.sinks.rows import Rows, shown
 from eunomia_agent.sinks.sink import Refusal
 
-WHO = ("comm", "pid")
-"""What single events are counted by."""
 COUNT = "count"
 HEADING_LINES = 4
 Values = tuple[str, ...]
@@ -35,7 +32,7 @@ class Top:
     ) -> None:
         self._tracker = tracker
         self._interval = interval
-        self._containers = containers
+        self._owners = containers
         self._names: Sequence[str] = ()
         self._gathered: Counter[Values] = Counter()
         self._shown: list[tuple[Values, int]] = []
@@ -50,16 +47,17 @@ class Top:
         """Take rows in; see Sink."""
         if rows.source == "histogram":
             return len(rows)
-        columns = [name for name in own_columns(rows) if name not in HIDDEN]
+        columns = [name for name in shown(rows.batch.layout) if name not in HIDDEN]
         if rows.source == "events":
-            columns = [name for name in columns if name in WHO]
+            columns = [name for name in columns if name in WHO]  # what they are counted by
             counts = [1] * len(rows)
         else:
             columns.remove(COUNT)
             counts = rows.batch.fixed[COUNT].tolist()
         self._names = columns
+        self._owners = self._owners or is_nameless(columns)
         texts = [rows.batch.text(name) for name in columns]
-        owner = container_of(rows.owner)
+        owner = owner_of(rows.owner, columns)
         for count, values in zip(counts, zip(*texts, strict=True), strict=True):
             self._gathered[owner, *values] += count
         return len(rows)
@@ -90,11 +88,11 @@ class Top:
             box=None,
             pad_edge=False,
         )
-        names = [*(["container"] if self._containers else []), *self._names, COUNT]
+        names = [*(["container"] if self._owners else []), *self._names, COUNT]
         for name in names:
             table.add_column(name.upper(), justify="right" if name == COUNT else "left")
         room = max(1, self._console.height - HEADING_LINES)
         for (owner, *values), count in self._shown[:room]:
-            cells = [owner, *values] if self._containers else values
+            cells = [owner, *values] if self._owners else values
             table.add_row(*map(Text, cells), Text(f"{count:,}"))
         return table

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What rows look like, and what the last line says of them."""
 
+import csv
 import os
 import resource
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import pytest
 
 from eunomia_agent.cli.catalogue import tracker
 from eunomia_agent.cli.files import Files
-from eunomia_agent.cli.formats import Csv, Json
+from eunomia_agent.cli.formats import OWNER, Csv, Json
 from eunomia_agent.cli.job import condition
+from eunomia_agent.cli.stdout import StdoutSink
 from eunomia_agent.cli.stop import Stop
 from eunomia_agent.cli.summary import summary
 from eunomia_agent.cli.table import Table
@@ -22,14 +24,22 @@ from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.runtime import Container, Sandbox
 from eunomia_agent.errors import ContainerUnknown
 from eunomia_agent.events.batch import Batch
+from eunomia_agent.events.layout import Source
 from eunomia_agent.events.tally import result_layouts
 from eunomia_agent.kernel.btf import Btf
-from eunomia_agent.sinks.rows import Rows
+from eunomia_agent.sinks.rows import Rows, shown
+from eunomia_agent.sinks.sink import Sink
 from eunomia_agent.trackers.accounting import Totals
 from eunomia_agent.trackers.catalogue import OBJECTS
 
 POD = Owner(1, "container", "demo", "web-1", "uid", "web\x1b[31m", "ab" * 32)
+SOURCES: tuple[Source, ...] = ("events", "counts")
 DAWN = 4 * 3600 * 10**9
+
+
+def decoded(lines: Iterable[bytes]) -> Iterator[str]:
+    """Lines as text, without what ends them."""
+    return (line.decode().rstrip("\r") for line in lines)
 
 
 def opens(paths: Sequence[bytes], owner: Owner = POD) -> Rows:
@@ -43,6 +53,15 @@ def opens(paths: Sequence[bytes], owner: Owner = POD) -> Rows:
     starts = np.concatenate([[0], ends[:-1]]).astype(np.uint64)
     batch = Batch(layout, fixed, b"".join(paths), starts)
     return Rows(batch, owner, "opensnoop", node="here", offset_ns=DAWN)
+
+
+def result(name: str, source: Source, count: int, owner: Owner = POD) -> Rows:
+    """Rows of one of a tracker's results, full of zeros."""
+    data = (OBJECTS / f"{name}.bpf.o").read_bytes()
+    layout = result_layouts(Btf.of_object(data))[source]
+    batch = Batch(layout, np.zeros(count, layout.dtype), b"", np.zeros(count, np.uint64))
+    interval = None if source == "events" else 1.0
+    return Rows(batch, owner, name, node="here", source=source, interval=interval, offset_ns=0)
 
 
 def calls(counts: Sequence[int], time: int = 10**9) -> Rows:
@@ -74,6 +93,20 @@ def test_a_table_fits_the_terminal_and_names_the_container() -> None:
     assert second.endswith("x…")
     assert len(second) - head.index("PATH") == 40
     assert table.head(rows) == b""
+
+
+def test_figures_of_a_whole_container_name_it_or_else_its_cgroup() -> None:
+    table = Table({"container": tracker("container")}, screen=80, containers=lambda: False)
+    rows = result("container", "counts", 1, Owner(1, "host", path="/system.slice/" + "x" * 30))
+    assert table.head(rows).split()[:3] == [b"TIME", b"CONTAINER", b"COUNT"]
+    assert [line.split()[1] for line in table.lines(rows)] == [f"…{'x' * 27}".encode()]
+    (line,) = table.lines(result("container", "counts", 1, POD))
+    assert line.split()[1] == b"demo/web-1/web\\x1b[31m"
+    both = {name: tracker(name) for name in ("container", "syscall")}
+    table = Table(both, screen=None, containers=lambda: False)
+    figures, called = (next(iter(table.lines(each))).decode() for each in (rows, calls([5])))
+    assert figures.split()[1:3] == ["/system.slice/" + "x" * 30, "container"]
+    assert called[9:].split()[:4] == ["-", "syscall", "cat", "0"]
 
 
 def test_counts_have_a_heading_at_each_reading_and_the_most_come_first() -> None:
@@ -123,6 +156,54 @@ def test_files_are_rotated_and_every_one_can_be_read_by_itself(tmp_path: Path) -
     texts = [(tmp_path / name).read_text() for name in names]
     assert all(text.startswith("time,node,") and len(text) <= 2000 for text in texts)
     assert texts[0].rstrip().endswith("/some/path/059")
+
+
+def test_results_of_other_columns_have_files_of_their_own(tmp_path: Path) -> None:
+    files = Files(tmp_path, Csv)
+    for source in SOURCES:
+        assert files.write(result("ipc", source, 2)) == 2
+    files.close()
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [f"demo_web-1_web--31m_abababababab_ipc{end}.csv" for end in ("", "_counts")]
+    for name in names:
+        lines = (tmp_path / name).read_text().splitlines()
+        assert lines[0].startswith("time,node,")
+        assert {line.count(",") for line in lines} == {lines[0].count(",")}
+
+
+def test_csv_on_a_full_disk_has_its_names_once_there_is_room(
+    tmp_path: Path, limit_files: Callable[[int], None]
+) -> None:
+    out = os.open(tmp_path / "out.csv", os.O_WRONLY | os.O_CREAT)
+    sinks: list[Sink] = [StdoutSink(Writer(out, Stop()), Csv()), Files(tmp_path / "rows", Csv)]
+    limit_files(0)
+    assert [sink.write(opens([b"/lost"])) for sink in sinks] == [0, 0]
+    limit_files(10_000)
+    assert [sink.write(opens([b"/kept"])) for sink in sinks] == [1, 1]
+    os.close(out)
+    for path in (tmp_path / "out.csv", *(tmp_path / "rows").iterdir()):
+        head, row = path.read_text().splitlines()
+        assert (head[:10], row[-6:]) == ("time,node,", ",/kept")
+
+
+def test_csv_writes_a_column_in_one_way_whatever_comes_first() -> None:
+    rows = result("ipc", "events", 2)
+    kinds = {name: number for number, name in rows.batch.layout.column("kind").values.items()}
+    rows.batch.fixed["kind"] = kinds["signal"], kinds["unix"]
+    both = [list(Csv().lines(rows.take(np.array(order)))) for order in ([0, 1], [1, 0])]
+    assert both[0] == both[1][::-1]
+    told = list(csv.DictReader([",".join([*OWNER, *shown(rows.batch.layout)]), *decoded(both[0])]))
+    assert [each["kind"] for each in told] == ["signal", "unix"]
+    assert [each["result"] != "" for each in told] == [True, False]
+    assert not any(field in ("null", '""') for each in told for field in each.values())
+
+
+def test_csv_names_the_cgroup_of_what_is_no_containers() -> None:
+    host = Owner(1, "host", path='/user.slice/a,"b"')
+    rows = [*Csv().lines(opens([b"/a"], host)), *Csv().lines(opens([b"/a"]))]
+    owners = [(row[6], row[7]) for row in csv.reader(decoded(rows))]
+    assert OWNER[6:8] == ("owner", "cgroup")
+    assert owners == [("host", '/user.slice/a,"b"'), ("container", "")]
 
 
 def test_files_that_cannot_be_written_refuse_and_say_so(tmp_path: Path) -> None:
