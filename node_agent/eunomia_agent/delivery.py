@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.events.batch import Batch
-from eunomia_agent.held import Held, jobs_of
+from eunomia_agent.held import Held
 from eunomia_agent.job import Job
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.sinks.rows import Rows
@@ -56,15 +56,10 @@ class Delivery:
     def _bring(self, instance: Instance, batches: Iterable[Batch]) -> None:
         for batch in batches:
             for owner, rows, masks in self._by_owner(batch):
-                try:
-                    if owner.kind == "pending":
-                        self._hold(instance, rows, owner.cgroup_id)
-                    else:
-                        self._hand_out(instance, rows, owner, masks)
-                except Exception:
-                    # Whatever these rows held, the others go on, and these are told as lost.
-                    logger.exception("rows of cgroup %d could not be delivered", owner.cgroup_id)
-                    self._count_lost(instance, rows)
+                if owner.kind == "pending":
+                    self._hold(instance, rows, owner.cgroup_id)
+                else:
+                    self._hand_out(instance, rows, owner, masks)
 
     def _by_owner(self, batch: Batch) -> Iterator[tuple[Owner, Batch, NDArray[np.uint64]]]:
         """Give the rows of each owner together, however many cgroups it has.
@@ -117,15 +112,19 @@ class Delivery:
         )
         for job in sharers:
             its = (bits & np.uint64(job.bit)).astype(np.bool_)
-            if not its.any():
-                continue
-            mine = _wanted(job, shown if its.all() else shown.take(its))
-            if len(mine):
-                accepted = job.deliver(mine)
-                delivered = (
-                    mine.batch if accepted == len(mine) else mine.batch.take(slice(accepted))
+            if its.any():
+                self._observe(job, job.deliver(shown if its.all() else shown.take(its)))
+
+    def _observe(self, job: Job, rows: Rows) -> None:
+        """Count rows for the tracker's metrics. They are delivered, whatever becomes of that."""
+        try:
+            if len(rows):
+                self._observed.count(
+                    job.wanted, rows.tracker, rows.batch, rows.owner, rows.interval
                 )
-                self._observed.count(job.wanted, instance.tracker, delivered, owner, mine.interval)
+        except Exception:
+            owner = rows.owner.cgroup_id
+            logger.exception("%s: rows of cgroup %d are in no metric", job.name, owner)
 
     def release(self, owner: Owner, mask: int) -> None:
         """Let go of a cgroup's rows: it is known now whose they are. mask: the jobs' bits."""
@@ -169,15 +168,6 @@ class Delivery:
                 job.ledgers[name].unclassified += account.matched
                 run.instance.accounts.remove(job.slot, cgroup_id)
 
-    def _count_lost(self, instance: Instance, rows: Batch) -> None:
-        by_slot = jobs_of(rows)
-        for job in self._running():
-            if job.shares(instance):
-                ledger, lost = job.ledgers[instance.tracker], by_slot.get(job.slot, 0)
-                ledger.lost += lost
-                if rows.layout.source != "events":
-                    ledger.counted += lost
-
 
 def _distinct(numbers: NDArray[np.uint64]) -> tuple[list[int], NDArray[np.intp]]:
     """Return the numbers that occur, and for each of all which of them it is."""
@@ -190,14 +180,3 @@ def _distinct(numbers: NDArray[np.uint64]) -> tuple[list[int], NDArray[np.intp]]
 def _shown(owner: Owner) -> Owner:
     """Return what rows tell of an owner: the same for all cgroups of a container."""
     return replace(owner, cgroup_id=0, path="") if owner.kind == "container" else owner
-
-
-def _wanted(job: Job, rows: Rows) -> Rows:
-    """Return the rows that the job's condition lets pass; events that it does not are counted."""
-    passing = job.wants(rows)
-    if passing is None:
-        return rows
-    kept = rows.take(passing)
-    if rows.source == "events":
-        job.ledgers[rows.tracker].filtered += len(rows) - len(kept)
-    return kept

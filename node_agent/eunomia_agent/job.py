@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """One job on this node: what it wants, who its containers are, what came of its events."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.target import Target, matches, matches_pod, may_match
@@ -23,6 +21,8 @@ from eunomia_api.labels import Requirement, Selector
 
 if TYPE_CHECKING:
     from eunomia_api.where import Expression
+
+logger = logging.getLogger("eunomia.job")
 
 MAX_MESSAGE = 1024
 """Characters of a message to the operator; the whole of it is in the agent's log."""
@@ -147,33 +147,48 @@ class Job:
     def _is_member(self, owner: Owner) -> bool:
         return matches(self.target, owner)
 
-    def wants(self, rows: Rows) -> NDArray[np.bool_] | None:
-        """Tell which rows the job's condition lets pass; None: all of them."""
+    def deliver(self, rows: Rows) -> Rows:
+        """Hand rows that are the job's to every sink; return those that all of them accepted.
+
+        Whatever raises, each row comes to one end: what no sink can be shown to have is lost.
+        """
+        ledger = self.ledgers[rows.tracker]
+        wanted, accepted, refusal = rows, 0, "lost"
+        try:
+            wanted = self._wanted(rows)
+            accepted, refusal = self._write(wanted)
+        except Exception:
+            owner = rows.owner.cgroup_id
+            logger.exception("%s: rows of cgroup %d could not be delivered", self.name, owner)
+        if rows.source == "events":
+            ledger.filtered += len(rows) - len(wanted)
+        else:
+            ledger.counted += wanted.weight
+        delivered = wanted if accepted == len(wanted) else wanted.take(slice(accepted))
+        ledger.delivered += delivered.weight
+        if refusal == "limited":
+            ledger.limited += wanted.weight - delivered.weight
+        else:
+            ledger.lost += wanted.weight - delivered.weight
+        return delivered
+
+    def _wanted(self, rows: Rows) -> Rows:
+        """Return the rows that the job's condition lets pass."""
         rest = self.runs[rows.tracker].rest
         if rest is None:
-            return None
+            return rows
         from eunomia_agent.events.where import mask  # noqa: PLC0415  (few jobs have a condition)
 
-        return mask(rest, rows.batch, rows.constants)
+        return rows.take(mask(rest, rows.batch, rows.constants))
 
-    def deliver(self, rows: Rows) -> int:
-        """Hand rows to every sink; return how many, from the first, all accepted."""
-        ledger = self.ledgers[rows.tracker]
-        if rows.source != "events":
-            ledger.counted += rows.weight
-        accepted = len(rows)
-        refusal = "lost"
-        for sink in self.sinks:
+    def _write(self, rows: Rows) -> tuple[int, str]:
+        """Return how many rows, from the first, all sinks accepted, and what the others are."""
+        accepted, refusal = len(rows), "lost"
+        for sink in self.sinks if len(rows) else ():
             taken = sink.write(rows)
             if taken < accepted:
                 accepted, refusal = taken, sink.refusal
-        delivered = rows.weight if accepted == len(rows) else rows.take(slice(accepted)).weight
-        ledger.delivered += delivered
-        if refusal == "limited":
-            ledger.limited += rows.weight - delivered
-        else:
-            ledger.lost += rows.weight - delivered
-        return accepted
+        return accepted, refusal
 
     def totals(self) -> JobTotals:
         """Return what is kept on the disk."""

@@ -76,9 +76,12 @@ class ListSink:
         self.refusal: Refusal = refusal
         self.problem: str | None = None
         self.rows: list[dict[str, object]] = []
+        self.broken = False
         self._room = room
 
     def write(self, rows: Rows) -> int:
+        if self.broken:
+            raise RuntimeError("a sink that breaks its word")
         taken = list(rows.json())[: max(0, self._room - len(self.rows))]
         self.rows += [json.loads(row) for row in taken]
         return len(taken)

@@ -115,6 +115,35 @@ def test_what_a_sink_refuses_is_not_delivered(
     assert world.total("a") == expected
 
 
+def test_what_raises_loses_rows_of_its_own_job_alone_and_tells_how_many(
+    world: Any, job: Callable[..., agent_pb2.Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a condition that nobody foresaw")
+
+    known, late = world.cgroup("known"), world.cgroup("late")
+    world.tracing.meet(world.owner(known))
+    fine, sink, condition, metric = (job(uid, "/none/s-") for uid in "abcd")
+    condition.trackers[0].where = 'path.endsWith("7")'
+    monkeypatch.setattr("eunomia_agent.events.where.mask", fail)
+    world.apply(fine, sink, condition)
+    assert len(world.tracing.tick().instances) == 1
+    world.sinks["b"][0].broken = True
+    world.opens(known, "/none/s-", 50)
+    world.tracing.meet(world.owner(late, "pending"))
+    world.opens(late, "/none/s-", 30)
+    world.tracing.tick()
+    world.tracing.meet(world.owner(late))
+
+    assert world.total("a") == Totals(matched=80, delivered=80)
+    assert world.total("b") == world.total("c") == Totals(matched=80, lost_agent=80)
+
+    monkeypatch.setattr(world.observed, "count", fail)
+    world.apply(metric)
+    world.opens(known, "/none/s-", 20)
+    assert world.total("d") == Totals(matched=20, delivered=20)
+
+
 def test_two_jobs_that_ask_for_the_same_share_one_instance_and_have_their_own_accounts(
     world: Any, job: Callable[..., agent_pb2.Job]
 ) -> None:
