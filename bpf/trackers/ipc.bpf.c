@@ -210,6 +210,24 @@ enum { SEND_SIG_PRIV = 1 };
 enum { SI_TIMER = -2, SI_SIGIO = -5 };
 enum { SIGCHLD = 17 };
 
+/* Whether the current task is in one of the system calls that leave it to their caller which code a
+ * signal has: rt_sigqueueinfo, rt_tgsigqueueinfo, pidfd_send_signal. */
+static __always_inline bool is_code_given(void)
+{
+	struct pt_regs *regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	s32 number = CALL_NUMBER(regs);
+
+#if defined(__TARGET_ARCH_x86)
+	if (call_is_compat())
+		return number == 178 || number == 335 || number == 424;
+	return number == 129 || number == 297 || number == 424;
+#else
+	if (call_is_compat())
+		return number == 178 || number == 363 || number == 424;
+	return number == 138 || number == 240 || number == 424;
+#endif
+}
+
 /* Whether the current task sent it. The kernel itself does for timers, faults and the like, and then
  * the current task may be anyone. */
 static __always_inline bool is_from_current(u64 info, s32 signal)
@@ -219,9 +237,9 @@ static __always_inline bool is_from_current(u64 info, s32 signal)
 	if (info == SEND_SIG_PRIV)
 		return false;
 	code = BPF_CORE_READ((struct kernel_siginfo *)info, si_code);
-	if (code > 0)
-		return signal == SIGCHLD;
-	return code < SI_SIGIO || code > SI_TIMER;
+	if (code > 0 ? signal == SIGCHLD : code < SI_SIGIO || code > SI_TIMER)
+		return true;
+	return is_code_given();
 }
 
 static __always_inline void owner_of_task(struct owner *owner, struct task_struct *task)

@@ -157,6 +157,24 @@ def test_a_signal_of_the_kernel_itself_has_no_sender(track: Any, spawn: Any) -> 
     ]
 
 
+@pytest.mark.parametrize("code", [-2, -5], ids=["SI_TIMER", "SI_SIGIO"])
+def test_nobody_hides_behind_a_code_of_the_kernels(track: Any, spawn: Any, code: int) -> None:
+    receiver = spawn(sleeper)
+    wait_asleep(receiver)
+    tracked = track("ipc", traffic=False, where_signal=struct.pack("=qq", 15, 15))
+    number = {"x86_64": 129, "aarch64": 138}[os.uname().machine]
+
+    def queue() -> None:
+        info = struct.pack("=3i116x", signal.SIGTERM, 0, code)
+        assert libc.syscall(number, receiver, signal.SIGTERM, info) == 0
+
+    sender = spawn(queue)
+    os.waitpid(receiver, 0)
+    os.waitpid(sender, 0)
+
+    assert told(tracked.rows(), "action", "pid", "tpid") == [("send", str(sender), str(receiver))]
+
+
 # ---- unix sockets ----
 
 
