@@ -488,29 +488,46 @@ static __always_inline bool unix_end(struct report *report, u32 fd)
 	return unix_sockets;
 }
 
-static __always_inline bool connected(struct report *report, struct pt_regs *regs)
+/* A socket that was accepted has the name of the one that listens. */
+static __always_inline void name_of_socket(struct report *report, struct unix_sock *sk)
 {
-	report->action = action_connect;
-	report->name = CALL_ARGUMENT_1(regs) + sizeof(u16);
-	report->name_length = (u32)CALL_ARGUMENT_2(regs) - sizeof(u16);
-	return unix_end(report, CALL_ARGUMENT_0(regs));
+	struct unix_address *address = BPF_CORE_READ(sk, addr);
+
+	report->name_in_kernel = true;
+	if (!address)
+		return;
+	report->name_length = BPF_CORE_READ(address, len) - sizeof(u16);
+	report->name = (u64)address->name[0].sun_path;
 }
 
-/* A socket that was accepted has the name of the one that listens. */
+/* What the caller's memory holds by now may be another name than the call was for: it is taken only
+ * where nothing was connected to. */
+static __always_inline bool connected(struct report *report, struct pt_regs *regs)
+{
+	u32 fd = CALL_ARGUMENT_0(regs);
+
+	if (!unix_end(report, fd))
+		return false;
+	report->action = action_connect;
+	if (report->error) {
+		report->name = CALL_ARGUMENT_1(regs) + sizeof(u16);
+		report->name_length = (u32)CALL_ARGUMENT_2(regs) - sizeof(u16);
+	} else {
+		struct unix_sock *sk = (struct unix_sock *)socket_of_descriptor(fd);
+
+		name_of_socket(report, (struct unix_sock *)BPF_CORE_READ(sk, peer));
+	}
+	return true;
+}
+
 static __always_inline bool accepted(struct report *report, s64 fd)
 {
 	struct unix_sock *sk = fd < 0 ? NULL : (struct unix_sock *)socket_of_descriptor(fd);
-	struct unix_address *address;
 
 	if (!sk || !unix_end(report, fd))
 		return false;
-	address = BPF_CORE_READ(sk, addr);
 	report->action = action_accept;
-	report->name_in_kernel = true;
-	if (address) {
-		report->name_length = BPF_CORE_READ(address, len) - sizeof(u16);
-		report->name = (u64)address->name[0].sun_path;
-	}
+	name_of_socket(report, sk);
 	return true;
 }
 

@@ -231,6 +231,40 @@ def test_both_ends_of_a_unix_connection_name_each_other_and_count_what_went_thro
     assert counted[serving][2:] == (4, 2, 2, 1000, 77)
 
 
+def test_a_name_that_is_changed_while_it_is_connected_to_deceives_nobody(
+    track: Any, spawn: Any, tmp_path: Path
+) -> None:
+    """Connect waits for room in the server's queue; meanwhile its argument is overwritten."""
+    real, other = str(tmp_path / "real"), str(tmp_path / "else")
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(real)
+    server.listen(0)
+    tracked = track("ipc", traffic=False, signals=False)
+
+    def deceive() -> None:
+        first, second = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+        first.connect(real)
+        memory = ctypes.create_string_buffer(struct.pack("=H", socket.AF_UNIX) + real.encode())
+        arguments = (second.fileno(), memory, len(memory))
+        waiting = threading.Thread(target=libc.connect, args=arguments)
+        waiting.start()
+        assert waiting.native_id
+        wait_asleep(waiting.native_id)
+        memory[2:] = other.encode() + b"\0"
+        server.accept()
+        waiting.join()
+
+    os.waitpid(spawn(deceive), 0)
+
+    rows = tracked.rows()
+
+    assert sorted(told(rows, "action", "error", "path")) == [
+        ("accept", "", real),
+        ("connect", "", real),
+        ("connect", "", real),
+    ]
+
+
 def test_a_connect_that_fails_says_where_to_and_why(track: Any, spawn: Any, tmp_path: Path) -> None:
     missing = str(tmp_path / "\x1bmissing")
     tracked = track("ipc", traffic=False, signals=False)
