@@ -113,8 +113,25 @@ ConfigFile = Annotated[
 ]
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        say(f"eunomia {version('eunomia')}")
+        raise typer.Exit
+
+
 @app.callback(invoke_without_command=True)
-def _root(context: typer.Context, config: ConfigFile = None) -> None:
+def _root(
+    context: typer.Context,
+    config: ConfigFile = None,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_tell_version, is_eager=True, help="Tell the version, and end."
+        ),
+    ] = False,
+) -> None:
     if context.invoked_subcommand is None:
         say(context.get_help())
 

@@ -66,8 +66,9 @@ def _told(name: str, param: Param) -> tuple[str, str, str]:
     value = {"bool": "", "int": " N", "string": " TEXT"}[param.type]
     option = flag(name)
     if param.default is True:
-        option = f"--no-{option.removeprefix('--')}"
-    default = "" if param.default in (False, True, "") else f" Default: {param.default}."
+        option = f"--[no-]{option.removeprefix('--')}"
+    default = "on" if param.default is True else param.default or ""
+    default = f" Default: {default}." if default else ""
     bounds = "" if param.type == "bool" else f" Takes {allowed(param)}."
     return option + value, param.type, f"{param.help}{bounds}{default}"
 

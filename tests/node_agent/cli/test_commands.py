@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ def test_tells_every_option_and_column_of_a_tracker_in_both_places(run: Command,
     help_text = run("run", name, "--help").out
     for param in tracker.params:
         flag = re.sub("([A-Z])", lambda upper: f"-{upper[1].lower()}", param)
-        assert re.search(rf"--(no-)?{flag}\b", told), param
+        on = tracker.params[param].default is True
+        assert re.search(rf"--{re.escape('[no-]') if on else ''}{flag}\b", told), param
         assert re.search(rf"--({name}-)?{flag}\b", help_text), param
     for column in tracker.rows:
         assert re.search(rf"^  {column.name} ", told, re.MULTILINE), column.name
@@ -73,6 +75,18 @@ def test_the_doctor_says_what_to_grant(run: Command) -> None:
     assert finding["state"] == "missing"
     assert finding["found"] == "without CAP_BPF and CAP_PERFMON"
     assert finding["advice"].startswith("run it as root")
+
+
+def test_an_option_that_is_on_is_shown_with_what_turns_it_off(run: Command) -> None:
+    shown = re.compile(r"--signals / --no-signals +Report signals .*?\[default: signals\]")
+    assert shown.search(" ".join(run("run", "ipc", "--help").out.split()))
+    told = " ".join(run("trackers", "ipc").out.split())
+    assert "--[no-]signals bool Report signals that are sent and received. Default: on." in told
+
+
+def test_tells_its_version(run: Command) -> None:
+    done = run("--version")
+    assert (done.code, done.out, done.err) == (0, f"eunomia {version('eunomia')}\n", "")
 
 
 def test_help_and_completion(run: Command) -> None:
