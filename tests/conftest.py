@@ -15,12 +15,16 @@ def catalogue() -> Catalogue:
         hash="0" * 64,
         trackers=[
             CatalogueTracker(
-                name="process", help="Processes.", params={"args": args, "maxArgs": most}
+                name="process",
+                help="Processes.",
+                params={"args": args, "maxArgs": most},
+                sources={"events": []},
             ),
             CatalogueTracker(
                 name="opensnoop",
                 help="Opens.",
                 params={"prefix": prefix},
+                sources={"events": ["pid", "error", "path"]},
                 rows=[
                     CatalogueColumn(name="pid", type="tgid_t", json_type="integer"),
                     CatalogueColumn(name="error", type="errno_t", json_type="string"),

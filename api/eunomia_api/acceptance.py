@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from eunomia_api import sample
 from eunomia_api.tracejob import ClusterTraceJobSpec, TraceJobSpec
 from eunomia_api.tracker import Catalogue, CatalogueTracker
 from eunomia_api.where import WhereInvalid, parse
@@ -52,6 +53,7 @@ def accept(kind: str, spec: object, catalogue: Catalogue) -> Spec:
             raise NotAccepted("InvalidTracker", _bounded(f"{path}.name: {wrong}"))
         _check_params(f"{path}.params", use.params, tracker)
         _check_where(f"{path}.where", use.where, tracker)
+        _check_sample(f"{path}.sample", use.sample, tracker)
     return accepted
 
 
@@ -75,6 +77,13 @@ def _check_where(path: str, text: str, tracker: CatalogueTracker) -> None:
         parse(text, tracker.rows)
     except WhereInvalid as invalid:
         raise NotAccepted("InvalidWhere", _bounded(f"{path}: {invalid}")) from None
+
+
+def _check_sample(path: str, number: int, tracker: CatalogueTracker) -> None:
+    try:
+        sample.check(tracker.name, tracker.sources, number)
+    except ValueError as invalid:
+        raise NotAccepted("InvalidSample", _bounded(f"{path}: {invalid}")) from None
 
 
 def _not_accepted(errors: Sequence[ErrorDetails]) -> NotAccepted:

@@ -71,8 +71,9 @@ class TrackerUse(Written):
     container, container_id and node, as in: error == "EACCES" && path.startsWith("/etc/"). Empty:
     all rows. Changing it restarts the tracker, which shows as a gap."""
     sample: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    """Keep one event in so many, chosen at random; the others are counted as sampledOut. Changing
-    it restarts the tracker, which shows as a gap."""
+    """Keep one event in so many, chosen at random; the others are counted as sampledOut. What a
+    tracker adds up in the kernel is always counted in full: 1 alone is allowed for a tracker that
+    gives no events. Changing it restarts the tracker, which shows as a gap."""
 
 
 class OutputType(StrEnum):

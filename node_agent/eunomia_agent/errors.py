@@ -40,6 +40,12 @@ class ConditionInvalid(TrackerError):
     reason = "InvalidWhere"
 
 
+class SampleInvalid(TrackerError):
+    """A job wants one event in so many of a tracker that gives none."""
+
+    reason = "InvalidSample"
+
+
 class TrackerUnknown(TrackerUnsupported):
     """This release of the agent has no tracker of that name."""
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eunomia_agent.errors import ConditionInvalid, ParamInvalid, TrackerUnknown
+from eunomia_agent.errors import ConditionInvalid, ParamInvalid, SampleInvalid, TrackerUnknown
 from eunomia_agent.events.layout import Column
 from eunomia_agent.events.tally import result_layouts
 from eunomia_agent.job import params_of
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue, Tracker
 from eunomia_agent.trackers.key import Key
-from eunomia_api import agent_pb2
+from eunomia_api import agent_pb2, sample
 from eunomia_api.param import shown
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ class Keys:
             values = found.check_params(params_of(tracker))
         except ValueError as error:
             raise ParamInvalid(f"{tracker.name}: {error}") from error
+        try:
+            sample.check(tracker.name, found.sources, tracker.sample)
+        except ValueError as error:
+            raise SampleInvalid(f"{tracker.name}: sample {error}") from error
         conditions, rest = self._condition(found, tracker.where) if tracker.where else ((), None)
         counts = any(source != "events" for source in found.sources)
         interval = job.interval_ms or DEFAULT_INTERVAL_MS

@@ -362,6 +362,8 @@ class Tracing:
         changed = False
         for job in self._running():
             for name, run in job.runs.items():
+                if not run.instance.has_events:
+                    continue  # an event more in a table is no row more, and costs little
                 seen = job.ledgers[name].seen
                 before, rate = run.ladder.rung, max(0, seen - run.seen) / max(seconds, 0.001)
                 run.seen = seen

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from eunomia_api.acceptance import MOST_CHARACTERS, NotAccepted, accept
-from eunomia_api.tracker import Catalogue
+from eunomia_api.tracker import Catalogue, CatalogueTracker
 
 EVERY_POD: dict[str, Any] = {"podSelector": {}}
 
@@ -93,6 +93,21 @@ def test_a_job_must_say_which_pods(catalogue: Catalogue) -> None:
     reason, message = refusal(catalogue, spec(target={}), "ClusterTraceJob")
     assert reason == "InvalidSpec"
     assert message.startswith("spec.target: selects nothing: give podSelector")
+
+
+def test_what_is_only_counted_cannot_be_sampled(catalogue: Catalogue) -> None:
+    counting = CatalogueTracker(name="files", help="Files.", sources={"counts": ["bytes"]})
+    both = CatalogueTracker(name="ipc", help="IPC.", sources={"events": [], "counts": []})
+    known = catalogue.model_copy(update={"trackers": [counting, both]})
+    uses = [{"name": "ipc", "sample": 10}, {"name": "files", "sample": 1}]
+    assert accept("TraceJob", spec(trackers=uses), known).trackers[0].sample == 10
+
+    uses[1]["sample"] = 10
+    assert refusal(known, spec(trackers=uses)) == (
+        "InvalidSample",
+        'spec.trackers[1].sample: must be 1 or absent, not 10: tracker "files" gives no events '
+        "one by one, and what it adds up in the kernel is counted in full",
+    )
 
 
 def test_a_condition_that_the_columns_can_meet_is_accepted(catalogue: Catalogue) -> None:

@@ -337,6 +337,39 @@ def test_what_a_process_did_that_found_no_room_to_be_followed_may_have_been_the_
     assert totals.unclassified >= 1, "at most so many more were the job's"
 
 
+def test_a_tracker_that_only_counts_is_not_stopped_by_a_full_table(
+    world: Any, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ladder, "COUNTS_ABOVE", 1)
+    monkeypatch.setattr(ladder, "PATIENCE_SECONDS", 0.0)
+    cgroup = world.cgroup("many")
+    world.tracing.meet(world.owner(cgroup))
+    wanted = counting(job)
+    wanted.budget.memory_bytes = 100_000
+    wanted.budget.events_per_second = 1
+    world.apply(wanted)
+    world.tracing.tick()
+    fork = "import os\nfor _ in range(200):\n  if not os.fork(): os._exit(0)\n  os.wait()\n"
+    subprocess.run(
+        [sys.executable, "-S", "-E", "-c", fork],
+        check=True,
+        preexec_fn=lambda: (cgroup / "cgroup.procs").write_text(str(os.getpid())),
+    )
+
+    assert world.tracing.tick().reports["a"].degraded == ""
+    assert end(world, "a").lost_kernel > 0, "the table was full"
+
+
+def test_a_job_that_would_sample_counts_does_not_run(world: Any, job: Job) -> None:
+    wanted = counting(job)
+    wanted.trackers[0].sample = 10
+    world.apply(wanted)
+
+    report = world.tracing.tick().reports["a"]
+    assert (report.state, report.reason) == (agent_pb2.JOB_STATE_FAILED, "InvalidSample")
+    assert report.message.startswith("syscall: sample must be 1 or absent, not 10: ")
+
+
 def test_several_cgroups_of_one_container_have_no_more_than_its_budget(
     world: Any, job: Job
 ) -> None:

@@ -26,6 +26,7 @@ from eunomia_agent.cli.errors import CommandError
 from eunomia_agent.cli.job import Use
 from eunomia_agent.cli.options import python_name
 from eunomia_agent.trackers.catalogue import Tracker
+from eunomia_api import sample
 
 MAX_BYTES = 1 << 20
 USE = frozenset({"where", "sample"})
@@ -102,11 +103,15 @@ class _Reader:
                 found.check_params(params)
             except ValueError as error:
                 raise CommandError(f"{self._path}: {place}: {error}") from None
-            where, sample = table.get("where", ""), table.get("sample", 1)
-            if not isinstance(where, str) or type(sample) is not int or sample < 1:
+            where, number = table.get("where", ""), table.get("sample", 1)
+            if not isinstance(where, str) or type(number) is not int or number < 1:
                 wrong = "where is text, and sample a whole number from 1"
                 raise CommandError(f"{self._path}: {place}: {wrong}")
-            uses.append(Use(name, params, where, sample))
+            try:
+                sample.check(name, found.sources, number)
+            except ValueError as error:
+                raise CommandError(f"{self._path}: {place}.sample {error}") from None
+            uses.append(Use(name, params, where, number))
         return uses
 
     def _tracker(self, place: str, name: str) -> Tracker:

@@ -23,7 +23,7 @@ from eunomia_agent.containers.runtime import Runtime
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.standing import Standing
 from eunomia_agent.trackers.catalogue import Tracker
-from eunomia_api import agent_pb2
+from eunomia_api import agent_pb2, sample
 from eunomia_api.param import ParamValue
 
 LONGEST = 365 * 24 * 3600.0
@@ -34,6 +34,7 @@ def run_tracker(found: Tracker, options: Options, params: Mapping[str, ParamValu
     """Trace with one tracker as the options say. Raises AgentError."""
     _check(options)
     _check_condition(options.where, found)
+    _check_sample(options.sample, found)
     where = condition(options.where, uid=options.uid, comm=options.comm)
     use = Use(found.name, params, where, options.sample)
 
@@ -120,3 +121,11 @@ def _check_condition(where: str, found: Tracker) -> None:
             parse(where, found.columns)
         except WhereInvalid as error:
             raise CommandError(f"--where: {error}") from None
+
+
+def _check_sample(number: int, found: Tracker) -> None:
+    """Raise CommandError where there are no events to keep one in so many of."""
+    try:
+        sample.check(found.name, found.sources, number)
+    except ValueError as error:
+        raise CommandError(f"--sample {error}") from None

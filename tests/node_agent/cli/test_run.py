@@ -197,6 +197,10 @@ def test_top_shows_the_most_first_and_leaves_the_last_table(start: Any_, opener:
         ("run opensnoop -i inf", "-i must be from 0.1 to 3600 seconds"),
         ("run opensnoop --buffer 0", "Invalid value for '--buffer': "),
         ("run opensnoop --sample 0", "Invalid value for '--sample': "),
+        (
+            "run syscall --sample 10",
+            '--sample must be 1 or absent, not 10: tracker "syscall"',
+        ),
         ("run opensnoop -p x", "Invalid value for '-p' / '--pid': "),
         ("run opensnoop -c no-such-container", "there is no container or pod 'no-such-container'"),
         ("run opensnoop --where nope==1", '--where: at character 1: no column "nope"'),
