@@ -109,7 +109,7 @@ def test_a_description_that_agrees_has_nothing_to_say(tmp_path: Path, opensnoop:
         (
             "[tracepoint/syscalls/sys_exit_openat]",
             "[kprobe/do_open]",
-            "t.yaml:23: no program for kprobe/do_open; there are: tp_btf/sched_process_fork, tp_btf/",
+            "t.yaml:23: no program for kprobe/do_open; there are: tp_btf/sched_process_fork, tp_",
         ),
         ("help: Files.\n", "help: Files.\nhlep: x\n", "t.yaml:3: hlep: Extra inputs are not"),
         ("maxLength: 63", "maxLength: many", "t.yaml:9: params.prefix.maxLength: Input should be"),
