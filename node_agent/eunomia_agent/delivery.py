@@ -3,6 +3,7 @@
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.events.batch import Batch
-from eunomia_agent.held import Held
+from eunomia_agent.held import Held, Waiting, jobs_of
 from eunomia_agent.job import Job
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.sinks.rows import Rows
@@ -40,6 +41,8 @@ class Delivery:
         self._observed = observed
         self._held = Held()
         self._held_since: dict[int, float] = {}
+        self._given_up: dict[Instance, set[int]] = defaultdict(set)
+        """Cgroups of which it will never be known whose they are, since the tables were read."""
 
     def drain(self, instance: Instance) -> None:
         """Read what stands in an instance's ring, and bring each row to its jobs."""
@@ -48,10 +51,12 @@ class Delivery:
     def take(self, instance: Instance) -> None:
         """End the interval of an instance's tables, and bring each row to its jobs."""
         self._bring(instance, instance.take())
+        self._given_up.pop(instance, None)
 
     def take_cgroups(self, instance: Instance, cgroups: set[int]) -> None:
         """Bring the rows of cgroups that are gone to their jobs, while their owner is known."""
         self._bring(instance, instance.take_cgroups(cgroups))
+        self._given_up.get(instance, set()).difference_update(cgroups)
 
     def _bring(self, instance: Instance, batches: Iterable[Batch]) -> None:
         for batch in batches:
@@ -60,6 +65,20 @@ class Delivery:
                     self._hold(instance, rows, owner.cgroup_id)
                 else:
                     self._hand_out(instance, rows, owner, masks)
+                    self._leave_open(instance, rows, owner, masks)
+
+    def _leave_open(
+        self, instance: Instance, rows: Batch, owner: Owner, masks: NDArray[np.uint64]
+    ) -> None:
+        """Count the rows of tables that were added up before a cgroup was given up."""
+        if rows.layout.source == "events":
+            return
+        if owner.cgroup_id not in self._given_up.get(instance, ()):
+            return
+        by_slot = jobs_of(rows)
+        for job in self._running():
+            if job.shares(instance) and not int(masks[0]) & job.bit:
+                job.ledgers[instance.tracker].unclassified += by_slot.get(job.slot, 0)
 
     def _by_owner(self, batch: Batch) -> Iterator[tuple[Owner, Batch, NDArray[np.uint64]]]:
         """Give the rows of each owner together, however many cgroups it has.
@@ -130,21 +149,48 @@ class Delivery:
         """Let go of a cgroup's rows: it is known now whose they are. mask: the jobs' bits."""
         if owner.cgroup_id not in self._held:
             return
-        waiting = self._held.take(owner.cgroup_id)
-        self._held_since.pop(owner.cgroup_id, None)
+        waiting = self._let_go(owner.cgroup_id)
         for instance, rows in waiting.rows:
-            if instance.open:
-                self._hand_out(instance, rows, owner, np.full(len(rows), mask, np.uint64))
+            self._hand_out(instance, rows, owner, np.full(len(rows), mask, np.uint64))
+        added_up = waiting.added_up()
         for job in self._running():
             for name, run in job.runs.items():
+                ledger, key = job.ledgers[name], (run.instance, job.slot)
                 if mask & job.bit:
-                    job.ledgers[name].lost += waiting.dropped[run.instance, job.slot]
-                    job.ledgers[name].counted += waiting.counted[run.instance, job.slot]
+                    ledger.lost += waiting.dropped[key]
+                    ledger.counted += waiting.counted[key]
+                elif owner.kind == "unknown":
+                    ledger.unclassified += added_up[key]
+
+    def never_told(self, cgroup_id: int) -> None:
+        """Take note that it will not be known whose a cgroup is that was waited for.
+
+        What tables have of it may have been any job's, until they are read for the next time.
+        """
+        for job in self._running():
+            for run in job.runs.values():
+                if run.instance.due is not None:
+                    self._given_up[run.instance].add(cgroup_id)
 
     def forget(self, cgroup_id: int) -> None:
-        """Drop what a cgroup has waiting; the kernel's account of it is closed already."""
-        self._held.take(cgroup_id)
+        """Drop what a cgroup has waiting; the kernel's account of it is closed already.
+
+        No account holds what comes from tables: it may have been each job's that it is for.
+        """
+        added_up = self._let_go(cgroup_id).added_up()
+        for job in self._running():
+            for name, run in job.runs.items():
+                job.ledgers[name].unclassified += added_up[run.instance, job.slot]
+
+    def leave(self, job: Job) -> None:
+        """Take a job that ends out of all that waits: its slot will be another's."""
+        added_up = self._held.take_job(job.slot)
+        for name, run in job.runs.items():
+            job.ledgers[name].unclassified += added_up[run.instance]
+
+    def _let_go(self, cgroup_id: int) -> Waiting:
         self._held_since.pop(cgroup_id, None)
+        return self._held.take(cgroup_id)
 
     def unheard(self) -> list[int]:
         """Return the cgroups whose rows wait, and of which nothing was heard for long."""

@@ -24,6 +24,28 @@ class Waiting:
     counted: Counter[tuple[Instance, int]] = field(default_factory=Counter[tuple[Instance, int]])
     """Those of them that the kernel had added up: no account of its own holds them."""
 
+    def added_up(self) -> Counter[tuple[Instance, int]]:
+        """Return the events that only these rows and numbers tell of: no account holds them.
+
+        They are those of tables, by instance and job slot.
+        """
+        found = self.counted.copy()
+        for instance, rows in self.rows:
+            if rows.layout.source != "events":
+                for slot, count in jobs_of(rows).items():
+                    found[instance, slot] += count
+        return found
+
+    def leave_out(self, slot: int) -> None:
+        """Take a job out of all rows and numbers; rows that are for no other job go."""
+        for _, rows in self.rows:
+            rows.fixed["jobs"] &= ~np.uint64(1 << slot)
+        self.rows = [(instance, rows) for instance, rows in self.rows if rows.fixed["jobs"].any()]
+        self.size = sum(rows.nbytes for _, rows in self.rows)
+        for counts in (self.dropped, self.counted):
+            for key in [key for key in counts if key[1] == slot]:
+                del counts[key]
+
 
 class Held:
     """Waiting rows by cgroup id, in bounded memory."""
@@ -55,6 +77,18 @@ class Held:
         waiting = self._waiting.pop(cgroup_id, Waiting())
         self._size -= waiting.size
         return waiting
+
+    def take_job(self, slot: int) -> Counter[Instance]:
+        """Take a job out of all that waits. Returns its events in rows of tables, by instance."""
+        events: Counter[Instance] = Counter()
+        for waiting in self._waiting.values():
+            for (instance, of), count in waiting.added_up().items():
+                if of == slot:
+                    events[instance] += count
+            self._size -= waiting.size
+            waiting.leave_out(slot)
+            self._size += waiting.size
+        return events
 
 
 def jobs_of(rows: Batch) -> dict[int, int]:

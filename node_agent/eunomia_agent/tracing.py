@@ -190,6 +190,7 @@ class Tracing:
         self._retarget(job.slot)
         wait_for_programs()  # those that had read the job's bit come to their end
         self._settle()
+        self._delivery.leave(job)
         for name, run in job.runs.items():
             for cgroup, account in run.instance.accounts.all().get(job.slot, {}).items():
                 self._close_account(job, name, cgroup, account)
@@ -209,8 +210,11 @@ class Tracing:
         """Take in a cgroup's owner: first seen, or changed."""
         if self._watched is None:
             return
+        before = self.owners.get(owner.cgroup_id)
         self.owners[owner.cgroup_id] = owner
         self._classify(owner)
+        if owner.kind == "unknown" and (before is None or before.kind == "pending"):
+            self._delivery.never_told(owner.cgroup_id)
         self._share()
         self._balance()
 

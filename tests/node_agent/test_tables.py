@@ -197,6 +197,55 @@ def test_rows_that_raise_come_to_one_end_in_the_job_that_they_are_of(world: Any,
     assert standing["c"].trackers["syscall"] == Totals()
 
 
+@pytest.mark.parametrize("read", [True, False], ids=["read before", "not read yet"])
+@pytest.mark.parametrize("end", ["unknown", "gone", "job ends", "job is halted", "sandbox"])
+def test_what_was_counted_before_it_was_known_whose_is_unclassified_when_it_never_is(
+    world: Any, job: Job, end: str, read: bool
+) -> None:
+    cgroup = world.cgroup("brief")
+    number = cgroup.stat().st_ino
+    wanted = counting(job, interval_ms=1 if read else 3_600_000)
+    world.apply(wanted)
+    world.tracing.meet(world.owner(cgroup, "pending"))
+    world.opens(cgroup, "/none/a-", 300)
+    world.tracing.tick()
+
+    if end == "gone":
+        world.tracing.gone(number)
+        world.tracing.tick()
+    elif end == "job is halted":
+        wanted.suspended = True
+        world.apply(wanted)
+    elif end != "job ends":
+        world.tracing.meet(world.owner(cgroup, end))
+    totals = world.end().totals["a"].trackers["syscall"]
+
+    if end == "sandbox":
+        assert totals == Totals()
+    else:
+        assert totals == Totals(unclassified=totals.unclassified)
+        assert 300 <= totals.unclassified < 600
+    assert world.rows("a") == []
+
+
+def test_what_waits_is_not_taken_for_that_of_a_job_with_the_same_slot(world: Any, job: Job) -> None:
+    cgroup = world.cgroup("brief")
+    stays = counting(job, "stays", interval_ms=1)
+    others = [counting(job, f"o{number}", interval_ms=1) for number in range(63)]
+    world.apply(stays, *others)
+    slot = world.tracing.jobs["o62"].slot
+    world.tracing.meet(world.owner(cgroup, "pending"))
+    world.opens(cgroup, "/none/a-", 300)
+    world.tracing.tick()
+    world.apply(stays, *others[:-1])
+    world.apply(stays, *others[:-1], counting(job, "next", interval_ms=1))
+    assert world.tracing.jobs["next"].slot == slot
+    world.tracing.meet(world.owner(cgroup))
+
+    assert world.rows("next") == []
+    assert counted(world, "stays", "openat") >= 300
+
+
 def test_a_full_table_says_what_it_turned_away(world: Any, job: Job) -> None:
     cgroup = world.cgroup("many")
     world.tracing.meet(world.owner(cgroup))
