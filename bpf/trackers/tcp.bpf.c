@@ -257,6 +257,8 @@ static __always_inline void go_out(struct sock *sk)
 	note((u64)sk, &connection);
 }
 
+/* Noted as soon as the socket is made: once it can be accepted, that may happen at any time, even
+ * before the connection is established. */
 static __always_inline void came_in(struct sock *sk)
 {
 	struct connection connection = {.phase = phase_waiting};
@@ -319,6 +321,7 @@ static __always_inline bool closed(struct report *report, struct tcp_sock *tcp, 
 {
 	u64 key = (u64)sk;
 	struct connection connection;
+	bool made;
 
 	if (look_up(&connection, key)) {
 		bpf_map_delete_elem(&connections, &key);
@@ -326,7 +329,8 @@ static __always_inline bool closed(struct report *report, struct tcp_sock *tcp, 
 		report->duration = bpf_ktime_get_boot_ns() - connection.since;
 	}
 	report->error = READ(struct sock, sk, sk_err);
-	if (old == TCP_LISTEN || old == TCP_SYN_RECV)
+	made = old != TCP_SYN_RECV || connection.phase == phase_accepted;
+	if (old == TCP_LISTEN || !made)
 		return false;
 	return old == TCP_SYN_SENT ? not_connected(report, tcp)
 				   : ended(report, tcp, sk, old, connection.phase);
@@ -349,12 +353,12 @@ int BPF_PROG(state_changed, struct sock *sk, s32 old, s32 new)
 	case TCP_SYN_RECV:
 		if (old == TCP_SYN_SENT)
 			set_phase((u64)sk, phase_crossing);
+		else
+			came_in(sk);
 		break;
 	case TCP_ESTABLISHED:
 		if (old == TCP_SYN_SENT || phase_of((u64)sk) == phase_crossing)
 			told = connected(&report, sk);
-		else
-			came_in(sk);
 		break;
 	case TCP_LISTEN:
 		report.kind = kind_listen;

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """TCP connections over loopback: who made them, both ends, and what went through."""
 
+import ctypes
 import errno
+import fcntl
 import os
 import select
 import socket
@@ -17,6 +19,9 @@ import pytest
 
 pytestmark = pytest.mark.bpf
 
+libc = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWNET, SIOCSIFFLAGS, IFF_UP = 0x40000000, 0x8914, 1
+SO_ATTACH_FILTER, SO_DETACH_FILTER, MSG_FASTOPEN, BPF_RET = 26, 27, 0x20000000, 6
 LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 SERVER_JOB, CLIENT_JOB = 1, 2
 FAMILIES = [
@@ -130,6 +135,20 @@ def both(track: Any, cgroup: Path, elsewhere: Path) -> Any:
     tracked.target(cgroup, jobs=SERVER_JOB)
     tracked.target(elsewhere, jobs=CLIENT_JOB)
     return tracked
+
+
+def own_network_with_fast_open() -> None:
+    """Move this process into a network namespace where TCP Fast Open needs no cookie."""
+    assert libc.unshare(CLONE_NEWNET) == 0
+    with socket.socket() as any_socket:
+        up = struct.pack("=16sH14x", b"lo", IFF_UP)
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, up)
+    Path("/proc/sys/net/ipv4/tcp_fastopen").write_text(str(0x207))
+
+
+def state_of(stream: socket.socket) -> str:
+    number = stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    return {1: "ESTABLISHED", 3: "SYN_RECV"}.get(number, str(number))
 
 
 @contextmanager
@@ -405,6 +424,41 @@ def test_the_wait_to_be_accepted_is_told_and_the_connection_counts_from_its_star
     _, waited, stood = rows.fixed["duration"].tolist()
     assert 0.2e9 < waited < stood
     assert rows.fixed["pid"].tolist() == [serving] * 3
+
+
+def test_who_accepts_before_the_last_acknowledgement_owns_the_connection(
+    track: Any, spawn: Any
+) -> None:
+    """TCP Fast Open hands it over in the state SYN_RECV. The client gets no SYN-ACK at first."""
+    tracked = track("tcp")
+
+    def early() -> None:
+        own_network_with_fast_open()
+        server, client = listening(), socket.socket()
+        server.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 5)
+        deaf = ctypes.create_string_buffer(struct.pack("=HBBI", BPF_RET, 0, 0, 0))
+        program = struct.pack("@HP", 1, ctypes.addressof(deaf))
+        client.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+        client.sendto(b"x", MSG_FASTOPEN | socket.MSG_DONTWAIT, server.getsockname())
+        end, _ = server.accept()
+        assert state_of(end) == "SYN_RECV"
+        client.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+        while state_of(end) != "ESTABLISHED":
+            time.sleep(0.01)
+        assert end.recv(1) == b"x"
+        client.close()
+        assert end.recv(1) == b""
+        end.close()
+
+    pid = spawn(early)
+    os.waitpid(pid, 0)
+
+    rows = settled(tracked, 5)
+
+    assert rows.text("kind") == ["listen", "accept", "connect", "close", "close"]
+    assert rows.fixed["pid"].tolist() == [pid] * 5
+    _, waited, connecting, *stood = rows.fixed["duration"].tolist()
+    assert 0 < waited < 0.5e9 < connecting < max(stood)
 
 
 def test_a_connection_older_than_the_tracker_is_its_sockets_without_a_process(
