@@ -28,5 +28,7 @@ class Standing:
     """Whether a job could not be started, for a cause that may pass."""
     running: bool = False
     """Whether any job runs: while none does, the cgroups need not be watched."""
+    problem: str | None = None
+    """What keeps owners from being known, as far as it is looked at."""
     starts: Mapping[str, int] = field(default_factory=dict[str, int])
     """Starts of each tracker so far."""

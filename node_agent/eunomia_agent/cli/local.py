@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from eunomia_agent.cgroups import Cgroups
 from eunomia_agent.cli.errors import CommandError
@@ -116,7 +117,7 @@ class Local:
         self._tracing.meet(owner)
 
     def _look(self) -> Standing:
-        standing = self._tracing.tick()
+        standing = replace(self._tracing.tick(), problem=self._cgroups.problem)
         for instance in self._watched.keys() - set(standing.instances):
             self._unwatch(instance)
         for instance in standing.instances:

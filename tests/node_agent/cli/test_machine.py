@@ -69,6 +69,15 @@ def test_a_mount_whose_name_is_no_text_keeps_nobody_from_tracing() -> None:
     assert done.stderr.startswith("0 events")
 
 
+def test_run_tells_what_keeps_owners_from_being_known() -> None:
+    hide = "mount -t tmpfs none /sys/fs/cgroup"
+    done = run_without(hide, "run", "opensnoop", "--prefix", "/nowhere/n", "-T", "2.5")
+    assert (done.returncode, done.stdout) == (0, "")
+    problem, last = done.stderr.splitlines()
+    assert problem.startswith("eunomia: the tree of cgroups cannot be read: ")
+    assert last.startswith("0 events")
+
+
 def test_either_of_two_grants_is_enough() -> None:
     both, admin = 1 << 39 | 1 << 38, 1 << 21
     assert missing_capabilities(f"CapInh: 0\nCapEff:\t{both:016x}\n") == []
