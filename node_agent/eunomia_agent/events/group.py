@@ -13,7 +13,7 @@ from eunomia_agent.events.layout import REFERENCES
 
 _WORD = 8
 _FACTORS = np.array([secrets.randbits(64) | 1 for _ in range(64)], np.uint64)
-"""Known to nobody: no one can make values that are taken for each other."""
+"""Known to nobody, so that by chance alone few values have the same sum."""
 
 
 def groups(
@@ -52,6 +52,9 @@ def _distinct(rows: Batch, columns: Sequence[str]) -> tuple[NDArray[np.intp], ND
     mixed = (words * np.resize(_FACTORS, words.shape[1])).sum(axis=1, dtype=np.uint64)
     mixed ^= mixed >> np.uint64(29)
     _, first, inverse = np.unique(mixed, return_index=True, return_inverse=True)
+    if not np.array_equal(words, words[first[inverse.reshape(-1)]]):
+        # Whoever chooses values can make some of one sum without knowing any factor.
+        _, first, inverse = np.unique(words, axis=0, return_index=True, return_inverse=True)
     return first, inverse.reshape(-1)
 
 
