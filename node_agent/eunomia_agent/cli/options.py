@@ -25,6 +25,7 @@ class Options:
     """What was given on the command line, defaults included; see `declared` for each."""
 
     container: list[str]
+    cgroup: list[Path]
     pid: list[int]
     children: bool
     uid: int | None
@@ -53,6 +54,15 @@ Containers = Annotated[
         help="Only this container: its name, the beginning of its id, its pod or NAMESPACE/POD. "
         "May be given several times.",
         autocompletion=container_names,
+    ),
+]
+Places = Annotated[
+    list[Path],
+    typer.Option(
+        "--cgroup",
+        metavar="PATH",
+        help="Only what runs in this cgroup and below it: its path from the root of the "
+        "hierarchy, or its folder. May be given several times.",
     ),
 ]
 Pids = Annotated[
@@ -99,6 +109,7 @@ Buffer = Annotated[
 def declared(
     *,
     container: Containers = [],  # noqa: B006
+    cgroup: Places = [],  # noqa: B006
     pid: Pids = [],  # noqa: B006
     children: Children = False,
     uid: Annotated[

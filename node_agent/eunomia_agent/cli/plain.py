@@ -6,6 +6,7 @@ as to load a tracker. What is not plain here is still judged there, and refused 
 """
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 
@@ -37,6 +38,8 @@ def _plain(parameter: Any, value: Any) -> Any:
     if parameter.callback is None and told is not None:
         if get_origin(kind) is Literal and value in get_args(kind):
             return value
+        if kind == list[Path] and all(isinstance(each, str) for each in value):
+            return [Path(each) for each in value]
         if kind == list[str] and all(isinstance(each, str) for each in value):
             return list(value)
         if isinstance(value, str) and kind in (str, int, float):

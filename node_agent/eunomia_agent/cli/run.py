@@ -18,7 +18,8 @@ from eunomia_agent.cli.problems import Problems
 from eunomia_agent.cli.runtime import open_runtime
 from eunomia_agent.cli.stop import Stop
 from eunomia_agent.cli.summary import summary
-from eunomia_agent.cli.target import target
+from eunomia_agent.cli.target import cgroup_path, target
+from eunomia_agent.containers import hierarchy
 from eunomia_agent.containers.runtime import Runtime
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.standing import Standing
@@ -37,11 +38,17 @@ def run_tracker(found: Tracker, options: Options, params: Mapping[str, ParamValu
     _check_sample(options.sample, found)
     where = condition(options.where, uid=options.uid, comm=options.comm)
     use = Use(found.name, params, where, options.sample)
+    root = hierarchy.here().root if options.cgroup else None
+    places = [cgroup_path(each, root) for each in options.cgroup]
 
     async def trace() -> None:
         async with open_runtime() as runtime:
             whom = await target(
-                options.container, options.pid, children=options.children, runtime=runtime
+                options.container,
+                options.pid,
+                children=options.children,
+                runtime=runtime,
+                cgroups=places,
             )
             wanted = job([use], whom, buffer=options.buffer * MIB, interval=options.interval)
             await _trace(wanted, options, options.seconds, runtime)
@@ -54,7 +61,7 @@ def run_file(path: Path, options: Options) -> None:
     """Trace as a TraceJob or ClusterTraceJob in a file says. Raises AgentError."""
     from eunomia_agent.cli import manifest  # noqa: PLC0415  (pydantic and YAML take 0.1 s)
 
-    for name in ("container", "pid", "children", "uid", "comm", "where", "sample"):
+    for name in ("container", "cgroup", "pid", "children", "uid", "comm", "where", "sample"):
         if getattr(options, name) != DEFAULTS[name]:
             raise CommandError(f"with -f the job says whom and what to trace: leave out --{name}")
     _check(options)

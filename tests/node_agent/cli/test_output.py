@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from eunomia_agent.cli.catalogue import tracker
+from eunomia_agent.cli.errors import CommandError
 from eunomia_agent.cli.files import Files
 from eunomia_agent.cli.formats import OWNER, Csv, Json
 from eunomia_agent.cli.job import condition
@@ -18,7 +19,7 @@ from eunomia_agent.cli.stdout import StdoutSink
 from eunomia_agent.cli.stop import Stop
 from eunomia_agent.cli.summary import summary
 from eunomia_agent.cli.table import Table
-from eunomia_agent.cli.target import of_containers
+from eunomia_agent.cli.target import cgroup_path, of_containers
 from eunomia_agent.cli.writer import Writer
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.runtime import Container, Sandbox
@@ -274,3 +275,20 @@ def test_containers_go_by_name_pod_and_id() -> None:
     assert (list(mixed.containers), len(mixed.container_ids)) == (["db"], 2)
     with pytest.raises(ContainerUnknown, match="webb"):
         of_containers(["webb"], CONTAINERS)
+
+
+def test_cgroups_go_by_path_and_by_folder(tmp_path: Path) -> None:
+    below = tmp_path / "user.slice/\udcff"
+    below.mkdir(parents=True)
+    for written in (below, Path("/user.slice/\udcff"), Path("user.slice//\udcff/")):
+        assert cgroup_path(written, tmp_path) == "/user.slice/\\xff"
+    for written in (tmp_path, Path("/")):
+        assert cgroup_path(written, tmp_path) == "/"
+    with pytest.raises(
+        CommandError, match=r"there is no cgroup /usr.slice: .* no folder usr.slice"
+    ):
+        cgroup_path(Path("/usr.slice"), tmp_path)
+    with pytest.raises(CommandError, match="no folder etc"):
+        cgroup_path(Path("../../../../../../../etc"), tmp_path)
+    with pytest.raises(CommandError, match="no hierarchy of cgroups is mounted here"):
+        cgroup_path(Path("/"), None)

@@ -12,11 +12,13 @@ import signal
 import struct
 import subprocess
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from eunomia_agent.containers.hierarchy import find_root
 
 pytestmark = [
     pytest.mark.bpf,
@@ -114,6 +116,43 @@ def test_what_descends_from_a_process_is_traced_where_it_is_asked_for(start: Any
         assert [row["path"] for row in rows] == wanted
 
 
+@pytest.fixture
+def cgroups() -> Iterator[list[Path]]:
+    """A cgroup, one in it and one beside it."""
+    root = find_root(Path("/proc/self/mountinfo").read_text())
+    if root is None:
+        pytest.skip("no cgroup v2 tree is mounted here")
+    outer = root / f"eunomia-run-{os.getpid()}"
+    made = [outer, outer / "inner", outer.with_name(f"{outer.name}-beside")]
+    for each in made:
+        each.mkdir()
+    yield made
+    for each in sorted(made, reverse=True):
+        each.rmdir()
+
+
+def test_a_cgroup_is_traced_with_all_below_it_and_nothing_beside(
+    start: Any_, opener: Any_, cgroups: list[Path]
+) -> None:
+    made = [opener(f"/nowhere/cgroup/{each.name}-", 20) for each in cgroups]
+    for each, place in zip(made, cgroups, strict=True):
+        (place / "cgroup.procs").write_text(str(each.process.pid))
+    folder, path = str(cgroups[0]), f"/{cgroups[0].name}"
+    for written in (folder, path):
+        command = start(
+            *("run", "opensnoop", "--cgroup", written, "--prefix", "/nowhere/cgroup/"),
+            *("--fmt", "json"),
+        )
+        if written == path:
+            for each in made:
+                each.go()
+        done = command.end()
+        assert done.last_line.endswith(COMPLETE)
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert len(rows) == 40
+    assert {row["cgroup"] for row in rows} == {path, f"{path}/inner"}
+
+
 def test_a_reader_that_has_enough_ends_it_quietly(opener: Any_, start: Any_) -> None:
     command = start("run", "opensnoop", "--prefix", "/nowhere/g", "--fmt", "json")
     opener("/nowhere/g", 100).go()
@@ -204,6 +243,7 @@ def test_top_shows_the_most_first_and_leaves_the_last_table(start: Any_, opener:
         ("run opensnoop -p x", "Invalid value for '-p' / '--pid': "),
         ("run opensnoop -c no-such-container", "there is no container or pod 'no-such-container'"),
         ("run opensnoop --where nope==1", '--where: at character 1: no column "nope"'),
+        ("run opensnoop --cgroup /no/such", "--cgroup: there is no cgroup /no/such: /sys/fs/"),
         ("run opensnoop --top", "--top needs a terminal, and one tracker"),
         ("run opensnoop --fmt xml", "Invalid value for '--fmt': "),
         ("run opensnoop -o /proc/nope", "/proc/nope: "),
