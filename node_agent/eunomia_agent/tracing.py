@@ -291,7 +291,6 @@ class Tracing:
                 buckets = max(job.containers, run.buckets)
                 limit = share(job.wanted.budget.events_per_second, len(job.runs), buckets)
                 if run.ladder.rung is Rung.STOPPED:
-                    run.instance.leave(job.slot)
                     continue
                 mute = run.ladder.rung is Rung.COUNTS
                 each = Limit(NEVER) if mute else replace(limit, sample=run.sample)
@@ -375,6 +374,10 @@ class Tracing:
                 if after is not before:
                     changed = True
                     job.gaps += after is Rung.STOPPED
+                    if Rung.STOPPED in (before, after):  # what tables hold is not of the gap
+                        self._delivery.take(run.instance)
+                    if after is Rung.STOPPED:
+                        run.instance.leave(job.slot)
                     logger.warning("%s: %s: %s", job.name, name, run.ladder.told() or "goes on")
         if changed:
             self._share()

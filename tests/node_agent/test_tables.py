@@ -64,6 +64,16 @@ for child in children:
     os.wait()
 """
 
+PIPES = """
+import os, sys
+here, there = os.pipe()
+for _ in range(int(sys.argv[1])):
+    os.write(there, b"x")
+    os.read(here, 1)
+    for end in os.pipe():
+        os.close(end)
+"""
+
 
 def counting(job: Job, uid: str = "a", *, interval_ms: int = 3_600_000, **params: bool) -> Any:
     """A job that counts system calls, for so long that nothing is read unasked."""
@@ -440,15 +450,54 @@ def test_several_cgroups_of_one_container_have_no_more_than_its_budget(
     assert 1000 < totals.delivered <= 1000 * (1 + seconds) + len(cgroups)
 
 
-def test_far_above_its_budget_a_job_is_counted_then_stopped_and_comes_back(
-    world: Any, job: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def steep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a job go down the ladder at some thousand events a second, and never up by itself."""
     monkeypatch.setattr(ladder, "COUNTS_ABOVE", 1000)
     monkeypatch.setattr(ladder, "STOPPED_ABOVE", 1000)
     monkeypatch.setattr(ladder, "STOPPED_FACTOR", 10)
     monkeypatch.setattr(ladder, "PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr(ladder, "CALM_SECONDS", 1e9)
     monkeypatch.setattr(ladder, "REST_SECONDS", 0.0)
+
+
+def test_what_a_tracker_counted_until_it_was_stopped_is_read_and_nothing_of_the_gap(
+    world: Any, job: Job, steep: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(count: int) -> str:
+        subprocess.run(
+            [sys.executable, "-S", "-E", "-c", PIPES, str(count)],
+            check=True,
+            preexec_fn=lambda: (cgroup / "cgroup.procs").write_text(str(os.getpid())),
+        )
+        return world.tracing.tick().reports["a"].degraded
+
+    def written() -> int:
+        return sum(row["writes"] for row in world.rows("a") if "writes" in row)
+
+    cgroup = world.cgroup("hot")
+    world.tracing.meet(world.owner(cgroup))
+    hot, other = job("a", rate=100, interval_ms=3_600_000), job("b", interval_ms=3_600_000)
+    for each in (hot, other):
+        each.trackers[0].CopyFrom(agent_pb2.Tracker(name="ipc"))
+    world.apply(hot, other)
+    assert len(world.tracing.tick().instances) == 1
+    assert "ipc: events are only counted" in write(3000)
+    assert "ipc: stopped" in write(3000)
+    assert written() == 6000
+
+    assert "ipc: events are only counted" in write(500), "it is looked at again"
+    monkeypatch.setattr(ladder, "CALM_SECONDS", 0.0)
+    world.tracing.tick()
+    assert write(5) == ""
+    totals = world.end().totals["a"].trackers["ipc"]
+    assert written() == 6005
+    assert totals.matched == totals.settled > 12_000
+
+
+def test_far_above_its_budget_a_job_is_counted_then_stopped_and_comes_back(
+    world: Any, job: Job, steep: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cgroup = world.cgroup("hot")
     world.tracing.meet(world.owner(cgroup))
     world.apply(job(rate=100))
