@@ -18,7 +18,7 @@ from eunomia_agent.standing import Standing
 from eunomia_agent.trackers.catalogue import Catalogue
 from eunomia_api import agent_pb2
 
-BUFFER_MIB = 32
+BUFFER_MIB = 16
 """The default of `eunomia run`."""
 
 

@@ -218,7 +218,7 @@ def _daemon(
         ),
     ] = None,
     interval: Interval = 10.0,
-    buffer: Buffer = 32,
+    buffer: Buffer = 16,
     config: ConfigFile = None,
 ) -> None:
     """Run the trackers of a config file until SIGTERM; where it names none, the core trackers.
@@ -255,7 +255,7 @@ def _server(
     pid: Pids = [],  # noqa: B006
     children: Children = False,
     interval: Interval = 10.0,
-    buffer: Buffer = 32,
+    buffer: Buffer = 16,
 ) -> None:
     """Serve metrics of what all containers do: of the given trackers, or of the core ones."""
     from eunomia_agent.cli import service

@@ -31,7 +31,7 @@ def job(
 ) -> agent_pb2.Job:
     """Return a job without a budget of events.
 
-    buffer: bytes of memory for each tracker's results, the reader's copy included.
+    buffer: bytes in the kernel for each tracker's results.
     interval: seconds between two readings of what is counted in the kernel.
     """
     return agent_pb2.Job(
@@ -49,7 +49,7 @@ def job(
             )
             for use in uses
         ],
-        budget=agent_pb2.Budget(memory_bytes=len(uses) * 2 * buffer),
+        budget=agent_pb2.Budget(memory_bytes=len(uses) * buffer),
         interval_ms=round(interval * 1000),
     )
 

@@ -100,8 +100,8 @@ Buffer = Annotated[
         min=1,
         max=1024,
         metavar="MIB",
-        help="Memory for what a tracker has to hand over. What comes while it is full is lost, and "
-        "counted as such; there is no other limit to how many events pass.",
+        help="Memory of the kernel for what a tracker has to hand over. What comes while it is "
+        "full is lost, and counted as such; there is no other limit to how many events pass.",
     ),
 ]
 
@@ -146,7 +146,7 @@ def declared(
     wide: Annotated[
         bool, typer.Option("-w", "--wide", help="Do not cut lines at the width of the terminal.")
     ] = False,
-    buffer: Buffer = 32,
+    buffer: Buffer = 16,
 ) -> None:
     """Declare the options that all trackers share; never called."""
 

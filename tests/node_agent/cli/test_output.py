@@ -14,7 +14,8 @@ from eunomia_agent.cli.catalogue import tracker
 from eunomia_agent.cli.errors import CommandError
 from eunomia_agent.cli.files import Files
 from eunomia_agent.cli.formats import OWNER, Csv, Json
-from eunomia_agent.cli.job import condition
+from eunomia_agent.cli.job import Use, condition, job
+from eunomia_agent.cli.options import DEFAULTS
 from eunomia_agent.cli.stdout import StdoutSink
 from eunomia_agent.cli.stop import Stop
 from eunomia_agent.cli.summary import summary
@@ -32,6 +33,7 @@ from eunomia_agent.sinks.rows import Rows, shown
 from eunomia_agent.sinks.sink import Sink
 from eunomia_agent.trackers.accounting import Totals
 from eunomia_agent.trackers.catalogue import OBJECTS
+from eunomia_api.agent_pb2 import Target
 
 POD = Owner(1, "container", "demo", "web-1", "uid", "web\x1b[31m", "ab" * 32)
 SOURCES: tuple[Source, ...] = ("events", "counts")
@@ -144,6 +146,13 @@ def test_conditions_are_joined_so_that_each_keeps_its_meaning() -> None:
     )
     assert condition("a == 1 || b == 2") == "a == 1 || b == 2"
     assert condition() == ""
+
+
+def test_the_buffer_that_is_asked_for_is_that_of_each_tracker() -> None:
+    uses = [Use("opensnoop", {}), Use("process", {})]
+    wanted = job(uses, Target(everything=True), buffer=16 << 20, interval=1.0)
+    assert wanted.budget.memory_bytes == 2 * 16 << 20
+    assert DEFAULTS["buffer"] == 16
 
 
 def test_files_are_rotated_and_every_one_can_be_read_by_itself(tmp_path: Path) -> None:
@@ -284,9 +293,7 @@ def test_cgroups_go_by_path_and_by_folder(tmp_path: Path) -> None:
         assert cgroup_path(written, tmp_path) == "/user.slice/\\xff"
     for written in (tmp_path, Path("/")):
         assert cgroup_path(written, tmp_path) == "/"
-    with pytest.raises(
-        CommandError, match=r"there is no cgroup /usr.slice: .* no folder usr.slice"
-    ):
+    with pytest.raises(CommandError, match=r"no cgroup /usr.slice: .* no folder usr.slice"):
         cgroup_path(Path("/usr.slice"), tmp_path)
     with pytest.raises(CommandError, match="no folder etc"):
         cgroup_path(Path("../../../../../../../etc"), tmp_path)
