@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from eunomia_agent.containers.departed import Departed
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
 from eunomia_agent.delivery import Delivery
@@ -60,6 +61,7 @@ class Tracing:
         self._slots = Slots()
         self._idle_since: dict[Instance, float] = {}
         self._gone: list[int] = []
+        self._departed = Departed()
         self._shed_at = time.monotonic()
         self.jobs: dict[str, Job] = {}
         self.owners: dict[int, Owner] = {}
@@ -149,6 +151,7 @@ class Tracing:
 
     def _start(self, job: Job) -> None:
         job.trouble = None
+        job.pods.clear()  # those of an earlier run may be gone since; the sweep finds what is there
         if self._watched is None:
             job.trouble = Trouble("CgroupsUnavailable", self._why_shut)
             return
@@ -170,12 +173,16 @@ class Tracing:
     def _run(self, job: Job, tracker: agent_pb2.Tracker) -> None:
         use = self._use_of(job.wanted, tracker)
         instance = self._pool.acquire(use.key, job.slot)
-        # Rows may still carry the slot's bit for a job that is over, and what is counted so far is
-        # for those that share the instance already.
-        self._delivery.drain(instance)
-        self._delivery.take(instance)
-        instance.accounts.clear(job.slot)
-        refused = instance.accounts.unclassified()
+        try:
+            # Rows may still carry the slot's bit for a job that is over, and what is counted so far
+            # is for those that share the instance already.
+            self._delivery.drain(instance)
+            self._delivery.take(instance)
+            instance.accounts.clear(job.slot)
+            refused = instance.accounts.unclassified()
+        except AgentError:
+            self._pool.release(use.key, job.slot)
+            raise
         ladder = Ladder(job.wanted.budget.events_per_second // len(job.wanted.trackers))
         job.runs[tracker.name] = Run(use.key, instance, use.rest, tracker.sample, ladder, refused)
         job.ledgers.setdefault(tracker.name, Ledger())
@@ -235,6 +242,7 @@ class Tracing:
                 job.forget(cgroup)
             self._delivery.forget(cgroup)
             self.owners.pop(cgroup, None)
+            self._departed.add(cgroup)
         self._gone.clear()
 
     def _close_account(self, job: Job, tracker: str, cgroup_id: int, account: Account) -> None:
@@ -354,6 +362,8 @@ class Tracing:
                 its = {cgroup: accounts[cgroup] for cgroup in accounts if cgroup in job.members}
                 job.ledgers[name].read(its)
                 run.buckets = len(its)
+                if job.target.everything:
+                    self._delivery.wait_for(accounts.keys() - self.owners.keys())
                 refused = run.instance.accounts.unclassified()
                 job.ledgers[name].unclassified += refused - run.refused_before
                 run.refused_before = refused
@@ -397,12 +407,19 @@ class Tracing:
         self._shed()
         self._forget_gone()
         self._detach_idle()
-        for cgroup in self._delivery.unheard():
-            if any(job.target.everything for job in self._running()):
-                self.meet(Owner(cgroup, "unknown", reason="nothing was ever heard of it"))
-            else:
-                self._delivery.give_up(cgroup)
+        self._close_unheard()
         return self._standing()
+
+    def _close_unheard(self) -> None:
+        """End the wait for owners of which nothing was heard."""
+        for cgroup in self._delivery.unheard():
+            if not any(job.target.everything for job in self._running()):
+                self._delivery.give_up(cgroup)
+            elif cgroup in self._departed:
+                self.meet(Owner(cgroup, "unknown", reason="the cgroup was removed before"))
+                self.gone(cgroup)  # or it would be there for ever: nobody will tell of it again
+            else:
+                self.meet(Owner(cgroup, "unknown", reason="nothing was ever heard of it"))
 
     def _standing(self) -> Standing:
         totals = {uid: job.totals() for uid, job in self.jobs.items()}

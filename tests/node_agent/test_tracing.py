@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from eunomia_agent.kernel.errors import KernelError
 from eunomia_agent.sinks.sink import Refusal
 from eunomia_agent.state import JobTotals
 from eunomia_agent.trackers.accounting import Totals
+from eunomia_agent.trackers.accounts import Accounts
 from eunomia_api import agent_pb2
 
 pytestmark = [
@@ -227,6 +229,21 @@ def test_suspended_and_ended_jobs_leave_nothing_in_the_kernel(
     assert (report.state, report.totals.delivered) == (agent_pb2.JOB_STATE_FINISHED, 20)
 
 
+def test_a_job_that_goes_on_covers_the_pods_that_are_there(
+    world: Any, job: Callable[..., agent_pb2.Job]
+) -> None:
+    cgroup = world.cgroup("was")
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(job())
+    world.apply(job(suspended=True))
+    assert world.tracing.tick().reports["a"].pods == 1, "those it covered when it was halted"
+    world.tracing.gone(cgroup.stat().st_ino)
+    world.tracing.tick()
+    world.apply(job())
+    report = world.tracing.tick().reports["a"]
+    assert (report.state, report.pods) == (agent_pb2.JOB_STATE_WAITING, 0)
+
+
 def test_a_restarted_agent_counts_on_and_shows_the_gap(
     world: Any, job: Callable[..., agent_pb2.Job]
 ) -> None:
@@ -392,3 +409,22 @@ def test_a_job_gets_no_more_memory_than_the_node_has_left(
     assert "lower spec.budget.memoryBytesPerNode" in report.message
     world.opens(cgroup, "/none/a-", 10)
     assert world.total("a") == Totals(matched=10, delivered=10)
+
+
+def test_a_job_that_fails_while_it_starts_keeps_no_tracker_in_the_kernel(
+    world: Any, job: Callable[..., agent_pb2.Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KernelError("the map accounts cannot be read")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Accounts, "clear", fail)
+        world.apply(job())
+    standing = world.tracing.tick()
+    assert (standing.to_retry, standing.instances) == (True, ())
+    assert standing.reports["a"].message == "the map accounts cannot be read"
+
+    world.apply(job())
+    assert len(world.tracing.tick().instances) == 1
+    world.apply()
+    assert world.tracing.tick().instances == ()
