@@ -22,9 +22,9 @@ def test_a_flood_is_told_once_a_rung_whatever_its_rate(capsys: pytest.CaptureFix
         rungs.append(ladder.step(float(second), 600_000.0 + second))
         told.tell(standing(f"opensnoop: {ladder.told()}" if ladder.told() else ""))
     assert set(rungs) == set(Rung)
-    first, second, *more = capsys.readouterr().err.splitlines()
-    assert first.startswith("eunomia: opensnoop: events are only counted: 600,00")
-    assert second.startswith("eunomia: opensnoop: stopped, to be tried again within 60 s: 600,00")
+    counted, stopped, *more = capsys.readouterr().err.splitlines()
+    assert counted.startswith("eunomia: opensnoop: events are only counted: 600,00")
+    assert stopped.startswith("eunomia: opensnoop: stopped, to be tried again within 60 s: 600,00")
     assert not more
 
 
