@@ -49,7 +49,7 @@ def job(
             )
             for use in uses
         ],
-        budget=agent_pb2.Budget(memory_bytes=len(uses) * buffer),
+        budget=agent_pb2.Budget(memory_bytes=len(uses) * 2 * buffer),
         interval_ms=round(interval * 1000),
     )
 

@@ -80,7 +80,8 @@ def plan(
     entries: dict[str, int] = {}
     for name in sized:
         if name == RING:
-            entries[name] = max(page_bytes, _power_of_two(part))
+            # Its reader maps it twice (libbpf's ringbuf.c), and it counts so in the agent's memory.
+            entries[name] = max(page_bytes, _power_of_two(part // 2))
         else:
             entries[name] = part // entry_bytes(maps[name], cpus)
             if entries[name] < LEAST_ENTRIES:
