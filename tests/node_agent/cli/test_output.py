@@ -151,7 +151,7 @@ def test_conditions_are_joined_so_that_each_keeps_its_meaning() -> None:
 def test_the_buffer_that_is_asked_for_is_that_of_each_tracker() -> None:
     uses = [Use("opensnoop", {}), Use("process", {})]
     wanted = job(uses, Target(everything=True), buffer=16 << 20, interval=1.0)
-    assert wanted.budget.memory_bytes == 2 * 16 << 20
+    assert wanted.budget.memory_bytes == 2 * 2 * 16 << 20, "a ring counts twice"
     assert DEFAULTS["buffer"] == 16
 
 
