@@ -147,7 +147,7 @@ class Delivery:
 
     def release(self, owner: Owner, mask: int) -> None:
         """Let go of a cgroup's rows: it is known now whose they are. mask: the jobs' bits."""
-        if owner.cgroup_id not in self._held:
+        if owner.cgroup_id not in self._held_since:
             return
         waiting = self._let_go(owner.cgroup_id)
         for instance, rows in waiting.rows:
@@ -192,8 +192,13 @@ class Delivery:
         self._held_since.pop(cgroup_id, None)
         return self._held.take(cgroup_id)
 
+    def wait_for(self, cgroups: Iterable[int]) -> None:
+        """Take note of cgroups that have an account and no owner, though maybe no row."""
+        for cgroup in cgroups:
+            self._held_since.setdefault(cgroup, time.monotonic())
+
     def unheard(self) -> list[int]:
-        """Return the cgroups whose rows wait, and of which nothing was heard for long."""
+        """Return the cgroups that are waited for, and of which nothing was heard for long."""
         now = time.monotonic()
         return [
             cgroup

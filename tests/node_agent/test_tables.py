@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from eunomia_agent import delivery
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.trackers import ladder
 from eunomia_agent.trackers.accounting import Totals
@@ -325,6 +326,31 @@ def test_everything_is_seen_in_cgroups_that_are_no_target(world: Any, job: Job) 
     world.opens(cgroup, "/none/a-", 50)
 
     assert world.total("a") == Totals(matched=50, delivered=50)
+
+
+@pytest.mark.parametrize("sample", [1, 1_000_000])
+def test_what_a_removed_cgroup_left_behind_is_counted_and_forgotten_again(
+    world: Any, job: Job, monkeypatch: pytest.MonkeyPatch, sample: int
+) -> None:
+    monkeypatch.setattr(delivery, "UNHEARD_SECONDS", 0.0)
+    wanted = job(target=agent_pb2.Target(everything=True))
+    wanted.trackers[0].sample = sample
+    cgroup = world.cgroup("lingers")
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(wanted)
+    world.tracing.gone(cgroup.stat().st_ino)
+    world.tracing.tick()
+
+    for turn in (1, 2):
+        world.opens(cgroup, "/none/a-", 50)  # as a connection would that it left open
+        totals = world.total("a")
+        assert totals.matched == 50 * turn == totals.delivered + totals.sampled_out
+        assert cgroup.stat().st_ino not in world.tracing.owners
+        job_now, (run,) = world.tracing.jobs["a"], world.tracing.jobs["a"].runs.values()
+        assert cgroup.stat().st_ino not in job_now.members.keys() | job_now.near
+        assert run.instance.accounts.one(job_now.slot, cgroup.stat().st_ino) is None
+    if sample == 1:
+        assert {row["owner"] for row in world.rows("a")} == {"unknown"}
 
 
 def test_only_a_process_and_what_it_starts(world: Any, job: Job) -> None:
