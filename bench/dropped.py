@@ -7,7 +7,6 @@ What is left is the cost of bringing events out of the kernel, with the accounti
 import asyncio
 import os
 import sys
-from typing import Literal
 
 from eunomia_agent.cli.job import MIB, Use, condition, job
 from eunomia_agent.cli.local import Local
@@ -26,7 +25,7 @@ class Dropped:
     """Accepts all rows, and keeps none."""
 
     name = "dropped"
-    refusal: Literal["limited", "lost"] = "lost"
+    limited = 0
     problem: str | None = None
 
     def write(self, rows: Rows) -> int:

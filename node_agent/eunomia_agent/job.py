@@ -153,10 +153,10 @@ class Job:
         Whatever raises, each row comes to one end: what no sink can be shown to have is lost.
         """
         ledger = self.ledgers[rows.tracker]
-        wanted, accepted, refusal = rows, 0, "lost"
+        wanted, accepted, limited = rows, 0, 0
         try:
             wanted = self._wanted(rows)
-            accepted, refusal = self._write(wanted)
+            accepted, limited = self._write(wanted)
         except Exception:
             owner = rows.owner.cgroup_id
             logger.exception("%s: rows of cgroup %d could not be delivered", self.name, owner)
@@ -166,10 +166,9 @@ class Job:
             ledger.counted += wanted.weight
         delivered = wanted if accepted == len(wanted) else wanted.take(slice(accepted))
         ledger.delivered += delivered.weight
-        if refusal == "limited":
-            ledger.limited += wanted.weight - delivered.weight
-        else:
-            ledger.lost += wanted.weight - delivered.weight
+        above = wanted.take(slice(len(wanted) - limited, None)).weight if limited else 0
+        ledger.limited += above
+        ledger.lost += wanted.weight - delivered.weight - above
         return delivered
 
     def _wanted(self, rows: Rows) -> Rows:
@@ -181,14 +180,14 @@ class Job:
 
         return rows.take(mask(rest, rows.batch, rows.constants))
 
-    def _write(self, rows: Rows) -> tuple[int, str]:
-        """Return how many rows, from the first, all sinks accepted, and what the others are."""
-        accepted, refusal = len(rows), "lost"
+    def _write(self, rows: Rows) -> tuple[int, int]:
+        """Return how many rows, from the first, all sinks accepted; from the last, were limited."""
+        accepted, limited = len(rows), 0
         for sink in self.sinks if len(rows) else ():
             taken = sink.write(rows)
             if taken < accepted:
-                accepted, refusal = taken, sink.refusal
-        return accepted, refusal
+                accepted, limited = taken, sink.limited
+        return accepted, limited
 
     def totals(self) -> JobTotals:
         """Return what is kept on the disk."""

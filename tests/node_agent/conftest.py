@@ -20,7 +20,6 @@ from eunomia_agent.kernel.object import Object
 from eunomia_agent.keys import Keys
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.sinks.rows import Rows
-from eunomia_agent.sinks.sink import Refusal
 from eunomia_agent.standing import Standing
 from eunomia_agent.state import JobTotals
 from eunomia_agent.tracing import Tracing
@@ -69,20 +68,25 @@ for i in range(count):
 
 
 class ListSink:
-    """Keeps rows; refuses what is above a number of them."""
+    """Keeps rows; refuses what is above a number of them.
 
-    def __init__(self, room: int, refusal: Refusal) -> None:
+    rate: rows of one write; what is above is limited.
+    """
+
+    def __init__(self, room: int, rate: int) -> None:
         self.name = "list"
-        self.refusal: Refusal = refusal
+        self.limited = 0
         self.problem: str | None = None
         self.rows: list[dict[str, object]] = []
         self.broken = False
         self._room = room
+        self._rate = rate
 
     def write(self, rows: Rows) -> int:
         if self.broken:
             raise RuntimeError("a sink that breaks its word")
-        taken = list(rows.json())[: max(0, self._room - len(self.rows))]
+        self.limited = max(0, len(rows) - self._rate)
+        taken = list(rows.json())[: max(0, min(self._rate, self._room - len(self.rows)))]
         self.rows += [json.loads(row) for row in taken]
         return len(taken)
 
@@ -96,7 +100,7 @@ class World:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.room = 10**9
-        self.refusal: Refusal = "lost"
+        self.rate = 10**9
         self.sinks: dict[str, list[ListSink]] = {}
         self._cgroups: list[Path] = []
         self.catalogue = Catalogue.load()
@@ -127,7 +131,7 @@ class World:
         )
 
     def _open_sinks(self, job: agent_pb2.Job) -> list[ListSink]:
-        sink = ListSink(self.room, self.refusal)
+        sink = ListSink(self.room, self.rate)
         self.sinks.setdefault(job.uid, []).append(sink)
         return [sink]
 

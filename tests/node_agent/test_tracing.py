@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from eunomia_agent.kernel.errors import KernelError
-from eunomia_agent.sinks.sink import Refusal
 from eunomia_agent.state import JobTotals
 from eunomia_agent.trackers.accounting import Totals
 from eunomia_agent.trackers.accounts import Accounts
@@ -100,20 +99,19 @@ def test_under_pressure_every_event_is_accounted_for(
     assert totals.delivered == len(world.rows("a")) > 0
 
 
-@pytest.mark.parametrize("refusal", ["lost", "limited"])
+@pytest.mark.parametrize(
+    ("room", "rate", "lost", "limited"),
+    [(120, 1000, 80, 0), (1000, 120, 0, 80), (120, 150, 30, 50)],
+)
 def test_what_a_sink_refuses_is_not_delivered(
-    world: Any, job: Callable[..., agent_pb2.Job], refusal: Refusal
+    world: Any, job: Callable[..., agent_pb2.Job], room: int, rate: int, lost: int, limited: int
 ) -> None:
-    world.room, world.refusal = 120, refusal
+    world.room, world.rate = room, rate
     cgroup = world.cgroup("full")
     world.tracing.meet(world.owner(cgroup))
     world.apply(job())
     world.opens(cgroup, "/none/a-", 200)
-    expected = (
-        Totals(matched=200, delivered=120, lost_agent=80)
-        if refusal == "lost"
-        else Totals(matched=200, delivered=120, limited=80)
-    )
+    expected = Totals(matched=200, delivered=120, lost_agent=lost, limited=limited)
     assert world.total("a") == expected
 
 

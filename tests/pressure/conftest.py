@@ -96,7 +96,7 @@ class Rendered:
     """A sink that looks at all rows, and keeps none."""
 
     name = "rendered"
-    refusal = "lost"
+    limited = 0
     problem: str | None = None
 
     def write(self, rows: Rows) -> int:

@@ -53,7 +53,7 @@ class Kept:
     """Rows, each with the time at which it came."""
 
     name = "kept"
-    refusal = "lost"
+    limited = 0
     problem = None
 
     def __init__(self) -> None:

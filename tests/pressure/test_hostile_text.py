@@ -61,7 +61,7 @@ class All:
     """Everything that rows can become, at once."""
 
     name = "all"
-    refusal = "lost"
+    limited = 0
     problem = None
 
     def __init__(self, folder: Path) -> None:

@@ -15,7 +15,6 @@ from eunomia_agent.events.lines import Lines
 from eunomia_agent.sinks.file import file_name
 from eunomia_agent.sinks.folder import Folder
 from eunomia_agent.sinks.rows import Rows
-from eunomia_agent.sinks.sink import Refusal
 
 MAX_BYTES = 64 << 20
 BACKUPS = 2
@@ -46,7 +45,7 @@ class Files:
     """
 
     name = "files"
-    refusal: Refusal = "lost"
+    limited = 0
 
     def __init__(
         self, root: Path, make_format: Callable[[], Format], *, max_bytes: int = MAX_BYTES

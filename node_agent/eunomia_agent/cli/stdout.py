@@ -6,7 +6,6 @@ from typing import Protocol
 from eunomia_agent.cli.writer import Writer
 from eunomia_agent.events.lines import Lines
 from eunomia_agent.sinks.rows import Rows
-from eunomia_agent.sinks.sink import Refusal
 
 
 class Format(Protocol):
@@ -27,7 +26,7 @@ class StdoutSink:
     """Writes rows as they come. Those that come once the reader has gone are lost."""
 
     name = "standard output"
-    refusal: Refusal = "lost"
+    limited = 0
 
     def __init__(self, writer: Writer, form: Format) -> None:
         self._writer = writer

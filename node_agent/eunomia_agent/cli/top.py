@@ -13,7 +13,6 @@ from rich.text import Text
 
 from eunomia_agent.cli.table import HIDDEN, WHO, is_nameless, owner_of
 from eunomia_agent.sinks.rows import Rows, shown
-from eunomia_agent.sinks.sink import Refusal
 
 COUNT = "count"
 HEADING_LINES = 4
@@ -24,7 +23,7 @@ class Top:
     """A sink that shows counts, most first. Single events are counted by container and process."""
 
     name = "terminal"
-    refusal: Refusal = "lost"
+    limited = 0
     problem: str | None = None
 
     def __init__(

@@ -15,7 +15,6 @@ from eunomia_agent.events.lines import Lines
 from eunomia_agent.sinks.folder import Folder
 from eunomia_agent.sinks.quota import TOTAL_BYTES, Quota
 from eunomia_agent.sinks.rows import Rows
-from eunomia_agent.sinks.sink import Refusal
 
 CLUSTER = "_cluster"
 """Stands for the namespace of jobs that have none; no namespace can be called so."""
@@ -49,7 +48,7 @@ class FileSink:
     """
 
     name = "file"
-    refusal: Refusal = "lost"
+    limited = 0
 
     def __init__(
         self,

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from eunomia_agent.events.lines import Lines
 from eunomia_agent.sinks.rows import Rows
-from eunomia_agent.sinks.sink import Refusal
 
 ROWS_PER_SECOND = 1000
 PATIENCE_SECONDS = 0.05
@@ -103,7 +102,7 @@ class LogSink:
         self._clock = clock
         self._allowance = float(rows_per_second)
         self._at = clock()
-        self.refusal: Refusal = "limited"
+        self.limited = 0
         self.problem: str | None = None
 
     def write(self, rows: Rows) -> int:
@@ -115,7 +114,7 @@ class LogSink:
         lines = rows.take(slice(allowed)).json()
         taken = self._writer.write(Lines.of(self._head + line[1:] for line in lines))
         self._allowance -= taken
-        self.refusal = "limited" if taken == allowed else "lost"
+        self.limited = len(rows) - allowed
         self.problem = self._writer.problem
         return taken
 

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every sink is."""
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 from eunomia_agent.sinks.rows import Rows
-
-Refusal = Literal["limited", "lost"]
 
 
 class Sink(Protocol):
@@ -14,8 +12,11 @@ class Sink(Protocol):
     name: str
 
     @property
-    def refusal(self) -> Refusal:
-        """What the rows count as that the last `write` refused."""
+    def limited(self) -> int:
+        """How many rows, from the last, `write` refused as above a rate; what else it did is lost.
+
+        As of the last call.
+        """
         ...
 
     @property

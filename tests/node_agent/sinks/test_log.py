@@ -70,7 +70,7 @@ def test_more_than_the_rate_is_limited_and_comes_again_with_time(web: Owner, row
     with open(os.devnull, "wb") as sinkhole:
         sink = LogSink(LineWriter(sinkhole.fileno()), "shop/opens", clock=clock)
         assert sink.write(rows(web, [b"{}"] * 1500)) == 1000
-        assert (sink.refusal, sink.problem) == ("limited", None)
+        assert (sink.limited, sink.problem) == (500, None)
         assert sink.write(rows(web, [b"{}"])) == 0
         clock.now += 0.25
         assert sink.write(rows(web, [b"{}"] * 1500)) == 250
@@ -90,7 +90,7 @@ def test_slow_reader_costs_rows_but_neither_time_nor_half_a_line(
     accepted = sink.write(rows(web, wanted))
     assert time.monotonic() - began < 0.5
     assert 0 < accepted < 1000
-    assert sink.refusal == "lost"
+    assert sink.limited == 0
     assert sink.problem == "standard output: its reader is too slow"
     text = pipe.read()
     assert text.endswith(b"\n")
@@ -98,6 +98,14 @@ def test_slow_reader_costs_rows_but_neither_time_nor_half_a_line(
 
     assert sink.write(rows(web, wanted[:10])) == 10
     assert sink.problem is None
+
+
+def test_what_is_above_the_rate_is_limited_though_the_reader_is_slow(
+    pipe: Pipe, web: Owner, rows: ToRows
+) -> None:
+    sink = LogSink(LineWriter(pipe.writer), "shop/opens", rows_per_second=300, clock=Clock())
+    assert 0 < sink.write(rows(web, [b'{"pad":"%s"}' % (b"x" * 150)] * 1000)) < 300
+    assert sink.limited == 700
 
 
 def test_reader_that_stands_still_is_waited_for_once_and_not_for_each_container(
@@ -137,7 +145,7 @@ def test_reader_that_is_gone_costs_rows_and_nothing_else(web: Owner, rows: ToRow
     sink = LogSink(LineWriter(writer), "shop/opens")
     os.close(reader)
     assert sink.write(rows(web, [b"{}"] * 3)) == 0
-    assert (sink.refusal, sink.problem) == ("lost", "standard output: its reader is gone")
+    assert (sink.limited, sink.problem) == (0, "standard output: its reader is gone")
     os.close(writer)
 
 
@@ -149,7 +157,7 @@ def test_standard_output_that_was_closed_costs_rows_and_nothing_else(
     os.close(writer)
     os.close(reader)
     assert sink.write(rows(web, [b"{}"] * 3)) == 0
-    assert (sink.refusal, sink.problem) == ("lost", "standard output: Bad file descriptor")
+    assert (sink.limited, sink.problem) == (0, "standard output: Bad file descriptor")
 
 
 def test_rows_from_the_ring_are_told_as_far_as_the_rate_allows(
@@ -157,7 +165,7 @@ def test_rows_from_the_ring_are_told_as_far_as_the_rate_allows(
 ) -> None:
     sink = LogSink(LineWriter(pipe.writer), "shop/opens", rows_per_second=20, clock=Clock())
     assert sink.write(opens(0, 50)) == 20
-    assert (sink.refusal, sink.problem) == ("limited", None)
+    assert (sink.limited, sink.problem) == (30, None)
     told = [json.loads(line) for line in pipe.read().splitlines()]
     assert [(row["job"], row["pid"], row["path"]) for row in told] == [
         ("shop/opens", number, f"/{number}") for number in range(20)
@@ -181,7 +189,7 @@ def test_full_disk_behind_standard_output_tears_no_line(
     wanted = [json.dumps({"n": number, "pad": "x" * 150}).encode() for number in range(500)]
     accepted = sink.write(rows(web, wanted))
     assert 0 < accepted < 500
-    assert (sink.refusal, sink.problem) == ("lost", "standard output: No space left on device")
+    assert (sink.limited, sink.problem) == (0, "standard output: No space left on device")
     ballast.unlink()
     assert sink.write(rows(web, [b'{"n":1000}'])) == 1
     os.close(out)
