@@ -40,8 +40,10 @@ def here(root: Path | None = None) -> Hierarchy:
 
     Whoever may mount names a place as he likes: in bytes that are no text, too.
     """
-    told = (Path(f"/proc/self/{name}").read_bytes() for name in ("mountinfo", "cgroup"))
-    return find(*map(os.fsdecode, told), root)
+    mountinfo, memberships = (
+        os.fsdecode(Path(f"/proc/self/{name}").read_bytes()) for name in ("mountinfo", "cgroup")
+    )
+    return find(mountinfo, memberships, root)
 
 
 def find(mountinfo: str, memberships: str, root: Path | None = None) -> Hierarchy:

@@ -283,8 +283,8 @@ async def test_entries_are_kept_while_part_of_the_tree_cannot_be_read(
     world.mkdir("closed/inside")
     seen = os.scandir
 
-    def scandir(path: Path):
-        if path == world.root / "closed":
+    def scandir(path: bytes):
+        if path == os.fsencode(world.root / "closed"):
             raise PermissionError(errno.EACCES, "Permission denied")
         return seen(path)
 
