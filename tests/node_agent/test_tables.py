@@ -2,6 +2,7 @@
 """Jobs whose results the kernel adds up, conditions, samples, processes and the ladder."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -45,6 +46,18 @@ if not os.fork():
 os.wait()
 with contextlib.suppress(OSError):
     os.open("/none/a-late", os.O_RDONLY)
+"""
+CONNECT_AND_END = """
+import contextlib, os, socket, sys
+input()
+if not os.fork():
+    peer = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+    peer.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            peer.send(bytes(65536))
+    os._exit(0)
+os.wait()
 """
 AT_ONCE_AND_THEN = """
 import contextlib, os, signal, sys
@@ -377,7 +390,9 @@ def test_only_a_process_and_what_it_starts(world: Any, job: Job) -> None:
     assert sorted(row["path"] for row in world.rows("b")) == ["/none/a-child", "/none/a-own"]
 
 
-def family_of(world: Any, job: Job, script: str, number: int) -> subprocess.Popen[bytes]:
+def family_of(
+    world: Any, job: Job, script: str, number: int, *, tracker: str = "opensnoop"
+) -> subprocess.Popen[bytes]:
     """Start a job that watches a process and what it starts, and let the process begin."""
     cgroup = world.cgroup("family")
     world.tracing.meet(world.owner(cgroup))
@@ -387,7 +402,10 @@ def family_of(world: Any, job: Job, script: str, number: int) -> subprocess.Pope
         preexec_fn=lambda: (cgroup / "cgroup.procs").write_text(str(os.getpid())),  # noqa: PLW1509
     )
     target = agent_pb2.Target(everything=True, pids=[first.pid], children=True)
-    world.apply(job("a", "/none/a-", target=target))
+    wanted = job("a", "/none/a-", target=target)
+    if tracker != "opensnoop":
+        wanted.trackers[0].CopyFrom(agent_pb2.Tracker(name=tracker))
+    world.apply(wanted)
     assert first.stdin is not None
     first.stdin.write(b"\n")
     first.stdin.close()
@@ -401,6 +419,32 @@ def test_a_process_that_waits_is_still_watched_after_thousands_of_its_children_e
 
     assert world.total("a") == Totals(matched=1, delivered=1)
     assert [row["path"] for row in world.rows("a")] == ["/none/a-late"]
+
+
+def test_a_connection_is_its_process_s_until_it_is_closed_even_after_that_ended(
+    world: Any, job: Job
+) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    first = family_of(
+        world,
+        job,
+        CONNECT_AND_END,
+        listener.getsockname()[1],
+        tracker="tcp",
+    )
+    peer, _ = listener.accept()
+    assert first.wait() == 0
+    time.sleep(0.2)  # until the child is out of the kernel
+    while peer.recv(1 << 20):
+        pass  # what it sent before it ended, and only then the end of the connection
+    peer.close()
+    listener.close()
+    time.sleep(0.1)
+
+    world.total("a")
+    events = [(row["pid"], row["kind"]) for row in world.rows("a")]
+    assert [event for _, event in events] == ["connect", "close"]
+    assert len({pid for pid, _ in events} - {first.pid}) == 1
 
 
 def test_what_a_process_did_that_found_no_room_to_be_followed_may_have_been_the_jobs(
