@@ -137,9 +137,9 @@ __weak u32 copy_args(u64 vector)
 			break;
 		long length = bpf_probe_read_user_str(&slot->tail[at], room, text);
 
-		if (length <= 0)
+		if (length < 0)
 			break;
-		copied += length;
+		copied += length ? length : 1; /* older kernels leave out the NUL of "" */
 	}
 	return tail_take(slot, copied);
 }
