@@ -74,6 +74,15 @@ struct {
 	__type(value, struct call);
 } calls SEC(".maps");
 
+/* When the programs were attached, on the same clock: of what began before that, the end of another
+ * call may be the next that is seen. Written by the agent. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u64);
+} attached_at SEC(".maps");
+
 static __always_inline void call_begin(s32 number)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -94,10 +103,12 @@ static __always_inline struct call call_end(s32 number)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct call *found = bpf_task_storage_get(&calls, task, NULL, 0);
 	struct call call = {.number = number};
+	u32 zero = 0;
+	u64 *since = bpf_map_lookup_elem(&attached_at, &zero);
 
-	if (!found)
+	if (!found || !since)
 		return call;
-	if (found->began && (number < 0 || found->number == number))
+	if (found->began > *since && (number < 0 || found->number == number))
 		call = *found;
 	found->began = 0;
 	return call;

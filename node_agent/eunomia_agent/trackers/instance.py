@@ -11,6 +11,7 @@ from typing import Self
 from eunomia_agent.events.batch import Batch
 from eunomia_agent.events.drain import Drain
 from eunomia_agent.events.layout import event_layout
+from eunomia_agent.events.tally import TABLES
 from eunomia_agent.kernel.errors import KernelError
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.slots import SLOTS
@@ -19,7 +20,8 @@ from eunomia_agent.trackers.catalogue import Tracker
 from eunomia_agent.trackers.key import Key
 from eunomia_agent.trackers.limit import Limit
 from eunomia_agent.trackers.loading import Node, load
-from eunomia_agent.trackers.processes import descendants
+from eunomia_agent.trackers.memory import HASHES
+from eunomia_agent.trackers.processes import began_tick, descendants, tick_of
 from eunomia_agent.trackers.tables import Tables
 
 logger = logging.getLogger("eunomia.trackers")
@@ -27,6 +29,10 @@ logger = logging.getLogger("eunomia.trackers")
 INSTANCE = struct.Struct(f"=2Q{3 * SLOTS}Q")
 """struct instance of bpf/include/match.h"""
 ZERO = bytes(4)
+LASTING = frozenset({"targets", "accounts", "pids", *TABLES})
+"""Hashes that stay true while nothing is attached, or that are seen to otherwise."""
+ATTACHED_AT = "attached_at"
+"""The map of syscall.h with the time since which calls were seen."""
 BEGAN_UNKNOWN = bytes(8)
 """Of a process that was there before its children were followed."""
 
@@ -49,6 +55,7 @@ class Instance:
         if "events" in loaded.maps:
             self._drain = Drain(loaded.map("events"), event_layout(loaded.btf))
         self._tables = Tables(loaded)
+        self._began = {pid: began_tick(pid) for pid in key.pids}
         self._limits: dict[int, Limit] = {}
         self._everywhere: set[int] = set()
 
@@ -86,21 +93,40 @@ class Instance:
     def attach(self) -> None:
         """Attach all programs. Raises KernelError."""
         began = time.monotonic()
+        self._forget()
         self._object.attach()
         self.attached = True
         self._watch_processes()
         self._walk()
         logger.info("attached %s in %.0f ms", self.tracker, (time.monotonic() - began) * 1000)
 
+    def _forget(self) -> None:
+        """Drop what programs noted before they were detached: nobody saw what became of it.
+
+        Addresses of sockets and ids of processes may be those of others by now.
+        """
+        maps = self._object.maps
+        for name, kept in maps.items():
+            if kept.kind in HASHES and name not in LASTING:
+                kept.delete_many(kept.snapshot()[0])
+        if ATTACHED_AT in maps:
+            maps[ATTACHED_AT].update(ZERO, struct.pack("=Q", time.monotonic_ns()))
+        pids = maps["pids"]
+        for entry, began in list(pids.items()):
+            (pid,), (start,) = struct.unpack("=I", entry), struct.unpack("=Q", began)
+            if began_tick(pid) != self._began.get(pid, tick_of(start)):
+                pids.delete(entry)
+
     def _watch_processes(self) -> None:
         """Put the wanted processes into `pids`: those they start are seen from now on.
 
-        Twice, so that one that was started during the first look is found by the second.
+        Twice, so that one that was started during the first look is found by the second. A wanted
+        process that has ended meanwhile is not taken for the next one of its id.
         """
         pids = self._object.map("pids")
         for _ in range(2 if self.key.children else 1):
-            wanted = descendants(self.key.pids) if self.key.children else self.key.pids
-            for pid in wanted:
+            wanted = {pid for pid, tick in self._began.items() if tick and began_tick(pid) == tick}
+            for pid in descendants(wanted) if self.key.children else wanted:
                 pids.update(struct.pack("=I", pid), BEGAN_UNKNOWN)
 
     def detach(self) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes and what they started, out of /proc."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,10 +26,27 @@ def descendants(pids: Iterable[int], proc: Path = PROC) -> set[int]:
     return found
 
 
+def began_tick(pid: int, proc: Path = PROC) -> int | None:
+    """Return when a process began, in ticks of the clock since boot; None when it is gone."""
+    stat = _stat(proc / str(pid))
+    return int(stat[19]) if len(stat) > 19 else None
+
+
+def tick_of(boot_ns: int) -> int:
+    """Return the tick in which a time lies, as fs/proc/array.c rounds it."""
+    return boot_ns * os.sysconf("SC_CLK_TCK") // 1_000_000_000
+
+
 def _parent(folder: Path) -> int | None:
-    """Return the parent of a process; None when it is gone. Its name may hold any character."""
+    """Return the parent of a process; None when it is gone."""
+    stat = _stat(folder)
+    return int(stat[1]) if len(stat) > 1 else None
+
+
+def _stat(folder: Path) -> list[bytes]:
+    """Return what proc(5) tells behind a process's name, which may hold any character."""
     try:
         text = (folder / "stat").read_bytes()
-        return int(text[text.rindex(b")") + 1 :].split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
+    except OSError:
+        return []
+    return text[text.rfind(b")") + 1 :].split()
