@@ -232,18 +232,20 @@ class Tracing:
         self._gone.append(cgroup_id)
 
     def _forget_gone(self) -> None:
-        if self._gone:
-            for instance in self._pool:
-                self._delivery.take_cgroups(instance, set(self._gone))
-        for cgroup in self._gone:
-            self._targets.delete(cgroup)  # nothing runs there any more, and all is drained
+        gone, self._gone = set(self._gone), []
+        if not gone:
+            return
+        for instance in self._pool:  # nothing runs there any more: this is all that there is
+            self._delivery.drain(instance)
+            self._delivery.take_cgroups(instance, gone)
+        for cgroup in gone:
+            self._departed.add(cgroup)
+            self._targets.delete(cgroup)
             for job in self._running():
-                self._leave(job, cgroup)
+                self._close_accounts(job, cgroup)
                 job.forget(cgroup)
             self._delivery.forget(cgroup)
             self.owners.pop(cgroup, None)
-            self._departed.add(cgroup)
-        self._gone.clear()
 
     def _close_account(self, job: Job, tracker: str, cgroup_id: int, account: Account) -> None:
         owner = self.owners.get(cgroup_id)
@@ -266,17 +268,20 @@ class Tracing:
         self._delivery.release(owner, mask)
 
     def _leave(self, job: Job, cgroup_id: int) -> None:
-        """Close a job's account of a cgroup that is gone, or no longer the job's."""
-        for name, run in job.runs.items():
-            if cgroup_id in job.members:
+        """End a job's part in a cgroup that is not, or no longer, the job's."""
+        if cgroup_id in job.members:
+            for run in job.runs.values():
                 self._delivery.drain(run.instance)
-                if cgroup_id not in self._gone:
-                    self._delivery.take(run.instance)
+                self._delivery.take(run.instance)
+        self._close_accounts(job, cgroup_id)
+        job.leave(cgroup_id)
+
+    def _close_accounts(self, job: Job, cgroup_id: int) -> None:
+        for name, run in job.runs.items():
             account = run.instance.accounts.one(job.slot, cgroup_id)
             if account is not None:
                 self._close_account(job, name, cgroup_id, account)
                 run.instance.accounts.remove(job.slot, cgroup_id)
-        job.leave(cgroup_id)
 
     def _sweep(self) -> None:
         self._targets.set_candidates(_listed(self._running()))

@@ -34,14 +34,16 @@ class _Series:
     metric: Metric
     values: dict[Labels, int] = field(default_factory=dict[Labels, int])
     stale_at: dict[Labels, float] = field(default_factory=dict[Labels, float])
+    """Of a gauge: when each is no longer shown, the one that was set longest ago first."""
 
     def add(self, labels: Labels, number: int) -> None:
         labels = self._room(labels)
         self.values[labels] = self.values.get(labels, 0) + number
 
     def set(self, labels: Labels, number: int, stale_at: float) -> None:
-        self.drop_stale()
+        self._drop_stale()
         labels = self._room(labels)
+        self.stale_at.pop(labels, None)
         self.values[labels], self.stale_at[labels] = number, stale_at
 
     def _room(self, labels: Labels) -> Labels:
@@ -49,9 +51,12 @@ class _Series:
             return labels
         return (*labels[:2], *["other"] * (len(labels) - 2))
 
-    def drop_stale(self) -> None:
+    def _drop_stale(self) -> None:
         now = time.monotonic()
-        for labels in [each for each, until in self.stale_at.items() if until < now]:
+        while self.stale_at:
+            labels, until = next(iter(self.stale_at.items()))
+            if until >= now:
+                return
             del self.values[labels], self.stale_at[labels]
 
 
@@ -126,8 +131,11 @@ def _names(metric: Metric) -> list[str]:
 
 def _values(metric: Metric, rows: Batch) -> Iterator[tuple[Labels, int]]:
     """Give the number for each set of values of the metric's own labels."""
-    conditions = tuple(metric.where)
-    wanted = tuple(str(metric.where[name]) for name in conditions)
-    for values, number in groups(rows, (*conditions, *metric.labels), add=metric.value):
-        if values[: len(wanted)] == wanted:
-            yield values[len(wanted) :], number
+    wanted = [
+        {*map(str, values if isinstance(values, list) else [values])}
+        for values in metric.where.values()
+    ]
+    for values, number in groups(rows, (*metric.where, *metric.labels), add=metric.value):
+        conditions, labels = values[: len(wanted)], values[len(wanted) :]
+        if all(value in among for value, among in zip(conditions, wanted, strict=True)):
+            yield labels, number

@@ -67,7 +67,7 @@ class Ledger:
     before: Totals = Totals()
     """What earlier runs of the tracker came to: before a restart of it, or of the agent."""
     folded: Account = Account()
-    live: Mapping[int, Account] = field(default_factory=dict[int, Account])
+    live: dict[int, Account] = field(default_factory=dict[int, Account])
     """By cgroup id, as last read."""
     proven: int = 0
     """Events of this run that matched, as far as their end must be known by now."""
@@ -104,7 +104,7 @@ class Ledger:
     def fold(self, cgroup_id: int, account: Account) -> None:
         """Take the last account of a cgroup that is gone, or has left the job."""
         self.folded += account
-        self.live = {key: value for key, value in self.live.items() if key != cgroup_id}
+        self.live.pop(cgroup_id, None)
 
     def totals(self) -> Totals:
         """Return the account as of now.

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import random
+import time
 
 from eunomia_agent.trackers.accounting import Account, Ledger, Totals
 
@@ -40,6 +41,17 @@ def test_a_cgroup_that_is_gone_is_counted_once() -> None:
     ledger.fold(7, Account(matched=4, limited=2))
     ledger.delivered = 6
     assert ledger.totals() == Totals(matched=9, delivered=6, lost_kernel=1, limited=2)
+
+
+def test_twenty_thousand_cgroups_that_go_at_once_hold_nobody_up() -> None:
+    ledger = Ledger()
+    ledger.read({cgroup: Account(matched=1) for cgroup in range(20_000)})
+    began = time.process_time()
+    for cgroup in range(20_000):
+        ledger.fold(cgroup, Account(matched=1))
+    assert time.process_time() - began < 1
+    ledger.rest()
+    assert ledger.totals().matched == 20_000
 
 
 def test_what_earlier_runs_came_to_is_kept() -> None:
