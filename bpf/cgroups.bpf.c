@@ -104,15 +104,21 @@ static __always_inline struct target decide(u64 parent_id, const struct pending_
 	return (struct target){.jobs = limit->candidates, .state = target_refused};
 }
 
+/* include/uapi/asm-generic/errno-base.h */
+enum { EEXIST = 17 };
+
+/* The agent, which looks through the tree, may have seen the cgroup and entered it already. */
 static __always_inline void enter(u64 id, struct target *target, struct pending_count *count)
 {
 	if (!target->jobs)
 		return;
-	if (!bpf_map_update_elem(&targets, &id, target, BPF_NOEXIST))
+	long failed = bpf_map_update_elem(&targets, &id, target, BPF_NOEXIST);
+
+	if (!failed)
 		return;
 	if (target->state == target_pending)
 		__sync_fetch_and_add(&count->created, -1);
-	if (target->state != target_refused)
+	if (failed != -EEXIST && target->state != target_refused)
 		__sync_fetch_and_add(&count->refused, 1);
 	target->state = target_refused;
 }

@@ -150,3 +150,21 @@ def test_a_ring_with_no_reader_counts_what_it_could_not_tell(
 
     assert decisions.count()[2] > 0
     assert told_of + decisions.count()[2] >= 18_000
+
+
+def test_a_cgroup_that_the_agent_entered_first_is_not_refused(
+    decisions: Decisions, make_cgroup: Callable[..., Path]
+) -> None:
+    decisions.limit(candidates=0b1, bound=100)
+    first = make_cgroup().stat().st_ino
+    ahead = range(first + 1, first + 65)  # what the next one may be called
+    for each in ahead:
+        decisions.targets.update(struct.pack("=Q", each), struct.pack("=QII", 0b10, CLASSIFIED, 1))
+
+    made = make_cgroup().stat().st_ino
+
+    if made not in ahead:
+        pytest.skip("the kernel did not number the cgroups one after the other")
+    assert decisions.of(made) == (0b10, CLASSIFIED, 1)
+    created, refused, _ = decisions.count()
+    assert (created >= 1, refused) == (True, 0)
