@@ -91,8 +91,17 @@ class Metric(Written):
     """The result that it is made of."""
     value: MemberName | None = None
     """The column that is added up or shown. Absent: how many events the rows stand for."""
-    where: dict[MemberName, ParamValue] = {}
-    """Only rows whose columns have these values."""
+    where: dict[MemberName, ParamValue | Annotated[list[ParamValue], Field(min_length=1)]] = {}
+    """Only rows whose columns have these values; of a list, any of them."""
+
+    @property
+    def wanted(self) -> dict[MemberName, list[ParamValue]]:
+        """The values that each column of `where` may have."""
+        return {
+            name: value if isinstance(value, list) else [value]
+            for name, value in self.where.items()
+        }
+
     labels: Names = []
     """Columns that are labels beside those of the container."""
     names: dict[MemberName, MemberName] = {}

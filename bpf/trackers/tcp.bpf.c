@@ -29,12 +29,13 @@ struct event {
 	ip_t daddr;
 	port_t sport;
 	port_t dport;
+	port_t port;
+	u16 pad;
 	errno_t error;
 	duration_t duration;
 	bytes_t tx_bytes;
 	bytes_t rx_bytes;
 	u32 retransmits;
-	u32 pad;
 };
 enum { EVENT_TAIL = 0 };
 
@@ -53,6 +54,7 @@ WHERE(kind);
 WHERE(family);
 WHERE(sport);
 WHERE(dport);
+WHERE(port);
 WHERE(error);
 WHERE(duration);
 
@@ -148,11 +150,20 @@ struct report {
 	struct owner owner;
 	struct ends ends;
 	enum kind kind;
+	enum phase phase; /* of a connection that ended; 0: not known */
 	errno_t error;
 	u32 retransmits;
 	duration_t duration;
 	bytes_t tx_bytes, rx_bytes;
 };
+
+/* Which of the two ports is the one that was connected to. 0: not known. */
+static __always_inline port_t port_of(const struct report *report)
+{
+	if (report->kind == kind_connect || report->phase == phase_connected)
+		return report->ends.dport;
+	return report->kind == kind_close && !report->phase ? 0 : report->ends.sport;
+}
 
 /* Sends it, if it is wanted. Global: see lose_for_job in match.h. */
 __weak int tell(const struct report *report)
@@ -165,9 +176,11 @@ __weak int tell(const struct report *report)
 	    !within(&where_duration, report->duration))
 		return 0;
 	const struct ends *ends = &report->ends;
+	port_t port = port_of(report);
 
 	if (!(ends->family == family_v4 ? ipv4 : ipv6) || !within(&where_family, ends->family) ||
-	    !within(&where_sport, ends->sport) || !within(&where_dport, ends->dport))
+	    !within(&where_sport, ends->sport) || !within(&where_dport, ends->dport) ||
+	    !within(&where_port, port))
 		return 0;
 	if (!event_admit(&match))
 		return 0;
@@ -181,12 +194,13 @@ __weak int tell(const struct report *report)
 	__builtin_memcpy(event->daddr, ends->daddr, sizeof(ip_t));
 	event->sport = ends->sport;
 	event->dport = ends->dport;
+	event->port = port;
+	event->pad = 0;
 	event->error = report->error;
 	event->duration = report->duration;
 	event->tx_bytes = report->tx_bytes;
 	event->rx_bytes = report->rx_bytes;
 	event->retransmits = report->retransmits;
-	event->pad = 0;
 	return event_send(&match);
 }
 
@@ -326,6 +340,7 @@ static __always_inline bool closed(struct report *report, struct tcp_sock *tcp, 
 	if (look_up(&connection, key)) {
 		bpf_map_delete_elem(&connections, &key);
 		report->owner = connection.owner;
+		report->phase = connection.phase;
 		report->duration = bpf_ktime_get_boot_ns() - connection.since;
 	}
 	report->error = READ(struct sock, sk, sk_err);

@@ -17,6 +17,11 @@ from typing import Any
 
 import pytest
 
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.metrics.observed import Observed
+from eunomia_agent.trackers.catalogue import Catalogue
+from eunomia_api import agent_pb2
+
 pytestmark = pytest.mark.bpf
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -200,6 +205,7 @@ def test_each_end_of_each_connection_is_told_to_the_job_that_watches_it(
         assert set(told(side, "family", "saddr", "daddr", "error")) == {(version, host, host, "")}
         assert side.fixed["retransmits"].sum() <= retransmitted() - before
         assert both.account(place, 0 if side is ours else 1).matched == 2 * times
+    assert set(rows.fixed["port"].tolist()) == {port}
     assert set(ours.fixed["sport"].tolist()) == set(theirs.fixed["dport"].tolist()) == {port}
     assert set(ours.fixed["dport"].tolist()) == set(theirs.fixed["sport"].tolist())
     for rows_of_side, sent, received in ((ours, answered, asked), (theirs, asked, answered)):
@@ -210,6 +216,40 @@ def test_each_end_of_each_connection_is_told_to_the_job_that_watches_it(
     times_of, durations = theirs.fixed["time"].tolist(), theirs.fixed["duration"].tolist()
     assert durations[made] > 0
     assert durations[gone] == pytest.approx(times_of[gone] - times_of[made], abs=20_000_000)
+
+
+def test_the_metric_of_connections_counts_those_made_and_accepted_by_their_service(
+    track: Any, spawn: Any, cgroup: Path
+) -> None:
+    """Not their ends, nor who listens, nor an attempt that failed; and by no port of a client."""
+    tracked = track("tcp")
+    nobody = unused_port()
+
+    def serve_itself() -> None:
+        with socket.socket() as refused:
+            refused.connect_ex(("127.0.0.1", nobody))
+        server = listening()
+        for _ in range(3):
+            client = socket.create_connection(server.getsockname())
+            server.accept()[0].close()
+            client.close()
+
+    os.waitpid(spawn(serve_itself), 0)
+    rows = settled(tracked, 1 + 1 + 4 * 3)
+    observed = Observed(Catalogue.load().trackers, "n1")
+
+    observed.count(agent_pb2.Job(uid="u"), "tcp", rows, Owner(cgroup.stat().st_ino, "container"))
+
+    (listened,) = of_kind(rows, "listen").text("sport")
+    families = {family.name: family for family in observed.collect()}
+    names = ("kind", "dst", "port", "uid")
+    assert {
+        (*(sample.labels[name] for name in names), sample.value)
+        for sample in families["eunomia_observed_tcp_v4_count"].samples
+    } == {
+        ("connect", "127.0.0.1", listened, "0", 3.0),
+        ("accept", "127.0.0.1", listened, "0", 3.0),
+    }
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -55,7 +55,7 @@ class Metric:
     kind: Literal["counter", "gauge"]
     source: str
     value: str | None
-    where: Mapping[str, ParamValue]
+    where: Mapping[str, ParamValue | list[ParamValue]]
     labels: Sequence[str]
     names: Mapping[str, str]
     divide_by: int

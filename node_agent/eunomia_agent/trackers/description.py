@@ -300,11 +300,11 @@ def _metrics(description: Description, layouts: Mapping[Source, Layout]) -> Iter
             yield description.problem((*place, "names", name), f"names {name}: is no label")
         if metric.value is not None and metric.value not in visible:
             yield description.problem((*place, "value"), f"value {metric.value}: no such column")
-        for name, value in metric.where.items():
+        for name, values in metric.wanted.items():
             say = partial(description.problem, (*place, "where", name))
             if name not in visible:
                 yield say(f"where {name}: no such column")
-            elif visible[name].values and value not in visible[name].values.values():
+            elif visible[name].values and {*values} - {*visible[name].values.values()}:
                 known = ", ".join(visible[name].values.values())
                 yield say(f"where {name}: must be one of {known}")
 
