@@ -210,7 +210,9 @@ static __always_inline bool match_cgroup(struct match *match, cgroup_id_t cgroup
 	match->cgroup_id = cgroup_id;
 	match->jobs = shared->everywhere;
 	match->state = target_classified;
-	if (target) {
+	if (target && target->state == target_refused && shared->everywhere) {
+		count_unclassified(); /* of the other jobs; these want it whoever it is */
+	} else if (target) {
 		match->jobs |= target->jobs & shared->jobs;
 		match->state = target->state;
 	}

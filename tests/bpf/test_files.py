@@ -528,3 +528,18 @@ def test_nothing_of_another_cgroup_is_counted_and_a_refused_one_is_kept_apart(
     assert tracked.counts() == []
     assert tracked.unclassified == 3  # joining the cgroup, an open, and a read of nothing
     assert tracked.account(cgroup).matched == 0
+
+
+def test_a_refused_cgroup_is_still_seen_by_jobs_that_watch_everything(
+    files: Any, spawn: Any, cgroup: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    tracked = files()
+    tracked.object.map("instance").update(bytes(4), struct.pack("=2Q192Q", 3, 2, *[0] * 192))
+    tracked.target(cgroup, state=2)
+    run(spawn, path.read_bytes)
+
+    rows = tracked.counts()
+    assert done(rows, path) == {"": (1, 1, 0, 0, 0)}
+    assert tracked.unclassified >= 3, "for the other job, whose they may be"
