@@ -64,6 +64,10 @@ def retransmitted() -> int:
     return int(values[names.index("RetransSegs")])
 
 
+def is_emulated() -> bool:
+    return "QEMU" in Path("/proc/cpuinfo").read_text()
+
+
 def reset(stream: socket.socket) -> None:
     """Close with a RST instead of a FIN."""
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -188,7 +192,8 @@ def test_each_end_of_each_connection_is_told_to_the_job_that_watches_it(
 
     if missed := both.object.misses():  # a change of state that interrupts the program for another
         assert 4 * times - missed <= len(rows) <= 4 * times
-        pytest.skip(f"the kernel could not run a program {missed} times, as on a slow emulator")
+        assert is_emulated() or missed <= 4 * times // 100
+        pytest.skip(f"the kernel could not run a program {missed} times, and counted each")
     version = "v4" if family == socket.AF_INET else "v6"
     ours, theirs = of_job(rows, SERVER_JOB), of_job(rows, CLIENT_JOB)
     assert len(ours) + len(theirs) == len(rows) == 4 * times
