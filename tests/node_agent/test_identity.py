@@ -81,6 +81,8 @@ class Schedule:
         if uid in self.jobs and self.chance.random() < 0.2:
             del self.jobs[uid]
             self.last.pop(uid, None)
+            self.world.apply(*self.jobs.values())
+            self.world.sinks.pop(uid, None)
         else:
             self.jobs[uid] = self.job(make, uid)
         self.world.apply(*self.jobs.values())
@@ -140,6 +142,13 @@ class Schedule:
                 assert getattr(now, name) >= getattr(before, name), (uid, name)
             assert now.matched >= now.settled if not at_rest else now.matched == now.settled, uid
             self.last[uid] = now
+            if at_rest:
+                assert now.delivered == self.arrived(uid), uid
+
+    def arrived(self, uid: str) -> int:
+        """How many events the rows stand for that a job's sinks were given."""
+        rows = [row for sink in self.world.sinks.get(uid, ()) for row in sink.rows]
+        return sum(row["count"] if "source" in row else 1 for row in rows)
 
 
 @pytest.mark.parametrize("seed", range(2))
