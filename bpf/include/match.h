@@ -219,6 +219,13 @@ static __always_inline bool match_cgroup(struct match *match, cgroup_id_t cgroup
 	return match->jobs != 0;
 }
 
+/* Whether there is a condition on processes: what tells of no process does not pass it. */
+static __always_inline bool asks_for_processes(void)
+{
+	return by_pid || has_range(&where_pid) || has_range(&where_tid) || has_range(&where_uid) ||
+	       where_comm.length || where_comm.exact;
+}
+
 /* Free of cost while no job has a condition: the verifier takes out what is then never reached, but
  * no call of a helper whose result is unused, and each of these costs as much as a look-up. */
 static __always_inline bool current_wanted(void)

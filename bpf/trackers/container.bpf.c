@@ -181,6 +181,9 @@ static __always_inline bool match_container(struct match *match, const struct cg
 static __noinline struct count_value *row_of(struct match *match)
 {
 	struct count_key key = {};
+
+	if (asks_for_processes())
+		return NULL;
 	struct count_value *row = count_find(match, &key);
 
 	if (!row) {
