@@ -74,7 +74,7 @@ def _check_where(path: str, text: str, tracker: CatalogueTracker) -> None:
     if not text:
         return
     try:
-        parse(text, tracker.rows)
+        parse(text, tracker.rows, tracker.hidden)
     except WhereInvalid as invalid:
         raise NotAccepted("InvalidWhere", _bounded(f"{path}: {invalid}")) from None
 

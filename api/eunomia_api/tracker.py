@@ -174,6 +174,8 @@ class CatalogueTracker(TrackerDescription):
 
     rows: list[CatalogueColumn] = []
     """The columns of its rows, in order, those of events before others; each name once."""
+    hidden: list[CatalogueColumn] = []
+    """What the kernel can decide on though no row shows it: who it was, where rows add up."""
     sources: dict[Source, list[str]] = {}
     """Its results, each with the names of its columns."""
 

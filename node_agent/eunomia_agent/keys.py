@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eunomia_agent.errors import ConditionInvalid, ParamInvalid, SampleInvalid, TrackerUnknown
-from eunomia_agent.events.layout import Column
+from eunomia_agent.events.layout import SUBJECT_COLUMNS, Column
 from eunomia_agent.events.tally import result_layouts
 from eunomia_agent.job import params_of
 from eunomia_agent.kernel.btf import Btf
@@ -75,16 +75,23 @@ class Keys:
         from eunomia_api.where import WhereInvalid, parse  # noqa: PLC0415
 
         try:
-            expression = parse(text, tracker.columns)
+            expression = parse(text, tracker.columns, tracker.hidden)
         except WhereInvalid as error:
             raise ConditionInvalid(f"{tracker.name}: where: {error}") from error
         pushed, rest = split(expression, self._filterable(tracker))
+        left = rest.columns & {column.name for column in tracker.hidden} if rest else None
+        if left:
+            raise ConditionInvalid(
+                f"{tracker.name}: where: no row shows {', '.join(sorted(left))}, and the kernel"
+                " cannot decide this"
+            )
         return tuple(sorted((name, value.content) for name, value in pushed.items())), rest
 
     def _filterable(self, tracker: Tracker) -> Mapping[str, Column]:
         wanted = {column.name for column in tracker.columns if column.filterable}
         btf = Btf.of_object((self._objects / f"{tracker.name}.bpf.o").read_bytes())
-        return {
+        hidden = {column.name: SUBJECT_COLUMNS[column.name] for column in tracker.hidden}
+        return hidden | {
             column.name: column
             for layout in result_layouts(btf).values()
             for column in layout.columns

@@ -304,3 +304,29 @@ def test_without_a_condition_no_parser_is_loaded() -> None:
         "assert not {'lark', 're2'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+HIDDEN = [column("uid", "uid_t", "integer"), column("tid", "tid_t", "integer")]
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["uid == 0", "uid >= 1000 && pid == 1", "pid == 1 && (1 < tid && uid == 5)", "failed"],
+)
+def test_what_no_row_shows_may_be_compared_with_a_value(written: str) -> None:
+    assert isinstance(parse(written, COLUMNS, HIDDEN), Expression)
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("uid != 0", "uid"),
+        ("uid == 0 || pid == 1", "uid"),
+        ("uid == pid", "uid"),
+        ("!(tid == 4)", "tid"),
+        ("pid == 1 && (failed && uid in [0, 1])", "uid"),
+    ],
+)
+def test_what_no_row_shows_can_be_asked_for_in_no_other_way(written: str, name: str) -> None:
+    with pytest.raises(WhereInvalid, match=f"no row shows {name}: compare it with one value"):
+        parse(written, COLUMNS, HIDDEN)

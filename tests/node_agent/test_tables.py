@@ -318,6 +318,22 @@ def test_a_condition_leaves_rows_out_and_the_account_whole(
     assert end(world, "a") == Totals(matched=expected, delivered=expected)
 
 
+@pytest.mark.parametrize(("where", "seen"), [("uid == 0", True), ("uid > 0", False)])
+def test_the_kernel_decides_on_who_it_was_though_no_row_shows_it(
+    world: Any, job: Job, where: str, seen: bool
+) -> None:
+    cgroup = world.cgroup("one")
+    world.tracing.meet(world.owner(cgroup))
+    wanted = counting(job)
+    wanted.trackers[0].where = where
+    world.apply(wanted)
+    world.opens(cgroup, "/none/a-", 50)
+
+    totals = end(world, "a")
+    assert (totals.matched > 50) is seen
+    assert totals.matched == totals.delivered
+
+
 def test_a_sample_keeps_one_in_so_many_and_counts_the_others(world: Any, job: Job) -> None:
     cgroup = world.cgroup("one")
     world.tracing.meet(world.owner(cgroup))

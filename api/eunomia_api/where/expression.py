@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole expression."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +10,7 @@ from eunomia_api.where.column import Column
 from eunomia_api.where.errors import WhereInvalid
 
 MAX_CHARACTERS = 2048
+MAX_COMM_BYTES = 15
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,11 @@ class Expression:
         return cls(syntax.Both(conjuncts[0].position, types.BOOL, tuple(conjuncts)))
 
 
-def parse(text: str, columns: Sequence[Column]) -> Expression:
-    """Return what a text means for rows of these columns. Raises WhereInvalid."""
+def parse(text: str, columns: Sequence[Column], hidden: Sequence[Column] = ()) -> Expression:
+    """Return what a text means for rows of these columns. Raises WhereInvalid.
+
+    hidden: what no row shows, and the kernel alone can decide on: by comparisons that it knows.
+    """
     if len(text) > MAX_CHARACTERS:
         raise WhereInvalid(MAX_CHARACTERS, f"it is longer than {MAX_CHARACTERS} characters", text)
     try:
@@ -50,4 +54,45 @@ def parse(text: str, columns: Sequence[Column]) -> Expression:
         raise WhereInvalid(error.start, "it holds what no text in UTF-8 can hold", text) from None
     if not text.strip():
         raise WhereInvalid(0, "it is empty", text)
-    return Expression(check.root_of(parser.tree_of(text), columns, text))
+    found = Expression(check.root_of(parser.tree_of(text), [*columns, *hidden], text))
+    names = {column.name for column in hidden}
+    for node in found.conjuncts:
+        _check_hidden(node, names, text)
+    return found
+
+
+def _check_hidden(conjunct: syntax.Node, hidden: Collection[str], text: str) -> None:
+    """Raise WhereInvalid for what would need a hidden column's value in a row."""
+    if isinstance(conjunct, syntax.Both):
+        for operand in conjunct.operands:
+            _check_hidden(operand, hidden, text)
+        return
+    parts = [node for node in syntax.walk(conjunct) if isinstance(node, syntax.Name)]
+    named = next((node for node in parts if node.kind == "column" and node.name in hidden), None)
+    if named is not None and not _is_for_kernel(conjunct):
+        reason = (
+            f"no row shows {named.name}: compare it with one value, by an operator other than !=,"
+            " and join that to the rest by &&"
+        )
+        raise WhereInvalid(named.position, reason, text)
+
+
+def _is_for_kernel(node: syntax.Node) -> bool:
+    match node:
+        case syntax.Compare(operator="!="):
+            return False
+        case syntax.Compare(left=syntax.Name(), right=syntax.Literal(value=value)):
+            return _fits(value)
+        case syntax.Compare(left=syntax.Literal(value=value), right=syntax.Name()):
+            return _fits(value)
+        case syntax.Call(
+            function="startsWith", arguments=(syntax.Name(), syntax.Literal(value=value))
+        ):
+            return _fits(value)
+        case _:
+            return False
+
+
+def _fits(value: object) -> bool:
+    """Tell whether the kernel can compare with a value: a number, or a thread's name."""
+    return not isinstance(value, str) or len(value.encode()) <= MAX_COMM_BYTES

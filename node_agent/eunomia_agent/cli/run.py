@@ -125,7 +125,7 @@ def _check_condition(where: str, found: Tracker) -> None:
         from eunomia_api.where import WhereInvalid, parse  # noqa: PLC0415  (loads a parser)
 
         try:
-            parse(where, found.columns)
+            parse(where, found.columns, found.hidden)
         except WhereInvalid as error:
             raise CommandError(f"--where: {error}") from None
 

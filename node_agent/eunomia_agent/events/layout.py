@@ -97,6 +97,17 @@ _LETTERS: Mapping[str, str] = {
 }
 
 
+SUBJECT_COLUMNS: Mapping[str, Column] = MappingProxyType(
+    {
+        "pid": Column("pid", "tgid_t", "uint", 0, 4),
+        "tid": Column("tid", "tid_t", "uint", 0, 4),
+        "uid": Column("uid", "uid_t", "uint", 0, 4),
+        "comm": Column("comm", "comm_t", "chars", 0, 16),
+    }
+)
+"""Who did it, as conditions name it even where rows add up what several did. No offsets."""
+
+
 class Layout:
     """The fixed part of a record: name of its struct, size in bytes, columns in order.
 

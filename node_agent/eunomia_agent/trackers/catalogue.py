@@ -75,6 +75,7 @@ class Tracker:
     help: str
     params: Mapping[str, Param]
     columns: Sequence[Column]
+    hidden: Sequence[Column]
     sources: Mapping[str, Sequence[str]]
     metrics: Mapping[str, Metric]
     hooks: Sequence[str]
@@ -106,6 +107,7 @@ def _tracker(written: dict[str, Any]) -> Tracker:
         help=written["help"],
         params={name: _part(Param, param) for name, param in written["params"].items()},
         columns=[_part(Column, column) for column in written["rows"]],
+        hidden=[_part(Column, column) for column in written["hidden"]],
         sources=written["sources"],
         metrics={name: _part(Metric, metric) for name, metric in written["metrics"].items()},
         hooks=written["requires"]["hooks"],

@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from eunomia_agent.errors import AgentError
-from eunomia_agent.events.layout import Column, Layout, Source
+from eunomia_agent.events.layout import SUBJECT_COLUMNS, Column, Layout, Source
 from eunomia_agent.events.tally import result_layouts
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.kernel.errors import ObjectInvalid
@@ -344,8 +344,18 @@ def catalogued(description: Description, btf: Btf) -> CatalogueTracker:
         for column in visible:
             row = _row_column(column, described[column.name], column.name in filterable)
             rows.setdefault(column.name, row)
+    hidden = [
+        _row_column(column, SUBJECT_HELP[name], True)
+        for name, column in SUBJECT_COLUMNS.items()
+        if name in filterable and name not in rows
+    ]
     return CatalogueTracker.model_validate(
-        {**description.tracker.model_dump(), "rows": list(rows.values()), "sources": sources}
+        {
+            **description.tracker.model_dump(),
+            "rows": list(rows.values()),
+            "hidden": hidden,
+            "sources": sources,
+        }
     )
 
 
