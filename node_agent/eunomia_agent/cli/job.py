@@ -5,11 +5,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from eunomia_agent.cli.errors import CommandError
 from eunomia_api import agent_pb2
 from eunomia_api.message import param_message
 from eunomia_api.param import ParamValue
 
 NAME = "local"
+LONGEST_COMM = 15
+"""TASK_COMM_LEN of include/linux/sched.h, without the NUL."""
 MIB = 1 << 20
 
 
@@ -55,7 +58,11 @@ def job(
 
 
 def condition(where: str = "", *, uid: int | None = None, comm: str | None = None) -> str:
-    """Return one condition, in CEL, of all that a row has to be."""
+    """Return one condition, in CEL, of all that a row has to be. Raises CommandError."""
+    if comm is not None and len(comm.encode()) > LONGEST_COMM:
+        raise CommandError(
+            f"--comm: the kernel keeps {LONGEST_COMM} bytes of a thread's name; {comm[:40]!r} is longer"
+        )
     parts = []
     if uid is not None:
         parts.append(f"uid == {uid}")

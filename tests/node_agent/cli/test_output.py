@@ -148,6 +148,12 @@ def test_conditions_are_joined_so_that_each_keeps_its_meaning() -> None:
     assert condition() == ""
 
 
+def test_a_name_that_no_thread_can_have_is_refused() -> None:
+    assert condition(comm="x" * 15) == f'comm == "{"x" * 15}"'
+    with pytest.raises(CommandError, match="keeps 15 bytes of a thread's name"):
+        condition(comm="x" * 16)
+
+
 def test_the_buffer_that_is_asked_for_is_that_of_each_tracker() -> None:
     uses = [Use("opensnoop", {}), Use("process", {})]
     wanted = job(uses, Target(everything=True), buffer=16 << 20, interval=1.0)
