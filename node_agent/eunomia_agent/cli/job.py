@@ -61,7 +61,8 @@ def condition(where: str = "", *, uid: int | None = None, comm: str | None = Non
     """Return one condition, in CEL, of all that a row has to be. Raises CommandError."""
     if comm is not None and len(comm.encode()) > LONGEST_COMM:
         raise CommandError(
-            f"--comm: the kernel keeps {LONGEST_COMM} bytes of a thread's name; {comm[:40]!r} is longer"
+            f"--comm: the kernel keeps {LONGEST_COMM} bytes of a thread's name;"
+            f" {comm[:40]!r} is longer"
         )
     parts = []
     if uid is not None:
