@@ -4,7 +4,8 @@
 import csv
 import os
 import resource
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -188,13 +189,12 @@ def test_results_of_other_columns_have_files_of_their_own(tmp_path: Path) -> Non
 
 
 def test_csv_on_a_full_disk_has_its_names_once_there_is_room(
-    tmp_path: Path, limit_files: Callable[[int], None]
+    tmp_path: Path,
 ) -> None:
     out = os.open(tmp_path / "out.csv", os.O_WRONLY | os.O_CREAT)
     sinks: list[Sink] = [StdoutSink(Writer(out, Stop()), Csv()), Files(tmp_path / "rows", Csv)]
-    limit_files(0)
-    assert [sink.write(opens([b"/lost"])) for sink in sinks] == [0, 0]
-    limit_files(10_000)
+    with files_of(0):
+        assert [sink.write(opens([b"/lost"])) for sink in sinks] == [0, 0]
     assert [sink.write(opens([b"/kept"])) for sink in sinks] == [1, 1]
     os.close(out)
     for path in (tmp_path / "out.csv", *(tmp_path / "rows").iterdir()):
@@ -249,25 +249,30 @@ def test_a_line_that_was_begun_is_ended_before_the_next() -> None:
     os.close(write)
 
 
-@pytest.fixture
-def limit_files() -> Iterator[Callable[[int], None]]:
-    """Let files have so many bytes and no more: a full disk, to the byte."""
+@contextmanager
+def files_of(size: int) -> Iterator[None]:
+    """Let files have so many bytes and no more: a full disk, to the byte.
+
+    Only for a moment: pytest's own output may be a file as well.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_line_that_a_full_disk_tears_twice_is_whole_in_the_end(
-    tmp_path: Path, limit_files: Callable[[int], None]
+    tmp_path: Path,
 ) -> None:
     path, line = tmp_path / "out", b"x" * 99 + b"\n"
     out = os.open(path, os.O_WRONLY | os.O_CREAT)
     writer = Writer(out, Stop())
     for size, taken in (10, 100), (70, 0), (80, 0):  # begun, so it counts and will be ended
-        limit_files(size)
-        assert writer.write(line) == taken
+        with files_of(size):
+            assert writer.write(line) == taken
         assert (path.stat().st_size, writer.problem) == (size, "File too large")
-    limit_files(1000)
     assert writer.write(b"next\n") == 5
     os.close(out)
     assert path.read_bytes() == line + b"next\n"
