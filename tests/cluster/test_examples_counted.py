@@ -167,20 +167,21 @@ def test_container_figures(cluster, kubectl, applied, running, until):
     assert {row["memory_limit"] for row in found} == {32 << 20}
     assert {row["processes"] for row in found} <= {1, 2}
     # The pings, and some words of IPv6 with its neighbours.
-    assert 5000 <= total(found, "tx_bytes") <= 6000
-    assert 5000 <= total(found, "rx_bytes") <= 6000
+    assert 5000 <= total(found, "tx_bytes") <= 8000
+    assert 5000 <= total(found, "rx_bytes") <= 8000
 
     seconds = total(found, "interval")
     cpu = (total(found, "cpu_user") + total(found, "cpu_system")) / 1e9 / seconds
     throttled = total(found, "throttled_periods") / total(found, "periods")
-    assert 0.05 < cpu < 0.12
+    assert 0.04 < cpu < 0.13
     assert throttled > 0.5
     after = until(
         lambda: (now := usage()) and now["cpu"]["time"] > before["cpu"]["time"] and now, 30, ""
     )
     spent = after["cpu"]["usageCoreNanoSeconds"] - before["cpu"]["usageCoreNanoSeconds"]
     passed = moment(after["cpu"]["time"]) - moment(before["cpu"]["time"])
-    assert cpu == pytest.approx(spent / 1e9 / passed, rel=0.25)
+    # Not the same span: the kubelet looks when it likes.
+    assert cpu == pytest.approx(spent / 1e9 / passed, rel=0.4)
     assert abs(found[-1]["memory"] - after["memory"]["usageBytes"]) < 4 << 20
 
     kubectl("-n", "figures", "delete", "pod", "busy")
