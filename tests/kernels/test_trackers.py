@@ -23,6 +23,7 @@ from eunomia_agent.trackers.instance import Instance
 from eunomia_agent.trackers.key import Key
 from eunomia_agent.trackers.limit import Limit
 from eunomia_agent.trackers.loading import Node
+from eunomia_agent.trackers.support import lacks
 
 pytestmark = [
     pytest.mark.bpf,
@@ -42,15 +43,6 @@ def node() -> Iterator[Node]:
 def key_of(tracker: Tracker) -> Key:
     params = {name: param.default for name, param in tracker.params.items()}
     return Key(tracker.name, tuple(sorted(params.items())), 16 << 20, interval_ms=1000)
-
-
-def missing(tracker: Tracker) -> list[str]:
-    """Reasons why this kernel cannot run a tracker."""
-    reasons = [reason for hook in tracker.hooks if (reason := hooks.missing(hook))]
-    groups = [[hooks.missing(hook) for hook in group] for group in tracker.any_of]
-    if groups and all(any(group) for group in groups):
-        reasons += [str(next(filter(None, group))) for group in groups]
-    return reasons
 
 
 @pytest.fixture
@@ -108,9 +100,8 @@ def test_a_tracker_runs_with_the_best_hooks_of_this_kernel(
     name: str, node: Node, cgroup: Path
 ) -> None:
     tracker = TRACKERS[name]
-    reasons = missing(tracker)
-    if reasons:
-        pytest.skip(f"this kernel cannot run {name}: {'; '.join(reasons)}")
+    if reasons := lacks(tracker):
+        pytest.skip(f"this kernel cannot run {name}: {reasons}")
     instance = Instance.load(OBJECTS, tracker, key_of(tracker), node)
     try:
         instance.join(SLOT, Limit(), everywhere=True)
@@ -130,8 +121,8 @@ def test_a_tracker_runs_with_the_best_hooks_of_this_kernel(
 def test_a_tracker_loads_with_every_option_and_condition(name: str, most: bool, node: Node) -> None:
     """Each is a constant to the verifier: what they switch on is checked only then."""
     tracker = TRACKERS[name]
-    if reasons := missing(tracker):
-        pytest.skip(f"this kernel cannot run {name}: {'; '.join(reasons)}")
+    if reasons := lacks(tracker):
+        pytest.skip(f"this kernel cannot run {name}: {reasons}")
     params: dict[str, bool | int | str] = {}
     for param, about in tracker.params.items():
         if about.type == "bool":
@@ -165,7 +156,7 @@ def test_of_hooks_that_do_the_same_the_first_that_the_kernel_has_are_used(
     name: str, node: Node
 ) -> None:
     tracker = TRACKERS[name]
-    if missing(tracker):
+    if lacks(tracker):
         pytest.skip(f"this kernel has none of the hooks of {name}")
     best = next(g for g in tracker.any_of if not any(hooks.missing(hook) for hook in g))
     others = {hook for group in tracker.any_of for hook in group} - set(best)

@@ -37,6 +37,20 @@ HEAD = '#include "kernel.h"\n#include <bpf/bpf_helpers.h>\n#include <bpf/bpf_tra
 LICENCE = 'char LICENSE[] SEC("license") = "GPL";\n'
 
 
+TRACEFS = Path("/sys/kernel/tracing")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tracefs() -> Iterator[None]:
+    """Classic tracepoints need it; what was not mounted is not left mounted."""
+    mine = os.geteuid() == 0 and not (TRACEFS / "events").exists()
+    if mine:
+        subprocess.run(["mount", "-t", "tracefs", "tracefs", TRACEFS], check=True)
+    yield
+    if mine:
+        subprocess.run(["umount", "--lazy", TRACEFS], check=False)
+
+
 @pytest.fixture
 def compile_bpf(tmp_path: Path) -> Callable[[str], Path]:
     """Compile C for the kernel; returns the object's path."""

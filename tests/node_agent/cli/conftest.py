@@ -28,20 +28,6 @@ for i in range(count):
 """
 
 
-TRACEFS = Path("/sys/kernel/tracing")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _tracefs() -> Iterator[None]:
-    """Classic tracepoints need it; what was not mounted is not left mounted."""
-    mine = os.geteuid() == 0 and not (TRACEFS / "events").exists()
-    if mine:
-        subprocess.run(["mount", "-t", "tracefs", "tracefs", TRACEFS], check=True)
-    yield
-    if mine:
-        subprocess.run(["umount", "--lazy", TRACEFS], check=False)
-
-
 @dataclass
 class Done:
     """What a command came to."""
