@@ -6,7 +6,7 @@ where its operator stands).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal as OneOf
 
 from eunomia_api.where.types import Type
@@ -23,8 +23,12 @@ class Node:
 
     @property
     def parts(self) -> "tuple[Node, ...]":
-        """The parts directly inside."""
-        return ()
+        """The parts directly inside, in the order of the fields."""
+        found: list[Node] = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            found += (each for each in _listed(value) if isinstance(each, Node))
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +52,12 @@ class ListOf(Node):
 
     elements: tuple[Node, ...]
 
-    @property
-    def parts(self) -> tuple[Node, ...]:
-        """The elements."""
-        return self.elements
-
 
 @dataclass(frozen=True, slots=True)
 class Not(Node):
     """!operand"""
 
     operand: Node
-
-    @property
-    def parts(self) -> tuple[Node, ...]:
-        """The operand."""
-        return (self.operand,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +66,6 @@ class Negative(Node):
 
     operand: Node
 
-    @property
-    def parts(self) -> tuple[Node, ...]:
-        """The operand."""
-        return (self.operand,)
-
 
 @dataclass(frozen=True, slots=True)
 class Both(Node):
@@ -84,22 +73,12 @@ class Both(Node):
 
     operands: tuple[Node, ...]
 
-    @property
-    def parts(self) -> tuple[Node, ...]:
-        """The operands."""
-        return self.operands
-
 
 @dataclass(frozen=True, slots=True)
 class Either(Node):
     """One of two or more holds: a || b"""
 
     operands: tuple[Node, ...]
-
-    @property
-    def parts(self) -> tuple[Node, ...]:
-        """The operands."""
-        return self.operands
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +89,6 @@ class Compare(Node):
     left: Node
     right: Node
 
-    @property
-    def parts(self) -> tuple[Node, ...]:
-        """Both sides."""
-        return (self.left, self.right)
-
 
 @dataclass(frozen=True, slots=True)
 class In(Node):
@@ -122,11 +96,6 @@ class In(Node):
 
     item: Node
     container: Node
-
-    @property
-    def parts(self) -> tuple[Node, ...]:
-        """The item and the container."""
-        return (self.item, self.container)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +106,6 @@ class Arithmetic(Node):
     left: Node
     right: Node
 
-    @property
-    def parts(self) -> tuple[Node, ...]:
-        """Both sides."""
-        return (self.left, self.right)
-
 
 @dataclass(frozen=True, slots=True)
 class Conditional(Node):
@@ -151,11 +115,6 @@ class Conditional(Node):
     yes: Node
     no: Node
 
-    @property
-    def parts(self) -> tuple[Node, ...]:
-        """The condition and both outcomes."""
-        return (self.condition, self.yes, self.no)
-
 
 @dataclass(frozen=True, slots=True)
 class Index(Node):
@@ -164,11 +123,6 @@ class Index(Node):
     container: Node
     index: Node
 
-    @property
-    def parts(self) -> tuple[Node, ...]:
-        """The container and the index."""
-        return (self.container, self.index)
-
 
 @dataclass(frozen=True, slots=True)
 class Call(Node):
@@ -176,11 +130,6 @@ class Call(Node):
 
     function: str
     arguments: tuple[Node, ...]
-
-    @property
-    def parts(self) -> tuple[Node, ...]:
-        """The arguments."""
-        return self.arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,14 +141,13 @@ class Quantifier(Node):
     variable: str
     condition: Node
 
-    @property
-    def parts(self) -> tuple[Node, ...]:
-        """The range and the condition."""
-        return (self.range, self.condition)
-
 
 def walk(node: Node) -> Iterator[Node]:
     """Give a part and all parts inside it."""
     yield node
     for part in node.parts:
         yield from walk(part)
+
+
+def _listed(value: object) -> tuple[object, ...]:
+    return value if isinstance(value, tuple) else (value,)
