@@ -7,6 +7,13 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Severity(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SEVERITY_UNSPECIFIED: _ClassVar[Severity]
+    SEVERITY_EVENT: _ClassVar[Severity]
+    SEVERITY_WARNING: _ClassVar[Severity]
+    SEVERITY_ALERT: _ClassVar[Severity]
+
 class JobState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     JOB_STATE_UNSPECIFIED: _ClassVar[JobState]
@@ -16,6 +23,10 @@ class JobState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     JOB_STATE_FINISHED: _ClassVar[JobState]
     JOB_STATE_FAILED: _ClassVar[JobState]
     JOB_STATE_UNSUPPORTED: _ClassVar[JobState]
+SEVERITY_UNSPECIFIED: Severity
+SEVERITY_EVENT: Severity
+SEVERITY_WARNING: Severity
+SEVERITY_ALERT: Severity
 JOB_STATE_UNSPECIFIED: JobState
 JOB_STATE_WAITING: JobState
 JOB_STATE_RUNNING: JobState
@@ -25,24 +36,28 @@ JOB_STATE_FAILED: JobState
 JOB_STATE_UNSUPPORTED: JobState
 
 class FromAgent(_message.Message):
-    __slots__ = ("hello", "token", "acknowledgement", "report")
+    __slots__ = ("hello", "token", "acknowledgement", "report", "alerts")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGEMENT_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
+    ALERTS_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     token: Token
     acknowledgement: Acknowledgement
     report: Report
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., token: _Optional[_Union[Token, _Mapping]] = ..., acknowledgement: _Optional[_Union[Acknowledgement, _Mapping]] = ..., report: _Optional[_Union[Report, _Mapping]] = ...) -> None: ...
+    alerts: Alerts
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., token: _Optional[_Union[Token, _Mapping]] = ..., acknowledgement: _Optional[_Union[Acknowledgement, _Mapping]] = ..., report: _Optional[_Union[Report, _Mapping]] = ..., alerts: _Optional[_Union[Alerts, _Mapping]] = ...) -> None: ...
 
 class ToAgent(_message.Message):
-    __slots__ = ("welcome", "desired_state")
+    __slots__ = ("welcome", "desired_state", "alerts_taken")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     DESIRED_STATE_FIELD_NUMBER: _ClassVar[int]
+    ALERTS_TAKEN_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     desired_state: DesiredState
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., desired_state: _Optional[_Union[DesiredState, _Mapping]] = ...) -> None: ...
+    alerts_taken: AlertsTaken
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., desired_state: _Optional[_Union[DesiredState, _Mapping]] = ..., alerts_taken: _Optional[_Union[AlertsTaken, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("protocol", "agent_version", "kernel_release", "catalogue_hash", "features", "trackers")
@@ -89,15 +104,17 @@ class Welcome(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., operator_version: _Optional[str] = ..., node: _Optional[str] = ..., node_uid: _Optional[str] = ..., report_interval_ms: _Optional[int] = ...) -> None: ...
 
 class DesiredState(_message.Message):
-    __slots__ = ("generation", "jobs")
+    __slots__ = ("generation", "jobs", "seccomp_files")
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
+    SECCOMP_FILES_FIELD_NUMBER: _ClassVar[int]
     generation: int
     jobs: _containers.RepeatedCompositeFieldContainer[Job]
-    def __init__(self, generation: _Optional[int] = ..., jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ...) -> None: ...
+    seccomp_files: _containers.RepeatedCompositeFieldContainer[SeccompFile]
+    def __init__(self, generation: _Optional[int] = ..., jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., seccomp_files: _Optional[_Iterable[_Union[SeccompFile, _Mapping]]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("uid", "kind", "namespace", "name", "generation", "target", "trackers", "outputs", "budget", "deadline_ms", "suspended", "interval_ms")
+    __slots__ = ("uid", "kind", "namespace", "name", "generation", "target", "trackers", "outputs", "budget", "deadline_ms", "suspended", "interval_ms", "rules", "kill", "dry_run", "learning", "respond_ms")
     UID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
@@ -110,6 +127,11 @@ class Job(_message.Message):
     DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
     SUSPENDED_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    KILL_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_FIELD_NUMBER: _ClassVar[int]
+    RESPOND_MS_FIELD_NUMBER: _ClassVar[int]
     uid: str
     kind: str
     namespace: str
@@ -122,10 +144,95 @@ class Job(_message.Message):
     deadline_ms: int
     suspended: bool
     interval_ms: int
-    def __init__(self, uid: _Optional[str] = ..., kind: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., generation: _Optional[int] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., trackers: _Optional[_Iterable[_Union[Tracker, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., deadline_ms: _Optional[int] = ..., suspended: _Optional[bool] = ..., interval_ms: _Optional[int] = ...) -> None: ...
+    rules: _containers.RepeatedCompositeFieldContainer[Rule]
+    kill: bool
+    dry_run: bool
+    learning: Learning
+    respond_ms: int
+    def __init__(self, uid: _Optional[str] = ..., kind: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., generation: _Optional[int] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., trackers: _Optional[_Iterable[_Union[Tracker, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., deadline_ms: _Optional[int] = ..., suspended: _Optional[bool] = ..., interval_ms: _Optional[int] = ..., rules: _Optional[_Iterable[_Union[Rule, _Mapping]]] = ..., kill: _Optional[bool] = ..., dry_run: _Optional[bool] = ..., learning: _Optional[_Union[Learning, _Mapping]] = ..., respond_ms: _Optional[int] = ...) -> None: ...
+
+class Rule(_message.Message):
+    __slots__ = ("name", "severity", "trackers", "when", "exceptions", "count", "within_ms", "distinct", "for_ms", "group_by", "deduplicate_ms", "message", "tags", "response", "policy_rule")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SEVERITY_FIELD_NUMBER: _ClassVar[int]
+    TRACKERS_FIELD_NUMBER: _ClassVar[int]
+    WHEN_FIELD_NUMBER: _ClassVar[int]
+    EXCEPTIONS_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    WITHIN_MS_FIELD_NUMBER: _ClassVar[int]
+    DISTINCT_FIELD_NUMBER: _ClassVar[int]
+    FOR_MS_FIELD_NUMBER: _ClassVar[int]
+    GROUP_BY_FIELD_NUMBER: _ClassVar[int]
+    DEDUPLICATE_MS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    POLICY_RULE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    severity: Severity
+    trackers: _containers.RepeatedScalarFieldContainer[str]
+    when: str
+    exceptions: _containers.RepeatedCompositeFieldContainer[RuleException]
+    count: int
+    within_ms: int
+    distinct: str
+    for_ms: int
+    group_by: _containers.RepeatedScalarFieldContainer[str]
+    deduplicate_ms: int
+    message: str
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    response: str
+    policy_rule: str
+    def __init__(self, name: _Optional[str] = ..., severity: _Optional[_Union[Severity, str]] = ..., trackers: _Optional[_Iterable[str]] = ..., when: _Optional[str] = ..., exceptions: _Optional[_Iterable[_Union[RuleException, _Mapping]]] = ..., count: _Optional[int] = ..., within_ms: _Optional[int] = ..., distinct: _Optional[str] = ..., for_ms: _Optional[int] = ..., group_by: _Optional[_Iterable[str]] = ..., deduplicate_ms: _Optional[int] = ..., message: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., response: _Optional[str] = ..., policy_rule: _Optional[str] = ...) -> None: ...
+
+class RuleException(_message.Message):
+    __slots__ = ("name", "when")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    WHEN_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    when: str
+    def __init__(self, name: _Optional[str] = ..., when: _Optional[str] = ...) -> None: ...
+
+class Learning(_message.Message):
+    __slots__ = ("seccomp", "capabilities", "audited")
+    SECCOMP_FIELD_NUMBER: _ClassVar[int]
+    CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    AUDITED_FIELD_NUMBER: _ClassVar[int]
+    seccomp: bool
+    capabilities: bool
+    audited: _containers.RepeatedCompositeFieldContainer[AuditedProfile]
+    def __init__(self, seccomp: _Optional[bool] = ..., capabilities: _Optional[bool] = ..., audited: _Optional[_Iterable[_Union[AuditedProfile, _Mapping]]] = ...) -> None: ...
+
+class AuditedProfile(_message.Message):
+    __slots__ = ("container", "syscalls")
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    SYSCALLS_FIELD_NUMBER: _ClassVar[int]
+    container: str
+    syscalls: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, container: _Optional[str] = ..., syscalls: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class SeccompFile(_message.Message):
+    __slots__ = ("path", "content", "sha256")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    content: bytes
+    sha256: str
+    def __init__(self, path: _Optional[str] = ..., content: _Optional[bytes] = ..., sha256: _Optional[str] = ...) -> None: ...
+
+class SeccompFileReport(_message.Message):
+    __slots__ = ("path", "sha256", "problem")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    sha256: str
+    problem: str
+    def __init__(self, path: _Optional[str] = ..., sha256: _Optional[str] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class Target(_message.Message):
-    __slots__ = ("pods", "pod_selector", "all_namespaces", "namespaces", "containers", "host", "everything", "pod_names", "container_ids", "cgroups", "pids", "children")
+    __slots__ = ("pods", "pod_selector", "all_namespaces", "namespaces", "containers", "host", "everything", "pod_names", "container_ids", "cgroups", "pids", "children", "excluded_namespaces")
     PODS_FIELD_NUMBER: _ClassVar[int]
     POD_SELECTOR_FIELD_NUMBER: _ClassVar[int]
     ALL_NAMESPACES_FIELD_NUMBER: _ClassVar[int]
@@ -138,6 +245,7 @@ class Target(_message.Message):
     CGROUPS_FIELD_NUMBER: _ClassVar[int]
     PIDS_FIELD_NUMBER: _ClassVar[int]
     CHILDREN_FIELD_NUMBER: _ClassVar[int]
+    EXCLUDED_NAMESPACES_FIELD_NUMBER: _ClassVar[int]
     pods: bool
     pod_selector: LabelSelector
     all_namespaces: bool
@@ -150,7 +258,8 @@ class Target(_message.Message):
     cgroups: _containers.RepeatedScalarFieldContainer[str]
     pids: _containers.RepeatedScalarFieldContainer[int]
     children: bool
-    def __init__(self, pods: _Optional[bool] = ..., pod_selector: _Optional[_Union[LabelSelector, _Mapping]] = ..., all_namespaces: _Optional[bool] = ..., namespaces: _Optional[_Iterable[str]] = ..., containers: _Optional[_Iterable[str]] = ..., host: _Optional[bool] = ..., everything: _Optional[bool] = ..., pod_names: _Optional[_Iterable[str]] = ..., container_ids: _Optional[_Iterable[str]] = ..., cgroups: _Optional[_Iterable[str]] = ..., pids: _Optional[_Iterable[int]] = ..., children: _Optional[bool] = ...) -> None: ...
+    excluded_namespaces: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, pods: _Optional[bool] = ..., pod_selector: _Optional[_Union[LabelSelector, _Mapping]] = ..., all_namespaces: _Optional[bool] = ..., namespaces: _Optional[_Iterable[str]] = ..., containers: _Optional[_Iterable[str]] = ..., host: _Optional[bool] = ..., everything: _Optional[bool] = ..., pod_names: _Optional[_Iterable[str]] = ..., container_ids: _Optional[_Iterable[str]] = ..., cgroups: _Optional[_Iterable[str]] = ..., pids: _Optional[_Iterable[int]] = ..., children: _Optional[bool] = ..., excluded_namespaces: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LabelSelector(_message.Message):
     __slots__ = ("match_labels", "match_expressions")
@@ -221,15 +330,19 @@ class Acknowledgement(_message.Message):
     def __init__(self, generation: _Optional[int] = ...) -> None: ...
 
 class Report(_message.Message):
-    __slots__ = ("node", "jobs")
+    __slots__ = ("node", "jobs", "seccomp_files", "has_seccomp_files")
     NODE_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
+    SECCOMP_FILES_FIELD_NUMBER: _ClassVar[int]
+    HAS_SECCOMP_FILES_FIELD_NUMBER: _ClassVar[int]
     node: str
     jobs: _containers.RepeatedCompositeFieldContainer[JobReport]
-    def __init__(self, node: _Optional[str] = ..., jobs: _Optional[_Iterable[_Union[JobReport, _Mapping]]] = ...) -> None: ...
+    seccomp_files: _containers.RepeatedCompositeFieldContainer[SeccompFileReport]
+    has_seccomp_files: bool
+    def __init__(self, node: _Optional[str] = ..., jobs: _Optional[_Iterable[_Union[JobReport, _Mapping]]] = ..., seccomp_files: _Optional[_Iterable[_Union[SeccompFileReport, _Mapping]]] = ..., has_seccomp_files: _Optional[bool] = ...) -> None: ...
 
 class JobReport(_message.Message):
-    __slots__ = ("uid", "generation", "state", "reason", "message", "pods", "totals", "gaps", "degraded")
+    __slots__ = ("uid", "generation", "state", "reason", "message", "pods", "totals", "gaps", "degraded", "policy")
     UID_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -239,6 +352,7 @@ class JobReport(_message.Message):
     TOTALS_FIELD_NUMBER: _ClassVar[int]
     GAPS_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
     uid: str
     generation: int
     state: JobState
@@ -248,7 +362,172 @@ class JobReport(_message.Message):
     totals: Totals
     gaps: int
     degraded: str
-    def __init__(self, uid: _Optional[str] = ..., generation: _Optional[int] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., pods: _Optional[int] = ..., totals: _Optional[_Union[Totals, _Mapping]] = ..., gaps: _Optional[int] = ..., degraded: _Optional[str] = ...) -> None: ...
+    policy: PolicyReport
+    def __init__(self, uid: _Optional[str] = ..., generation: _Optional[int] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., pods: _Optional[int] = ..., totals: _Optional[_Union[Totals, _Mapping]] = ..., gaps: _Optional[int] = ..., degraded: _Optional[str] = ..., policy: _Optional[_Union[PolicyReport, _Mapping]] = ...) -> None: ...
+
+class PolicyReport(_message.Message):
+    __slots__ = ("events", "warnings", "alerts", "deduplicated", "dropped", "killed", "problems", "learned")
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    ALERTS_FIELD_NUMBER: _ClassVar[int]
+    DEDUPLICATED_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    KILLED_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    LEARNED_FIELD_NUMBER: _ClassVar[int]
+    events: int
+    warnings: int
+    alerts: int
+    deduplicated: int
+    dropped: int
+    killed: int
+    problems: _containers.RepeatedCompositeFieldContainer[RuleProblem]
+    learned: _containers.RepeatedCompositeFieldContainer[Learned]
+    def __init__(self, events: _Optional[int] = ..., warnings: _Optional[int] = ..., alerts: _Optional[int] = ..., deduplicated: _Optional[int] = ..., dropped: _Optional[int] = ..., killed: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[RuleProblem, _Mapping]]] = ..., learned: _Optional[_Iterable[_Union[Learned, _Mapping]]] = ...) -> None: ...
+
+class RuleProblem(_message.Message):
+    __slots__ = ("rule", "message")
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    rule: str
+    message: str
+    def __init__(self, rule: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class Learned(_message.Message):
+    __slots__ = ("container", "runs", "whole_runs", "calls", "compat_calls", "runtime_calls", "since_ms", "last_new_ms", "base", "capabilities", "refusals", "image", "architecture", "pods")
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    RUNS_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_RUNS_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    COMPAT_CALLS_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_CALLS_FIELD_NUMBER: _ClassVar[int]
+    SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    LAST_NEW_MS_FIELD_NUMBER: _ClassVar[int]
+    BASE_FIELD_NUMBER: _ClassVar[int]
+    CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    REFUSALS_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
+    PODS_FIELD_NUMBER: _ClassVar[int]
+    container: str
+    runs: int
+    whole_runs: int
+    calls: _containers.RepeatedCompositeFieldContainer[CallCount]
+    compat_calls: _containers.RepeatedCompositeFieldContainer[CallCount]
+    runtime_calls: _containers.RepeatedCompositeFieldContainer[CallCount]
+    since_ms: int
+    last_new_ms: int
+    base: str
+    capabilities: _containers.RepeatedCompositeFieldContainer[CapabilityCount]
+    refusals: _containers.RepeatedCompositeFieldContainer[Refusal]
+    image: str
+    architecture: str
+    pods: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, container: _Optional[str] = ..., runs: _Optional[int] = ..., whole_runs: _Optional[int] = ..., calls: _Optional[_Iterable[_Union[CallCount, _Mapping]]] = ..., compat_calls: _Optional[_Iterable[_Union[CallCount, _Mapping]]] = ..., runtime_calls: _Optional[_Iterable[_Union[CallCount, _Mapping]]] = ..., since_ms: _Optional[int] = ..., last_new_ms: _Optional[int] = ..., base: _Optional[str] = ..., capabilities: _Optional[_Iterable[_Union[CapabilityCount, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., image: _Optional[str] = ..., architecture: _Optional[str] = ..., pods: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class CallCount(_message.Message):
+    __slots__ = ("name", "runs")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    RUNS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    runs: int
+    def __init__(self, name: _Optional[str] = ..., runs: _Optional[int] = ...) -> None: ...
+
+class CapabilityCount(_message.Message):
+    __slots__ = ("name", "granted", "denied", "call", "runs")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    GRANTED_FIELD_NUMBER: _ClassVar[int]
+    DENIED_FIELD_NUMBER: _ClassVar[int]
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    RUNS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    granted: int
+    denied: int
+    call: str
+    runs: int
+    def __init__(self, name: _Optional[str] = ..., granted: _Optional[int] = ..., denied: _Optional[int] = ..., call: _Optional[str] = ..., runs: _Optional[int] = ...) -> None: ...
+
+class Refusal(_message.Message):
+    __slots__ = ("call", "count", "comm", "enforced")
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    COMM_FIELD_NUMBER: _ClassVar[int]
+    ENFORCED_FIELD_NUMBER: _ClassVar[int]
+    call: str
+    count: int
+    comm: str
+    enforced: bool
+    def __init__(self, call: _Optional[str] = ..., count: _Optional[int] = ..., comm: _Optional[str] = ..., enforced: _Optional[bool] = ...) -> None: ...
+
+class Alert(_message.Message):
+    __slots__ = ("id", "sequence", "policy_uid", "rule", "severity", "time_ns", "message", "tracker", "namespace", "pod", "pod_uid", "container", "container_id", "image", "pid", "uid", "comm", "ancestors", "evidence", "count", "tags", "response", "dry_run")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    POLICY_UID_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    SEVERITY_FIELD_NUMBER: _ClassVar[int]
+    TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    TRACKER_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    POD_FIELD_NUMBER: _ClassVar[int]
+    POD_UID_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    COMM_FIELD_NUMBER: _ClassVar[int]
+    ANCESTORS_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    sequence: int
+    policy_uid: str
+    rule: str
+    severity: Severity
+    time_ns: int
+    message: str
+    tracker: str
+    namespace: str
+    pod: str
+    pod_uid: str
+    container: str
+    container_id: str
+    image: str
+    pid: int
+    uid: int
+    comm: str
+    ancestors: _containers.RepeatedCompositeFieldContainer[Ancestor]
+    evidence: str
+    count: int
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    response: str
+    dry_run: bool
+    def __init__(self, id: _Optional[str] = ..., sequence: _Optional[int] = ..., policy_uid: _Optional[str] = ..., rule: _Optional[str] = ..., severity: _Optional[_Union[Severity, str]] = ..., time_ns: _Optional[int] = ..., message: _Optional[str] = ..., tracker: _Optional[str] = ..., namespace: _Optional[str] = ..., pod: _Optional[str] = ..., pod_uid: _Optional[str] = ..., container: _Optional[str] = ..., container_id: _Optional[str] = ..., image: _Optional[str] = ..., pid: _Optional[int] = ..., uid: _Optional[int] = ..., comm: _Optional[str] = ..., ancestors: _Optional[_Iterable[_Union[Ancestor, _Mapping]]] = ..., evidence: _Optional[str] = ..., count: _Optional[int] = ..., tags: _Optional[_Iterable[str]] = ..., response: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class Ancestor(_message.Message):
+    __slots__ = ("pid", "comm")
+    PID_FIELD_NUMBER: _ClassVar[int]
+    COMM_FIELD_NUMBER: _ClassVar[int]
+    pid: int
+    comm: str
+    def __init__(self, pid: _Optional[int] = ..., comm: _Optional[str] = ...) -> None: ...
+
+class Alerts(_message.Message):
+    __slots__ = ("alerts",)
+    ALERTS_FIELD_NUMBER: _ClassVar[int]
+    alerts: _containers.RepeatedCompositeFieldContainer[Alert]
+    def __init__(self, alerts: _Optional[_Iterable[_Union[Alert, _Mapping]]] = ...) -> None: ...
+
+class AlertsTaken(_message.Message):
+    __slots__ = ("sequence",)
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    def __init__(self, sequence: _Optional[int] = ...) -> None: ...
 
 class Totals(_message.Message):
     __slots__ = ("matched", "delivered", "lost_kernel", "lost_agent", "limited", "sampled_out", "unclassified")
