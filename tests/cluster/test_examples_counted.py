@@ -92,7 +92,7 @@ def test_both_ends_of_tcp(cluster, kubectl, applied, running, until):
         rows = [row for row in cluster.logged(f"talk/{job}") if not row["error"]]
         begun = {row[port] for row in rows if row["kind"] in ("connect", "accept") and row["comm"]}
         closed = {row[port]: row for row in rows if row["kind"] == "close"}
-        # Without those whose first SYN was sent before the job was there: whose they are is unknown.
+        # Without those whose first SYN was sent before the job was there: nobody knows whose.
         return {port: row for port, row in closed.items() if port in begun}
 
     def both():
