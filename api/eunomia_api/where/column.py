@@ -9,7 +9,7 @@ from typing import Protocol
 from eunomia_api.where import types
 from eunomia_api.where.types import Type
 
-OWNER = ("namespace", "pod", "container", "container_id", "node")
+OWNER = ("namespace", "pod", "container", "container_id", "image", "node")
 """The same in all rows of one cgroup; strings, as in the row. Columns of such names go first."""
 
 

@@ -62,6 +62,7 @@ class Rows:
             "pod": owner.pod,
             "container": owner.container,
             "container_id": owner.short_id,
+            "image": owner.image,
         }
 
     @property

@@ -49,6 +49,7 @@ OWNER = {
     "pod": "cart-0",
     "container": "app",
     "container_id": "0123456789ab",
+    "image": "registry.example/cart:1",
     "node": "node-a",
 }
 MISSING = Described("gone", "u32", "integer", [], "", "", None, filterable=False)
