@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Conditions on a column that is a path, taken out of jobs' `where` as those of match.h are.
+ *
+ *	WHERE_PATH(path);				makes the column `path` one of those
+ *
+ *	enum path_found named = path_named(path, mount, dentry);
+ *	if (named == path_unwanted)			decided by the name, before any path is walked
+ *		return 0;
+ *	path_write(key->path, file);			see file.h; key: this_path()
+ *	if (!path_wanted(path, named, key))
+ *		return event_cancel();
+ *
+ * A path is wanted when it begins with one of where_COLUMN_prefixes, or when its last name is one of
+ * where_COLUMN_names; where_COLUMN_used, an enum path_use, says which of the two are asked for. The
+ * agent writes all three before the programs are attached. How a path begins that was cut there nobody
+ * knows: where prefixes are asked for it is wanted, but not by a job that kills.
+ */
+#pragma once
+
+#include "file.h"
+#include "match.h"
+
+enum { MAX_WHERE_PATHS = 512, PATH_NAME = 64 };
+enum path_use { use_prefixes = 1, use_names = 2 };
+enum path_found { path_unwanted = 0, path_undecided = 1, path_found = 2 };
+
+/* The key of an LPM trie. A prefix of n bytes has 8 * n bits; a whole path is one that ends with its
+ * NUL. What is looked up has all bits: the path, and NULs behind it. */
+struct path_key {
+	u32 bits;
+	char path[FILE_PATH];
+};
+/* NULs behind the name. Longer names are not asked for. */
+struct name_key {
+	char name[PATH_NAME];
+};
+
+#define WHERE_PATH(column)                                \
+	const volatile u32 where_##column##_used = 0;     \
+	struct {                                          \
+		__uint(type, BPF_MAP_TYPE_LPM_TRIE);      \
+		__uint(max_entries, MAX_WHERE_PATHS);     \
+		__uint(map_flags, BPF_F_NO_PREALLOC);     \
+		__type(key, struct path_key);             \
+		__type(value, u8);                        \
+	} where_##column##_prefixes SEC(".maps");         \
+	struct {                                          \
+		__uint(type, BPF_MAP_TYPE_HASH);          \
+		__uint(max_entries, MAX_WHERE_PATHS);     \
+		__type(key, struct name_key);             \
+		__type(value, u8);                        \
+	} where_##column##_names SEC(".maps")
+
+/* What the last name of a path alone decides. */
+#define path_named(column, mount, dentry) \
+	entry_look_up(where_##column##_used, &where_##column##_names, mount, dentry)
+/* Likewise, of a name that is at hand in the kernel's memory. */
+#define path_named_as(column, name, length) \
+	name_look_up(where_##column##_used, &where_##column##_names, name, length)
+/* What the whole path does, after that. */
+#define path_wanted(column, named, key) \
+	prefix_look_up(where_##column##_used, &where_##column##_prefixes, named, key)
+
+/* One path at a time is put together here, between event_begin and event_send. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct path_key);
+} this_path_key SEC(".maps");
+
+static __always_inline struct path_key *this_path(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&this_path_key, &zero);
+}
+
+/* The entry that a path's last name is of: where something is mounted, it is the place's. */
+static __always_inline const struct dentry *path_last(const struct vfsmount *mount,
+						      const struct dentry *dentry)
+{
+#pragma unroll
+	for (int turn = 0; turn < 4; turn++) {
+		const struct mount *above =
+			(const void *)mount - bpf_core_field_offset(struct mount, mnt);
+
+		if (dentry != READ(struct vfsmount, mount, mnt_root))
+			return dentry;
+		dentry = READ(struct mount, above, mnt_mountpoint);
+		mount = (const void *)READ(struct mount, above, mnt_parent) +
+			bpf_core_field_offset(struct mount, mnt);
+	}
+	return dentry;
+}
+
+static __always_inline enum path_found name_look_up(u32 used, void *names, const void *name,
+						    u32 length)
+{
+	struct name_key key = {};
+
+	if (!(used & use_names))
+		return path_undecided;
+	if (length && length < PATH_NAME && bpf_probe_read_kernel_str(key.name, PATH_NAME, name) > 0 &&
+	    bpf_map_lookup_elem(names, &key))
+		return path_found;
+	return used & use_prefixes ? path_undecided : path_unwanted;
+}
+
+static __always_inline enum path_found entry_look_up(u32 used, void *names,
+						     const struct vfsmount *mount,
+						     const struct dentry *dentry)
+{
+	if (!(used & use_names))
+		return path_undecided;
+	const struct dentry *last = path_last(mount, dentry);
+
+	return name_look_up(used, names, READ(struct dentry, last, d_name.name),
+			    READ(struct dentry, last, d_name.len));
+}
+
+static __always_inline bool prefix_look_up(u32 used, void *prefixes, enum path_found named,
+					   struct path_key *key)
+{
+	if (!(used & use_prefixes) || named == path_found)
+		return named != path_unwanted;
+	key->bits = 8 * FILE_PATH;
+	return (key->path[0] == '.' && !kill_matched) || bpf_map_lookup_elem(prefixes, key);
+}
