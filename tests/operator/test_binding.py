@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+from typing import Any
+
+import pytest
+
+from eunomia_api.selector import LabelSelector
+from eunomia_operator.binding import PROFILE_LABEL, Binding, bind
+
+WEB = Binding(
+    "shop", "web-nginx", LabelSelector(match_labels={"app": "web"}), "nginx", "eunomia/shop/a.json"
+)
+PROFILE = {"type": "Localhost", "localhostProfile": "eunomia/shop/a.json"}
+LABEL = "/metadata/labels/" + PROFILE_LABEL.replace("/", "~1")
+
+
+def pod(*containers: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": containers, **spec}}
+
+
+def test_the_named_container_alone_gets_the_profile_and_the_pod_a_label():
+    bound = bind(pod({"name": "sidecar"}, {"name": "nginx"}), "shop", [WEB])
+    assert bound.patch == [
+        {"op": "add", "path": "/spec/containers/1/securityContext", "value": {}},
+        {
+            "op": "add",
+            "path": "/spec/containers/1/securityContext/seccompProfile",
+            "value": PROFILE,
+        },
+        {"op": "add", "path": LABEL, "value": "web-nginx"},
+    ]
+    assert bound.warnings == []
+
+
+def test_what_else_a_security_context_says_stays():
+    container = {"name": "nginx", "securityContext": {"runAsUser": 7}}
+    (profile, _) = bind(pod(container), "shop", [WEB]).patch
+    assert profile["path"] == "/spec/containers/0/securityContext/seccompProfile"
+
+
+@pytest.mark.parametrize(
+    ("labels", "namespace", "name"),
+    [
+        ({"app": "db"}, "shop", "nginx"),
+        ({"app": "web"}, "other", "nginx"),
+        ({"app": "web"}, "shop", "x"),
+    ],
+)
+def test_other_pods_are_left_alone(labels: dict[str, str], namespace: str, name: str):
+    other = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": name}]}}
+    assert bind(other, namespace, [WEB]).patch == []
+
+
+@pytest.mark.parametrize(
+    ("container", "spec", "why"),
+    [
+        ({"securityContext": {"privileged": True}}, {}, "is privileged"),
+        (
+            {"securityContext": {"seccompProfile": {"type": "Unconfined"}}},
+            {},
+            "has a seccomp profile of its own",
+        ),
+        (
+            {},
+            {"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}},
+            "has a seccomp profile of its own",
+        ),
+    ],
+)
+def test_what_a_pod_says_itself_wins_and_its_maker_is_told(
+    container: dict[str, Any], spec: dict[str, Any], why: str
+):
+    bound = bind(pod({"name": "nginx", **container}, **spec), "shop", [WEB])
+    assert bound.patch == []
+    assert bound.warnings == [f"container nginx {why}: web-nginx is not set"]
+
+
+def test_a_profile_overrides_when_it_is_told_to_but_never_a_privileged_container():
+    overriding = Binding("shop", "p", WEB.selector, "nginx", WEB.path, overrides=True)
+    own = {"name": "nginx", "securityContext": {"seccompProfile": {"type": "Unconfined"}}}
+    assert bind(pod(own), "shop", [overriding]).patch[0]["value"] == PROFILE
+    privileged = {"name": "nginx", "securityContext": {"privileged": True}}
+    assert bind(pod(privileged), "shop", [overriding]).patch == []
+
+
+def test_a_second_call_changes_nothing():
+    done = {"name": "nginx", "securityContext": {"seccompProfile": PROFILE}}
+    assert bind(pod(done), "shop", [WEB]) == bind({}, "shop", [])
+
+
+def test_ephemeral_containers_and_windows_are_left_alone():
+    assert bind(pod(ephemeralContainers=[{"name": "nginx"}]), "shop", [WEB]).patch == []
+    assert bind(pod({"name": "nginx"}, os={"name": "windows"}), "shop", [WEB]).patch == []
+
+
+def test_of_two_profiles_the_first_by_name_is_taken_and_the_other_told():
+    second = Binding("shop", "zz", WEB.selector, "nginx", "eunomia/shop/z.json")
+    bound = bind(pod({"name": "nginx"}), "shop", [second, WEB])
+    assert bound.patch[1]["value"] == PROFILE
+    assert bound.warnings == ["container nginx gets web-nginx; zz would be for it as well"]
