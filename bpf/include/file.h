@@ -140,23 +140,31 @@ __weak u32 walk_all(void)
 	return walk->start;
 }
 
-/* Writes the path of a file as the current process sees it: up to the process' root, through all
- * mounts. What is not below that root stands as "(unreachable)/…", as in getcwd(2); what has a name
- * and no directory, that of memfd_create(2) for example, as that name alone, which for a socket is
- * that of its protocol; what has none, a pipe, as "". */
-static __always_inline void path_write(char to[FILE_PATH], const struct file *file)
+/* Puts a path together as the current process sees it: up to the process' root, through all mounts.
+ * What is not below that root stands as "(unreachable)/…", as in getcwd(2); what has a name and no
+ * directory, that of memfd_create(2) for example, as that name alone, which for a socket is that of
+ * its protocol; what has none, a pipe, as "". Returns where it begins in this_walk()->text. */
+static __always_inline u32 path_find(const struct vfsmount *mount, const struct dentry *dentry)
 {
-	const struct vfsmount *mount = READ(struct file, file, f_path.mnt);
 	struct path_walk *walk = this_walk();
 
 	if (!walk)
-		return;
-	walk->dentry = READ(struct file, file, f_path.dentry);
+		return FILE_PATH - 1;
+	walk->dentry = dentry;
 	walk->mount = mount;
 	walk->top = READ(struct vfsmount, mount, mnt_root);
 	walk->start = FILE_PATH - 1;
 	walk->cut = false;
-	u32 start = walk_all();
+	return walk_all() & (FILE_PATH - 1);
+}
 
-	bpf_probe_read_kernel(to, FILE_PATH, &walk->text[start & (FILE_PATH - 1)]);
+/* Writes the path of a file. */
+static __always_inline void path_write(char to[FILE_PATH], const struct file *file)
+{
+	struct path_walk *walk = this_walk();
+	u32 start = path_find(READ(struct file, file, f_path.mnt),
+			      READ(struct file, file, f_path.dentry));
+
+	if (walk)
+		bpf_probe_read_kernel(to, FILE_PATH, &walk->text[start & (FILE_PATH - 1)]);
 }

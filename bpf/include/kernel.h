@@ -88,6 +88,19 @@ struct kernel_siginfo {
 	s32 si_code;
 };
 
+/* include/linux/hrtimer_types.h, include/linux/hrtimer_defs.h */
+struct hrtimer {
+	struct hrtimer_clock_base *base;
+};
+struct hrtimer_clock_base {
+	struct hrtimer_cpu_base *cpu_base;
+	s64 offset;
+};
+enum hrtimer_base_type { HRTIMER_BASE_MONOTONIC, HRTIMER_BASE_REALTIME };
+struct hrtimer_cpu_base {
+	struct hrtimer_clock_base clock_base[HRTIMER_BASE_REALTIME + 1];
+};
+
 /* include/linux/sched/signal.h */
 struct atomic {
 	s32 counter;
@@ -96,11 +109,14 @@ struct signal_struct {
 	struct atomic live;
 	s32 group_exit_code;
 	u32 flags;
+	struct hrtimer real_timer;
+	struct tty_struct *tty;
 };
 
 /* include/linux/mm_types.h */
 struct mm_struct {
-	unsigned long arg_start, arg_end;
+	unsigned long arg_start, arg_end, env_start, env_end;
+	struct file *exe_file;
 };
 
 /* include/linux/path.h */
@@ -132,17 +148,38 @@ struct dentry {
 /* include/linux/fs.h */
 struct super_block {
 	u32 s_dev;
+	unsigned long s_magic;
+};
+struct timespec64 {
+	s64 tv_sec;
+	long tv_nsec;
 };
 struct inode {
 	u16 i_mode;
+	u32 i_nlink;
+	u32 i_rdev;
 	struct super_block *i_sb;
 	unsigned long i_ino;
+	s64 i_ctime_sec;
+	u32 i_ctime_nsec;
+};
+struct inode___6_6 { /* and up to 6.10 */
+	struct timespec64 __i_ctime;
+};
+struct inode___6_5 { /* and before */
+	struct timespec64 i_ctime;
 };
 struct file {
 	u32 f_mode;
 	void *private_data;
 	struct inode *f_inode;
 	struct path f_path;
+};
+
+/* fs/overlayfs/ovl_entry.h */
+struct ovl_inode {
+	struct inode vfs_inode;
+	struct dentry *__upperdentry;
 };
 
 /* include/linux/fdtable.h */
@@ -156,7 +193,12 @@ struct files_struct {
 
 /* include/linux/fs_struct.h */
 struct fs_struct {
-	struct path root;
+	struct path root, pwd;
+};
+
+/* include/linux/seccomp_types.h */
+struct seccomp {
+	s32 mode;
 };
 
 /* include/linux/sched.h */
@@ -176,6 +218,7 @@ struct task_struct {
 	struct pid *thread_pid;
 	struct hlist_node pid_links[2];
 	const struct cred *cred;
+	struct seccomp seccomp;
 	char comm[TASK_COMM_LEN];
 };
 struct task_cputime {
@@ -185,7 +228,9 @@ struct task_cputime {
 
 /* include/linux/binfmts.h */
 struct linux_binprm {
-	const char *filename;
+	u32 secureexec : 1;
+	struct file *file;
+	const char *filename, *interp;
 };
 
 /* include/linux/kernfs.h */
@@ -289,9 +334,16 @@ struct bio {
 	struct blkcg_gq *bi_blkg;
 };
 
+/* include/linux/pid_namespace.h */
+struct pid_namespace {
+	struct task_struct *child_reaper;
+	u32 level;
+};
+
 /* include/linux/pid.h */
 struct upid {
 	s32 nr;
+	struct pid_namespace *ns;
 };
 enum pid_type { PIDTYPE_PID, PIDTYPE_TGID };
 struct pid {
@@ -314,7 +366,11 @@ struct net {
 	u64 net_cookie;
 };
 struct nsproxy {
+	struct uts_namespace *uts_ns;
+	struct ipc_namespace *ipc_ns;
+	struct mnt_namespace *mnt_ns;
 	struct net *net_ns;
+	struct cgroup_namespace *cgroup_ns;
 };
 
 /* include/linux/uidgid_types.h */
@@ -324,7 +380,8 @@ typedef struct {
 
 /* include/linux/cred.h */
 struct cred {
-	kuid_t uid;
+	kuid_t uid, euid;
+	struct user_namespace *user_ns;
 };
 
 /* include/uapi/linux/in6.h */
