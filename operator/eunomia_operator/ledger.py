@@ -1,27 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the nodes said of one job, added up as it comes in. Pure.
-
-The figure of a job is `retired` + the latest totals of each node that exists. It never goes down
-and counts nothing twice, over deletions of nodes and changes of leader:
-
-- Nothing but `events` and `retired` outlives a leader; both are written in one piece. A new leader
-  knows of no node until it reports, so what it publishes is the larger one, field by field, of what
-  was published before and of its own sum. Each of the two is at most the truth, so that is too.
-- When every node that the job is meant for has reported, what was published above the new sum can
-  only come from nodes that are gone: it is added to `retired`, once.
-"""
+"""What the nodes said of one object of which they have a job, added up as it comes in. Pure."""
 
 import heapq
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from eunomia_api import agent_pb2
 from eunomia_api.tracejob import MAX_FAILURES, Failure
 from eunomia_operator import seats
-from eunomia_operator.records import Record, Records, Slots
+from eunomia_operator.account import Account
+from eunomia_operator.records import Rows, Slots
 from eunomia_operator.tally import NOTHING, Tally
 
-_NONE = Record(agent_pb2.JOB_STATE_UNSPECIFIED, 0, 0, NOTHING)
 _STATES = len(agent_pb2.JobState.values())
 _TROUBLED = {
     agent_pb2.JOB_STATE_FAILED: 0,
@@ -30,11 +21,13 @@ _TROUBLED = {
 _UNREACHABLE = 2
 _LEFT_OUT = 3
 _DEGRADED = 4
+DEGRADED = "Degraded"
+"""Reason of a failure of a node that runs the job, but not as it should."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """The latest that a node said of a job."""
+    """The latest that a node said."""
 
     generation: int
     state: agent_pb2.JobState
@@ -71,8 +64,19 @@ class Census:
         return 0 < self.desired == self.answered == self.failed + self.unsupported
 
 
+class _Place(NamedTuple):
+    """How a node stands."""
+
+    state: int
+    pods: int
+    gaps: int
+
+
+_NOWHERE = _Place(agent_pb2.JOB_STATE_UNSPECIFIED, 0, 0)
+
+
 class Ledger:
-    """The reports of one job."""
+    """The reports of one object's job."""
 
     def __init__(
         self, published: Tally = NOTHING, retired: Tally = NOTHING, slots: Slots | None = None
@@ -81,29 +85,29 @@ class Ledger:
 
         slots: where many ledgers are kept, those of all.
         """
-        self.retired = retired
-        """What came from nodes that are gone."""
         self.generation = 0
-        """The job's generation; what nodes say of an older one tells only of totals."""
-        self._published = published
-        self._settled = published == retired
-        self._records = Records(slots or Slots())
-        self._ended: set[str] = set()
+        """The object's generation; what nodes say of an older one tells only of totals."""
+        self._account = Account(published, retired, slots)
+        self._places = Rows(slots or Slots(), "BII")
         self._troubles: dict[str, tuple[int, str, str]] = {}
+        self._asides: dict[str, dict[str, str]] = {}
         self._states = [0] * _STATES
-        self._sum = NOTHING
         self._pods = 0
         self._gaps = 0
 
     @property
     def events(self) -> Tally:
-        """The job's figure, which never goes down."""
-        self._published = self._published.at_least(self.retired + self._sum)
-        return self._published
+        """The figure of all nodes, which never goes down."""
+        return self._account.figure
+
+    @property
+    def retired(self) -> Tally:
+        """The part of it that came from nodes that are gone."""
+        return self._account.retired
 
     @property
     def pods(self) -> int:
-        """Pods that the job covers, on all nodes."""
+        """Pods that are covered, on all nodes."""
         return self._pods
 
     @property
@@ -111,55 +115,62 @@ class Ledger:
         """Gaps on the nodes that exist."""
         return self._gaps
 
+    def __contains__(self, node: str) -> bool:
+        return node in self._places
+
     def report(self, node: str, report: NodeReport) -> bool:
         """Take in what a node says: absolute totals. Returns whether the node's state changed."""
+        self._account.report(node, report.tally)
         last = self._take(node)
-        before = last.tally
-        tally = report.tally
-        if node in self._ended:
-            self._ended.discard(node)
-            if before.beyond(tally) != NOTHING:
-                # The node was told to forget the job, and began anew.
-                self.retired += before
-                before = NOTHING
         current = report.generation >= self.generation
         state = report.state if current else agent_pb2.JOB_STATE_UNSPECIFIED
-        self._put(node, Record(state, report.pods, report.gaps, tally.at_least(before)))
+        self._put(node, _Place(state, report.pods, report.gaps))
         trouble = self._troubles.get(node)
         self._note_trouble(node, report if current else None)
         moved = (state, report.pods) != (last.state, last.pods)
         return moved or self._troubles.get(node) != trouble
 
+    def note_aside(self, node: str, part: str, problem: str) -> bool:
+        """Take note that a part of the job cannot run on a node, or, with no problem, that it can.
+
+        Returns whether that is news.
+        """
+        parts = self._asides.setdefault(node, {})
+        before = parts.pop(part, "")
+        if problem:
+            parts[part] = problem
+        if not parts:
+            del self._asides[node]
+        return problem != before
+
     def withdraw(self, node: str) -> None:
         """The job is no longer meant for a node that still exists."""
-        if node in self._records:
-            self._put(node, _NONE._replace(tally=self._take(node).tally))
-            self._note_trouble(node, None)
-            self._ended.add(node)
+        self._account.withdraw(node)
+        if node in self._places:
+            self._take(node)
+            self._put(node, _NOWHERE)
+        self._forget_trouble(node)
 
     def retire(self, node: str) -> None:
         """A node is gone: what it counted stays."""
-        if node in self._records:
-            self.retired += self._take(node).tally
-            self._note_trouble(node, None)
-            self._ended.discard(node)
+        self._account.retire(node)
+        self._take(node)
+        self._forget_trouble(node)
 
     def settle(self, desired: Collection[str]) -> None:
         """Once every desired node has reported, book what is missing as that of gone nodes."""
-        if self._settled or not all(node in self._records for node in desired):
-            return
-        self.retired += self._published.beyond(self.retired + self._sum)
-        self._settled = True
+        self._account.settle(desired)
 
     def begin_generation(self, generation: int) -> None:
-        """The job was changed: nodes have yet to say what they make of it."""
+        """The object was changed: nodes have yet to say what they make of it."""
         if generation == self.generation:
             return
         self.generation = generation
         self._states = [0] * _STATES
         unspecified = agent_pb2.JOB_STATE_UNSPECIFIED
-        self._states[unspecified] = self._records.set_all(unspecified)
+        self._states[unspecified] = self._places.set_all(unspecified)
         self._troubles.clear()
+        self._asides.clear()
 
     def census(
         self, desired: Collection[str], unreachable: Iterable[str], left_out: Collection[str] = ()
@@ -170,15 +181,15 @@ class Ledger:
         were not told of the job.
         """
         states = list(self._states)
+        degraded = {node for node, (rank, *_) in self._troubles.items() if rank == _DEGRADED}
+        degraded.update(self._asides.keys() - self._troubles.keys())
         gone = 0
-        degraded = sum(1 for rank, *_ in self._troubles.values() if rank == _DEGRADED)
         for node in unreachable:
             gone += 1
-            record = self._records.get(node)
-            if record is not None:
-                states[record.state] -= 1
-                trouble = self._troubles.get(node)
-                degraded -= trouble is not None and trouble[0] == _DEGRADED
+            place = self._place(node)
+            if place is not None:
+                states[place.state] -= 1
+            degraded.discard(node)
         return Census(
             desired=len(desired),
             answered=sum(states) - states[agent_pb2.JOB_STATE_UNSPECIFIED],
@@ -189,7 +200,7 @@ class Ledger:
             failed=states[agent_pb2.JOB_STATE_FAILED] + len(left_out),
             unsupported=states[agent_pb2.JOB_STATE_UNSUPPORTED],
             unreachable=gone,
-            degraded=degraded,
+            degraded=len(degraded),
             left_out=len(left_out),
         )
 
@@ -197,7 +208,11 @@ class Ledger:
         self, unreachable: Iterable[str], left_out: Iterable[str] = ()
     ) -> tuple[Failure, ...]:
         """Return the few worst troubles, the worst first."""
-        troubles = dict(self._troubles)
+        troubles = {
+            node: (_DEGRADED, DEGRADED, next(iter(parts.values())))
+            for node, parts in self._asides.items()
+        }
+        troubles.update(self._troubles)
         for node in left_out:
             troubles[node] = (_LEFT_OUT, seats.REASON, seats.MESSAGE)
         for node in unreachable:
@@ -217,23 +232,29 @@ class Ledger:
             rank = _TROUBLED[report.state]
             self._troubles[node] = (rank, report.reason or "Failed", report.message)
         elif report.degraded:
-            self._troubles[node] = (_DEGRADED, "Degraded", report.degraded)
+            self._troubles[node] = (_DEGRADED, DEGRADED, report.degraded)
 
-    def _take(self, node: str) -> Record:
-        """Remove a node's record, also from the sums, and return it."""
-        record = self._records.get(node)
-        if record is None:
-            return _NONE
-        self._records.remove(node)
-        self._states[record.state] -= 1
-        self._pods -= record.pods
-        self._gaps -= record.gaps
-        self._sum = self._sum.beyond(record.tally)
-        return record
+    def _forget_trouble(self, node: str) -> None:
+        self._troubles.pop(node, None)
+        self._asides.pop(node, None)
 
-    def _put(self, node: str, record: Record) -> None:
-        self._records.put(node, record)
-        self._states[record.state] += 1
-        self._pods += record.pods
-        self._gaps += record.gaps
-        self._sum += record.tally
+    def _place(self, node: str) -> _Place | None:
+        row = self._places.get(node)
+        return None if row is None else _Place(*row)
+
+    def _take(self, node: str) -> _Place:
+        """Remove how a node stands, also from the sums, and return it."""
+        place = self._place(node)
+        if place is None:
+            return _NOWHERE
+        self._places.remove(node)
+        self._states[place.state] -= 1
+        self._pods -= place.pods
+        self._gaps -= place.gaps
+        return place
+
+    def _put(self, node: str, place: _Place) -> None:
+        self._places.put(node, place)
+        self._states[place.state] += 1
+        self._pods += place.pods
+        self._gaps += place.gaps

@@ -1,26 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The latest of each node on one job, packed: thousands of nodes times dozens of jobs are kept."""
+"""What each node said last, packed: thousands of nodes times dozens of objects are kept."""
 
+from collections.abc import Iterable
 from struct import Struct
-from typing import NamedTuple
-
-from eunomia_operator.tally import Tally
-
-# 1 + state (0: there is none), pods, gaps, then a Tally.
-_PACKED = Struct("<BII6Q")
-
-
-class Record(NamedTuple):
-    """What a node said last."""
-
-    state: int
-    pods: int
-    gaps: int
-    tally: Tally
 
 
 class Slots:
-    """Small numbers for the names of nodes, the same in the records of all jobs."""
+    """Small numbers for the names of nodes, the same in the rows of all objects."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -39,67 +25,55 @@ class Slots:
         return number
 
     def release(self, node: str) -> None:
-        """Let another node have the number of one of which no record is left."""
+        """Let another node have the number of one of which no row is left."""
         number = self._numbers.pop(node, None)
         if number is not None:
             self._free.append(number)
 
 
-class Records:
-    """Records by the name of a node."""
+class Rows:
+    """Rows of whole numbers by the name of a node."""
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: Slots, fields: str) -> None:
+        """fields: the type of each number, as for `struct`."""
+        # The first byte tells whether there is a row.
+        self._struct = Struct(f"<?{fields}")
         self._slots = slots
         self._packed = bytearray()
 
     def __contains__(self, node: str) -> bool:
         return self._find(node) is not None
 
-    def get(self, node: str) -> Record | None:
-        """Return the record of a node."""
+    def get(self, node: str) -> tuple[int, ...] | None:
+        """Return the row of a node."""
         offset = self._find(node)
-        if offset is None:
-            return None
-        state, pods, gaps, *tally = _PACKED.unpack_from(self._packed, offset)
-        return Record(state - 1, pods, gaps, Tally(*tally))
+        return None if offset is None else self._struct.unpack_from(self._packed, offset)[1:]
 
-    def put(self, node: str, record: Record) -> None:
-        """Keep a record in the place of the one before."""
-        offset = self._slots.take(node) * _PACKED.size
-        missing = offset + _PACKED.size - len(self._packed)
+    def put(self, node: str, row: Iterable[int]) -> None:
+        """Keep a row in the place of the one before."""
+        offset = self._slots.take(node) * self._struct.size
+        missing = offset + self._struct.size - len(self._packed)
         if missing > 0:
             self._packed.extend(bytes(missing))
-        tally = record.tally
-        _PACKED.pack_into(
-            self._packed,
-            offset,
-            record.state + 1,
-            record.pods,
-            record.gaps,
-            tally.matched,
-            tally.delivered,
-            tally.lost,
-            tally.limited,
-            tally.sampled_out,
-            tally.unclassified,
-        )
+        self._struct.pack_into(self._packed, offset, True, *row)
 
     def remove(self, node: str) -> None:
-        """Keep no record of a node."""
+        """Keep no row of a node."""
         offset = self._find(node)
         if offset is not None:
             self._packed[offset] = 0
 
-    def set_all(self, state: int) -> int:
-        """Put all nodes into one state; return how many there are."""
-        present = [at for at in range(0, len(self._packed), _PACKED.size) if self._packed[at]]
+    def set_all(self, first: int) -> int:
+        """Put one value into the first number, a byte, of all rows; return how many there are."""
+        size = self._struct.size
+        present = [at for at in range(0, len(self._packed), size) if self._packed[at]]
         for offset in present:
-            self._packed[offset] = state + 1
+            self._packed[offset + 1] = first
         return len(present)
 
     def _find(self, node: str) -> int | None:
         number = self._slots.find(node)
         if number is None:
             return None
-        offset = number * _PACKED.size
+        offset = number * self._struct.size
         return offset if offset < len(self._packed) and self._packed[offset] else None

@@ -10,12 +10,11 @@ from typing import Self
 
 from eunomia_api import agent_pb2
 from eunomia_api.tracejob import Totals
-
-LARGEST = 2**63 - 1
+from eunomia_operator.counts import Counts
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(Counts):
     """Numbers of events; each of them only ever goes up."""
 
     matched: int = 0
@@ -36,35 +35,13 @@ class Tally:
         """delivered / matched, rounded down; None while nothing matched."""
         return self.delivered * 100 // self.matched if self.matched else None
 
-    def __add__(self, other: Self) -> "Tally":
-        return Tally(
-            self.matched + other.matched,
-            self.delivered + other.delivered,
-            self.lost + other.lost,
-            self.limited + other.limited,
-            self.sampled_out + other.sampled_out,
-            self.unclassified + other.unclassified,
-        )
+    def consistent(self) -> Self:
+        """Return it with as many matched as came to an end.
 
-    def beyond(self, other: "Tally") -> "Tally":
-        """Return by how much each field is above the other's; zero where it is not."""
-        return Tally(
-            max(0, self.matched - other.matched),
-            max(0, self.delivered - other.delivered),
-            max(0, self.lost - other.lost),
-            max(0, self.limited - other.limited),
-            max(0, self.sampled_out - other.sampled_out),
-            max(0, self.unclassified - other.unclassified),
-        )
-
-    def at_least(self, other: "Tally") -> "Tally":
-        """Return the larger one of each field.
-
-        Each field of two tallies that are at most the truth is at most the truth; so is their
+        Each number of two tallies that are at most the truth is at most the truth; so is their
         sum, and as many events have matched.
         """
-        larger = self + other.beyond(self)
-        return replace(larger, matched=max(larger.matched, larger.settled))
+        return replace(self, matched=max(self.matched, self.settled))
 
     def to_status(self) -> Totals:
         """Return the form in which a status shows it."""
@@ -95,7 +72,7 @@ def from_status(totals: Totals) -> Tally:
 
 def from_report(totals: agent_pb2.Totals) -> Tally | None:
     """Return what an agent reported; None when a number is too large to be true."""
-    fields = (
+    counted = Tally(
         totals.matched,
         totals.delivered,
         totals.lost_kernel + totals.lost_agent,
@@ -103,5 +80,4 @@ def from_report(totals: agent_pb2.Totals) -> Tally | None:
         totals.sampled_out,
         totals.unclassified,
     )
-    # A sum over thousands of nodes must fit the int64 of the status.
-    return Tally(*fields) if max(fields) <= LARGEST >> 16 else None
+    return counted if counted.believable else None
