@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SeccompProfile: the system calls that containers of one name may make, as learned or written.
+
+The file on the nodes is that of the OCI runtime specification, config-linux.md, "Seccomp".
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from eunomia_api import API_VERSION
+from eunomia_api.model import AbsentIsEmpty, Int32, Int64, Time, Told, Written
+from eunomia_api.status import Conditions
+
+MAX_SYSCALLS = 1024
+MAX_VERSIONS = 5
+
+Syscall = Annotated[str, Field(pattern=r"^_?[a-z][a-z0-9_]*$", max_length=63)]
+Syscalls = Annotated[list[Syscall], Field(max_length=MAX_SYSCALLS)]
+Version = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=32)]
+Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$", max_length=64)]
+Architecture = Annotated[str, Field(pattern=r"^SCMP_ARCH_[A-Z0-9_]+$", max_length=32)]
+
+
+class Base(StrEnum):
+    """What a profile allows beside its own list."""
+
+    NONE = "None"
+    RUNTIME_DEFAULT = "RuntimeDefault"
+
+
+class Provenance(Written):
+    """What a profile was made of."""
+
+    pods: Annotated[list[Annotated[str, Field(max_length=253)]], Field(max_length=16)] = []
+    """Names of some of the pods."""
+    runs: Int32 = 0
+    """Runs of the containers that were seen."""
+    since: Time | None = None
+    """When the first of them was seen."""
+    until: Time | None = None
+    """When the last of them was seen."""
+
+
+class SeccompProfileSpec(Written):
+    """The system calls that are allowed."""
+
+    base: Base = Base.NONE
+    """What is allowed beside syscalls: None nothing, RuntimeDefault what container runtimes allow
+    by default."""
+    default_action: Literal["SCMP_ACT_ERRNO", "SCMP_ACT_LOG"] = "SCMP_ACT_ERRNO"
+    """What becomes of any other call: SCMP_ACT_ERRNO it is refused, SCMP_ACT_LOG it is logged."""
+    architectures: Annotated[list[Architecture], Field(min_length=1, max_length=8)]
+    """The ABIs that it is for, such as SCMP_ARCH_X86_64. All calls of others are refused."""
+    syscalls: Syscalls = []
+    """Names of the calls that are allowed."""
+    version: Version
+    """Part of the file's name: a new one for each change."""
+    provenance: Provenance = Provenance()
+    """What it was made of."""
+
+
+class ProfileVersion(Told):
+    """One version of a profile, beside the one before it."""
+
+    version: Version
+    """Its name."""
+    sha256: Sha256 = ""
+    """SHA-256 of its file."""
+    created: Time | None = None
+    """When it was made."""
+    added: Annotated[list[Syscall], Field(max_length=MAX_SYSCALLS)] = []
+    """Calls that the version before did not allow; all of them, for the first one."""
+    removed: Annotated[list[Syscall], Field(max_length=MAX_SYSCALLS)] = []
+    """Calls that only the version before allowed."""
+
+
+class SeccompProfileStatus(Told):
+    """Where the file of a profile lies."""
+
+    conditions: Conditions = []
+    """Ready: on every schedulable node."""
+    observed_generation: Int64 = 0
+    """The generation of the profile that this status tells of."""
+    localhost_profile: Annotated[str, Field(max_length=512)] = ""
+    """The file below the kubelet's seccomp folder, for a pod's localhostProfile."""
+    sha256: Sha256 = ""
+    """SHA-256 of the file."""
+    nodes_ready: Int32 = 0
+    """Nodes on which it lies, whole."""
+    nodes: Int32 = 0
+    """Nodes on which it has to lie."""
+    history: Annotated[
+        list[ProfileVersion],
+        Field(max_length=MAX_VERSIONS, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+    ] = []
+    """The versions, newest first."""
+
+
+class SeccompProfile(Told):
+    """The system calls that containers of one name may make."""
+
+    KIND: ClassVar[str] = "SeccompProfile"
+    PLURAL: ClassVar[str] = "seccompprofiles"
+    NAMESPACED: ClassVar[bool] = True
+
+    api_version: Literal["eunomia.dev/v1alpha1"] = API_VERSION
+    kind: Literal["SeccompProfile"] = "SeccompProfile"
+    metadata: dict[str, Any]
+    spec: SeccompProfileSpec
+    """The system calls that are allowed."""
+    status: Annotated[SeccompProfileStatus, AbsentIsEmpty] = SeccompProfileStatus()
+    """Where the file of the profile lies."""
