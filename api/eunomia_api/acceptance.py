@@ -43,14 +43,14 @@ def accept(kind: str, spec: object, catalogue: Catalogue) -> Spec:
     try:
         accepted = KINDS[kind].model_validate(spec)
     except ValidationError as invalid:
-        raise _not_accepted(invalid.errors(include_url=False, include_context=False)) from None
+        raise refusal(invalid) from None
     for index, use in enumerate(accepted.trackers):
         path = f"spec.trackers[{index}]"
         tracker = next((each for each in catalogue.trackers if each.name == use.name), None)
         if tracker is None:
             known = ", ".join(sorted(each.name for each in catalogue.trackers))
             wrong = f'there is no tracker "{use.name}"; there are: {known}'
-            raise NotAccepted("InvalidTracker", _bounded(f"{path}.name: {wrong}"))
+            raise NotAccepted("InvalidTracker", bounded(f"{path}.name: {wrong}"))
         _check_params(f"{path}.params", use.params, tracker)
         _check_where(f"{path}.where", use.where, tracker)
         _check_sample(f"{path}.sample", use.sample, tracker)
@@ -63,11 +63,11 @@ def _check_params(path: str, params: dict[str, Any], tracker: CatalogueTracker) 
         if param is None:
             known = ", ".join(sorted(tracker.params)) or "none"
             wrong = f'tracker "{tracker.name}" has no such param; it has: {known}'
-            raise NotAccepted("InvalidParam", _bounded(f"{path}.{name[:80]}: {wrong}"))
+            raise NotAccepted("InvalidParam", bounded(f"{path}.{name[:80]}: {wrong}"))
         try:
             param.check(value)
         except ValueError as invalid:
-            raise NotAccepted("InvalidParam", _bounded(f"{path}.{name}: {invalid}")) from None
+            raise NotAccepted("InvalidParam", bounded(f"{path}.{name}: {invalid}")) from None
 
 
 def _check_where(path: str, text: str, tracker: CatalogueTracker) -> None:
@@ -76,24 +76,26 @@ def _check_where(path: str, text: str, tracker: CatalogueTracker) -> None:
     try:
         parse(text, tracker.rows, tracker.hidden)
     except WhereInvalid as invalid:
-        raise NotAccepted("InvalidWhere", _bounded(f"{path}: {invalid}")) from None
+        raise NotAccepted("InvalidWhere", bounded(f"{path}: {invalid}")) from None
 
 
 def _check_sample(path: str, number: int, tracker: CatalogueTracker) -> None:
     try:
         sample.check(tracker.name, tracker.sources, number)
     except ValueError as invalid:
-        raise NotAccepted("InvalidSample", _bounded(f"{path}: {invalid}")) from None
+        raise NotAccepted("InvalidSample", bounded(f"{path}: {invalid}")) from None
 
 
-def _not_accepted(errors: Sequence[ErrorDetails]) -> NotAccepted:
+def refusal(invalid: ValidationError) -> NotAccepted:
+    """Return why a spec that is none of its model is refused: the fields and what is allowed."""
+    errors: Sequence[ErrorDetails] = invalid.errors(include_url=False, include_context=False)
     told: dict[str, str] = {}
     for error in errors:
         told.setdefault(_path(error["loc"]), _meaning(error))
     lines = [f"{path}: {meaning}" for path, meaning in list(told.items())[:MOST_ERRORS]]
     if len(told) > MOST_ERRORS:
         lines.append(f"and {len(told) - MOST_ERRORS} more")
-    return NotAccepted(_reason(errors[0]["loc"]), _bounded("; ".join(lines)))
+    return NotAccepted(_reason(errors[0]["loc"]), bounded("; ".join(lines)))
 
 
 def _reason(location: tuple[int | str, ...]) -> str:
@@ -105,6 +107,8 @@ def _reason(location: tuple[int | str, ...]) -> str:
         return "InvalidWhere"
     if location[:1] == ("trackers",):
         return "InvalidTracker"
+    if location[:1] == ("rules",):
+        return "InvalidRule"
     return "InvalidSpec"
 
 
@@ -132,5 +136,6 @@ def _meaning(error: ErrorDetails) -> str:
     return error["msg"].removeprefix("Value error, ")
 
 
-def _bounded(message: str) -> str:
+def bounded(message: str) -> str:
+    """Return a message, shortened where it is too long for a condition."""
     return message if len(message) <= MOST_CHARACTERS else f"{message[: MOST_CHARACTERS - 1]}…"

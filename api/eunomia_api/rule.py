@@ -107,6 +107,18 @@ class Rule(Written):
     response: Response | None = None
     """What is done about it. Absent: what the policy says for the severity."""
 
+    @property
+    def condition(self) -> str:
+        """The whole condition on a row, exceptions included, as one expression."""
+        but = [f"!({exception.when})" for exception in self.exceptions]
+        return " && ".join([f"({self.when})", *but]) if but else self.when
+
+    @property
+    def within_ms(self) -> int:
+        """How far apart rows may be, or the time for all of count, in ms; 0: neither matters."""
+        pause = LONGEST_PAUSE if self.for_ is not None else "0s"
+        return round(seconds(self.within or pause) * 1000)
+
     @model_validator(mode="after")
     def _windows_fit(self) -> Self:
         if self.count > 1 and self.for_ is not None:

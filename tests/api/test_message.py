@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What agents are told of a policy: what is watched, judged, learned, and who is never killed."""
+
+from typing import Any
+
+from eunomia_api import agent_pb2
+from eunomia_api.library import Library, parse
+from eunomia_api.message import policy_messages, rule_message
+from eunomia_api.policy_acceptance import accept_policy
+from eunomia_api.rule import Rule
+from eunomia_api.tracker import Catalogue
+
+GROUP = """\
+group: secrets
+help: Files that hold secrets.
+rules:
+  - name: shadow
+    severity: alert
+    tags: [T1003.008]
+    events: [opensnoop]
+    when: path == "/etc/shadow"
+    exceptions: [{name: pam, when: pid == 1}]
+    message: "{pid} read {path}"
+"""
+LIBRARY = Library({"secrets": parse("secrets.yaml", GROUP.encode())})
+
+
+def messages(
+    catalogue: Catalogue, kind: str = "SecurityPolicy", **spec: Any
+) -> list[agent_pb2.Job]:
+    own = {"name": "own", "events": ["opensnoop", "process"], "when": "true", "message": "!"}
+    written = {
+        "target": {"podSelector": {"matchLabels": {"app": "web"}}},
+        "rules": {"builtIn": ["secrets"], "custom": [own]},
+        **spec,
+    }
+    return policy_messages(
+        accept_policy(kind, written, catalogue, LIBRARY),
+        uid="u1",
+        kind=kind,
+        namespace="shop" if kind == "SecurityPolicy" else "",
+        name="web",
+        generation=3,
+        namespaces=None,
+        excluded_namespaces=["ingress"],
+    )
+
+
+def test_a_rule_travels_with_times_in_milliseconds_and_one_name() -> None:
+    written = {
+        "name": "burst",
+        "events": ["tcp"],
+        "when": "dport > 0",
+        "count": 20,
+        "within": "1m30s",
+        "distinct": "dport",
+        "groupBy": ["pod", "comm"],
+        "message": "{comm}",
+        "severity": "alert",
+    }
+    rule = Rule.model_validate(written)
+    assert rule_message(rule) == agent_pb2.Rule(
+        name="burst",
+        severity=agent_pb2.SEVERITY_ALERT,
+        trackers=["tcp"],
+        when="dport > 0",
+        count=20,
+        within_ms=90_000,
+        distinct="dport",
+        group_by=["pod", "comm"],
+        deduplicate_ms=60_000,
+        message="{comm}",
+        response="Report",
+    )
+    assert rule_message(rule, "scans/burst").name == "scans/burst"
+    going = {**written, "count": 1, "within": None, "distinct": None, "for": "30s"}
+    message = rule_message(Rule.model_validate(going))
+    assert (message.for_ms, message.within_ms) == (30_000, 10_000)
+
+
+def test_a_policy_that_reports_is_one_job_of_all_its_trackers(catalogue: Catalogue) -> None:
+    (job,) = messages(catalogue, seccomp={"mode": "Audit"}, response={"whenDisconnected": "1h"})
+    assert (job.uid, job.kind, job.namespace, job.generation) == ("u1", "SecurityPolicy", "shop", 3)
+    assert [(each.name, each.where, each.sample) for each in job.trackers] == [
+        ("opensnoop", "", 1),
+        ("process", "", 1),
+    ]
+    assert [(each.name, each.policy_rule) for each in job.rules] == [
+        ("secrets/shadow", "secrets/shadow"),
+        ("own", ""),
+    ]
+    assert job.rules[0].tags == ["T1003.008"]
+    assert (job.kill, job.dry_run, job.respond_ms, list(job.outputs)) == (
+        False,
+        False,
+        3600_000,
+        [],
+    )
+    assert job.learning == agent_pb2.Learning(seccomp=True)
+    assert job.target.pod_selector.match_labels == {"app": "web"}
+    assert not job.target.excluded_namespaces
+    assert job.budget.events_per_second == 20_000
+
+
+def test_a_rule_that_kills_is_one_more_job_that_spares_what_the_cluster_needs(
+    catalogue: Catalogue,
+) -> None:
+    observing, killing = messages(
+        catalogue,
+        "ClusterSecurityPolicy",
+        target={"podSelector": {}, "host": True},
+        response={"alert": "Kill"},
+    )
+    assert [each.name for each in observing.rules] == ["secrets/shadow", "own"]
+    assert (observing.kill, observing.target.host) == (False, True)
+    assert (killing.uid, killing.kill) == ("u1/kill/secrets/shadow", True)
+    assert [(each.name, each.where) for each in killing.trackers] == [
+        ("opensnoop", '(path == "/etc/shadow") && !(pid == 1)')
+    ]
+    assert [each.name for each in killing.rules] == ["secrets/shadow"]
+    assert (killing.target.host, killing.target.all_namespaces) == (False, True)
+    assert killing.target.excluded_namespaces == ["eunomia-system", "ingress", "kube-system"]
+    assert (killing.generation, killing.name, killing.budget) == (3, "web", observing.budget)
+
+
+def test_nothing_is_killed_in_a_dry_run_nor_on_the_host_itself(catalogue: Catalogue) -> None:
+    (dry,) = messages(catalogue, mode="DryRun", response={"alert": "Kill"})
+    assert (dry.dry_run, dry.rules[0].response) == (True, "Kill")
+    (host,) = messages(
+        catalogue, "ClusterSecurityPolicy", target={"host": True}, response={"alert": "Kill"}
+    )
+    assert not host.kill

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A rule that is wrong is named with its place, and the policy's other rules go on."""
+
+from typing import Any
+
+import pytest
+
+from eunomia_api.acceptance import NotAccepted
+from eunomia_api.library import Library, parse
+from eunomia_api.policy_acceptance import Accepted, accept_policy
+from eunomia_api.rule import Response
+from eunomia_api.tracker import Catalogue
+
+SECRETS = """\
+group: secrets
+help: Files that hold secrets.
+rules:
+  - name: shadow
+    severity: alert
+    events: [opensnoop]
+    when: path == "/etc/shadow"
+    exceptions: [{name: pam, when: pid == 1}]
+    message: "{pid} in {container} read {path}"
+  - name: many
+    severity: alert
+    events: [opensnoop]
+    when: path.startsWith("/root/")
+    count: 10
+    within: 10s
+    message: "{{many}} reads"
+"""
+LIBRARY = Library({"secrets": parse("secrets.yaml", SECRETS.encode())})
+OWN = {
+    "name": "own",
+    "events": ["opensnoop"],
+    "when": 'error == "EACCES" && image.startsWith("shop/")',
+    "message": "{pid} may not read {path}",
+}
+
+
+def accept(catalogue: Catalogue, kind: str = "SecurityPolicy", **spec: Any) -> Accepted:
+    return accept_policy(kind, {"target": {"podSelector": {}}, **spec}, catalogue, LIBRARY)
+
+
+def own(catalogue: Catalogue, **changes: Any) -> Accepted:
+    good = {**OWN, "name": "good"}
+    return accept(catalogue, rules={"custom": [{**OWN, **changes}, good]})
+
+
+def test_a_policy_of_groups_and_rules_of_its_own(catalogue: Catalogue) -> None:
+    accepted = accept(
+        catalogue,
+        rules={"builtIn": ["secrets"], "exclude": ["secrets/many"], "custom": [OWN]},
+    )
+    assert [(each.name, each.built_in) for each in accepted.rules] == [
+        ("secrets/shadow", True),
+        ("own", False),
+    ]
+    assert accepted.problems == ()
+    assert {each.rule.response for each in accepted.rules} == {Response.REPORT}
+    assert accepted.spec.budget.events_per_second_per_node == 20_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"when": 'error == "EACCES" &&\n pth == "/etc"'},
+            'when, on opensnoop: at line 2, character 2: no column "pth"; did you mean path?; there'
+            " are pid, error, path, namespace, pod, container, container_id, image, node",
+        ),
+        (
+            {"exceptions": [{"name": "init", "when": 'pid == "1"'}]},
+            "exceptions, init: when, on opensnoop: at character 5: == cannot compare an int with a"
+            " string",
+        ),
+        (
+            {"events": ["opens"]},
+            'events: there is no tracker "opens"; there are: opensnoop, process',
+        ),
+        (
+            {"events": ["opensnoop", "process"]},
+            'when, on process: at character 1: no column "error"; there are namespace, pod, '
+            "container, container_id, image, node",
+        ),
+        (
+            {"groupBy": ["pod", "dport"]},
+            'groupBy: opensnoop has no column "dport"; there are pid, error, path, namespace, pod, '
+            "container, container_id, image, node",
+        ),
+        (
+            {"distinct": "dport", "count": 2, "within": "1s"},
+            'distinct: opensnoop has no column "dport"; there are pid, error, path, namespace, pod,'
+            " container, container_id, image, node",
+        ),
+        (
+            {"message": "saw {pth}"},
+            'message: at character 5: opensnoop has no column "pth"; there are pid, error, path, '
+            "namespace, pod, container, container_id, image, node",
+        ),
+        ({"message": "100 {"}, "message: at character 5: { stands alone; write {{"),
+        (
+            {"message": "{pid!r}"},
+            "message: at character 1: {pid!r} names no column; write {{ for a brace",
+        ),
+    ],
+)
+def test_a_rule_that_cannot_be_judged_is_a_problem_and_the_others_go_on(
+    catalogue: Catalogue, changes: dict[str, Any], problem: str
+) -> None:
+    accepted = own(catalogue, **changes)
+    assert [(each.rule, each.message) for each in accepted.problems] == [("own", problem)]
+    assert [each.name for each in accepted.rules] == ["good"]
+
+
+def test_what_is_not_in_the_library_is_a_problem_and_the_others_go_on(
+    catalogue: Catalogue,
+) -> None:
+    rules = {
+        "builtIn": ["secrets/shadow", "secrets/shadows"],
+        "exclude": ["zzz"],
+        "exceptions": [
+            {"rule": "secrets/many", "name": "backup", "when": "pid == 1"},
+            {"rule": "secrets/shadow", "name": "login", "when": 'container == "login"'},
+        ],
+    }
+    accepted = accept(catalogue, rules=rules)
+    assert [(each.rule, each.message) for each in accepted.problems] == [
+        ("zzz", "rules.exclude: there is no rule or group 'zzz'; groups: secrets"),
+        (
+            "secrets/shadows",
+            "rules.builtIn: there is no rule or group 'secrets/shadows'; did you mean"
+            " secrets/shadow?",
+        ),
+        ("secrets/many", "rules.exceptions: backup is for a rule that the policy does not have"),
+    ]
+    (shadow,) = accepted.rules
+    assert shadow.rule.condition == (
+        '(path == "/etc/shadow") && !(pid == 1) && !(container == "login")'
+    )
+
+
+def test_a_severitys_response_is_that_of_rules_that_say_nothing(catalogue: Catalogue) -> None:
+    accepted = accept(
+        catalogue,
+        rules={
+            "builtIn": ["secrets"],
+            "custom": [OWN, {**OWN, "name": "mild", "severity": "alert", "response": "Report"}],
+        },
+        response={"alert": "Kill", "warning": "Isolate"},
+    )
+    assert [(each.name, each.rule.response) for each in accepted.rules] == [
+        ("secrets/shadow", "Kill"),
+        ("secrets/many", "Report"),
+        ("own", "Isolate"),
+        ("mild", "Report"),
+    ]
+    assert [(each.rule, each.message) for each in accepted.problems] == [
+        (
+            "secrets/many",
+            "response Kill: the kernel judges single events, and cannot wait for count or for; it "
+            "is reported alone",
+        )
+    ]
+
+
+def test_a_condition_too_long_with_its_exceptions_cannot_kill(catalogue: Catalogue) -> None:
+    long = [{"name": f"e{n}", "when": f'path == "{"x" * 200}{n}"'} for n in range(12)]
+    accepted = own(catalogue, exceptions=long, response="Kill")
+    assert [(each.rule, each.message) for each in accepted.problems] == [
+        (
+            "own",
+            "response Kill: when and exceptions as one expression, on opensnoop: it is longer than "
+            "2048 characters; it is reported alone",
+        )
+    ]
+    assert [each.rule.response for each in accepted.rules] == ["Report", "Report"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason", "message"),
+    [
+        ({"target": {}}, "InvalidSelector", "spec.target.podSelector: is required"),
+        (
+            {"rules": {"custom": [{**OWN, "within": "10s"}]}},
+            "InvalidRule",
+            "spec.rules.custom[0]: within needs count (more than 1) or for",
+        ),
+        (
+            {"rules": {"custom": [OWN, OWN]}},
+            "InvalidRule",
+            "spec.rules.custom: each rule may stand once; twice: own",
+        ),
+        (
+            {"response": {"whenDisconnected": "170h"}},
+            "InvalidSpec",
+            "spec.response.whenDisconnected: 170h is out of bounds: at least 0s, at most 168h",
+        ),
+        (
+            {"seccomp": {"mode": "Learning"}},
+            "InvalidSpec",
+            "spec.seccomp.mode: Input should be 'Off', 'Learn', 'Audit' or 'Enforce'",
+        ),
+        ({"sekkomp": {}}, "InvalidSpec", "spec.sekkomp: there is no such field"),
+    ],
+)
+def test_a_spec_that_is_none_is_refused_with_the_field(
+    catalogue: Catalogue, spec: dict[str, Any], reason: str, message: str
+) -> None:
+    with pytest.raises(NotAccepted) as refused:
+        accept(catalogue, **spec)
+    assert (refused.value.reason, refused.value.message) == (reason, message)
