@@ -5,7 +5,7 @@ A row for which there is no answer, such as one divided by zero, does not meet i
 all the same where one side settles it. Texts are looked at once for each distinct value.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -41,18 +41,32 @@ def mask(expression: Expression, batch: Batch, constants: Mapping[str, str]) -> 
     constants: what `eunomia_api.where.OWNER` is in all rows, as the rows tell it. A row that lacks
     a column is as one for which there is no answer.
     """
-    rows: Rows = Scope(batch, constants)
-    left = np.arange(len(batch))
-    for conjunct in sorted(expression.conjuncts, key=_cost):
+    return met(in_order(expression), Scope(batch, constants))
+
+
+def in_order(expression: Expression) -> tuple[Node, ...]:
+    """Return the conditions that must all hold, those first that take the least time."""
+    return tuple(sorted(expression.conjuncts, key=_cost))
+
+
+def met(conjuncts: Iterable[Node], rows: Rows) -> Mask:
+    """Return for each of some rows whether all conditions hold: bool of shape (n,).
+
+    Each is asked of the rows alone that met those before it. A scope may be asked again and again:
+    what was looked up in it once is known.
+    """
+    count = len(rows)
+    left = np.arange(count)
+    for conjunct in conjuncts:
         if not len(left):
             break
         found = truths(value(conjunct, rows))
         held = np.flatnonzero(np.broadcast_to(found.values & ~found.error, len(left)))
         if len(held) < len(left):
             rows, left = Part(rows, held), left[held]
-    met = np.zeros(len(batch), np.bool_)
-    met[left] = True
-    return met
+    whether = np.zeros(count, np.bool_)
+    whether[left] = True
+    return whether
 
 
 def value(node: Node, rows: Rows) -> Vector:

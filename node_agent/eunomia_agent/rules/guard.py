@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judges the rows of one policy as they come, and hands on what is to be told."""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.rules.alert import Case, alert_of
+from eunomia_agent.rules.judge import Compiled, Reading, compile_all
+from eunomia_agent.rules.limit import RATE, Limit
+from eunomia_agent.rules.message import Template
+from eunomia_agent.rules.rows import Judged, Live
+from eunomia_agent.rules.window import Windows
+from eunomia_agent.sinks.rows import Rows
+from eunomia_agent.trackers.catalogue import Tracker
+from eunomia_api import agent_pb2
+
+logger = logging.getLogger("eunomia.rules")
+
+FLOOD = "alert-flood"
+"""The rule that an alert names which tells of alerts that are not told."""
+KILLED = "Killed"
+MAX_PROBLEM = 512
+
+
+class Outlet(Protocol):
+    """Where alerts go."""
+
+    def put(self, alert: agent_pb2.Alert) -> bool:
+        """Take an alert; False where there is no room for it."""
+        ...
+
+
+Counted = Callable[[str, int, Owner], None]
+"""Told of each alert, told or not: its rule, its severity, and who it is about."""
+
+
+@dataclass(slots=True)
+class _Watch:
+    rule: Compiled
+    windows: Windows
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A case with the place of its row, and what is said of it."""
+
+    case: Case
+    place: int
+    message: Template
+    types: Mapping[str, str]
+
+
+class Guard:
+    """A sink that judges rows by the rules of a job, each on its own: what is wrong with one rule
+    stops no other.
+
+    trackers: of the catalogue, by name. What the kernel killed for (job.kill) is told as such, and
+    counted.
+    """
+
+    name = "rules"
+    limited = 0
+
+    def __init__(
+        self,
+        job: agent_pb2.Job,
+        trackers: Mapping[str, Tracker],
+        outlet: Outlet,
+        counted: Counted = lambda rule, severity, owner: None,
+    ) -> None:
+        """Read the rules; those that cannot be judged are in the report's problems."""
+        self._uid = job.uid.partition("/")[0]
+        self._kills = job.kill and not job.dry_run
+        self._dry_run = job.dry_run
+        self._outlet = outlet
+        self._counted = counted
+        rules, self._problems = compile_all(job.rules, trackers)
+        self._watches = [_Watch(rule, Windows(rule.wire)) for rule in rules]
+        self._limit = Limit()
+        self._by_severity: Counter[int] = Counter()
+        self._base = agent_pb2.PolicyReport()
+        self._deduplicated = self._dropped = self._killed = 0
+        self.problem: str | None = None
+
+    def write(self, rows: Rows) -> int:
+        """Judge rows; see Sink. Rows that no rule could be asked about are not accepted."""
+        try:
+            self.judge(Live(rows))
+        except Exception:
+            logger.exception("rows of %s could not be judged", rows.tracker)
+            return 0
+        return len(rows)
+
+    def close(self) -> None:
+        """Do nothing: alerts are the outlet's."""
+
+    def judge(self, rows: Judged) -> None:
+        """Judge rows by every rule that reads their tracker, and tell of them by their time."""
+        self.problem = None
+        cases: list[_Case] = []
+        for watch in list(self._watches):
+            reading = watch.rule.by_tracker.get(rows.tracker)
+            if reading is None:
+                continue
+            try:
+                cases += self._judged(watch, reading, rows)
+            except Exception as error:
+                logger.exception("rule %s is not judged any more", watch.rule.name)
+                self._give_up(watch, error)
+        cases.sort(key=lambda each: each.case.at)
+        self._tell(rows, list(self._admitted(cases)))
+
+    def report(self) -> agent_pb2.PolicyReport:
+        """Return what came of it since the policy began on this node."""
+        base, now = self._base, self._by_severity
+        return agent_pb2.PolicyReport(
+            events=base.events + now[agent_pb2.SEVERITY_EVENT],
+            warnings=base.warnings + now[agent_pb2.SEVERITY_WARNING],
+            alerts=base.alerts + now[agent_pb2.SEVERITY_ALERT],
+            deduplicated=base.deduplicated + self._deduplicated,
+            dropped=base.dropped + self._dropped,
+            killed=base.killed + self._killed,
+            problems=self._problems,
+        )
+
+    def restore(self, report: agent_pb2.PolicyReport) -> None:
+        """Go on from the counts of an earlier run."""
+        self._base.CopyFrom(report)
+
+    def _judged(self, watch: _Watch, reading: Reading, rows: Judged) -> Iterator[_Case]:
+        """Give the cases of one rule."""
+        broken = reading.broken_by(rows.scope)
+        if not len(broken):
+            return
+        if self._kills:
+            self._killed += len(broken)
+        keys = reading.keys(rows.scope, broken)
+        values = reading.values(rows.scope, broken)
+        windows, rule = watch.windows, watch.rule
+        before = windows.deduplicated
+        breaches = windows.take(keys, rows.times[broken].tolist(), values)
+        self._deduplicated += windows.deduplicated - before
+        if windows.forgot:
+            windows.forgot = False
+            self.problem = f"{rule.name}: has more groups than are kept; the oldest go"
+        for each in breaches:
+            place = int(broken[each.place])
+            at = int(rows.times[place])
+            case = Case(
+                *(rule.wire, rule.name, self._uid, rows.owner, rows.tracker, keys[each.place]),
+                at=at,
+                time_ns=at + rows.offset_ns,
+                rows=each.rows,
+            )
+            yield _Case(case, place, rule.message, reading.types)
+
+    def _admitted(self, cases: Sequence[_Case]) -> Iterator[_Case]:
+        """Give the cases that are told: what the container's rate leaves room for."""
+        for each in cases:
+            self._count(each.case)
+            if self._limit.admits(each.case):
+                yield each
+                continue
+            self._dropped += 1
+            refused = self._limit.to_tell(each.case)
+            if refused:
+                flood = replace(each, case=_flood(each.case, refused), message=_flooded(refused))
+                self._count(flood.case)
+                yield flood
+
+    def _tell(self, rows: Judged, cases: Sequence[_Case]) -> None:
+        """Make alerts, and hand them on. No other rows are rendered for it."""
+        if not cases:
+            return
+        lines = rows.json(np.array([each.place for each in cases], np.intp))
+        for each, line in zip(cases, lines, strict=True):
+            row = json.loads(line)
+            message = each.message.filled({**row, "image": rows.owner.image}, each.types)
+            alert = alert_of(each.case, row, message)
+            alert.dry_run = self._dry_run
+            alert.response = KILLED if self._kills and each.case.name != FLOOD else ""
+            if not self._outlet.put(alert):
+                self._dropped += 1
+
+    def _count(self, case: Case) -> None:
+        self._by_severity[case.rule.severity] += 1
+        self._counted(case.name, case.rule.severity, case.owner)
+
+    def _give_up(self, watch: _Watch, error: Exception) -> None:
+        self._watches.remove(watch)
+        message = f"is not judged any more: {error!r}"[:MAX_PROBLEM]
+        self._problems.append(agent_pb2.RuleProblem(rule=watch.rule.name, message=message))
+
+
+def _flood(case: Case, refused: int) -> Case:
+    rule = agent_pb2.Rule(name=FLOOD, severity=case.rule.severity)
+    return replace(case, rule=rule, name=FLOOD, rows=refused)
+
+
+def _flooded(refused: int) -> Template:
+    text = (
+        f"alerts of this container come faster than {RATE} a second: they are counted and not told,"
+        f" {refused} since this was last said"
+    )
+    return Template((text,), ())

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows as rules see them, whether they have just come or were recorded."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.events.where.scope import Scope
+from eunomia_agent.sinks.rows import Rows
+
+Index = NDArray[np.intp]
+
+
+class Judged(Protocol):
+    """n rows of one owner, of one result of a tracker.
+
+    times: int64 of shape (n,), nanoseconds of one clock; offset_ns: what makes Unix time of them.
+    """
+
+    tracker: str
+    owner: Owner
+    scope: Scope
+    times: NDArray[np.int64]
+    offset_ns: int
+
+    def json(self, rows: Index) -> Sequence[bytes]:
+        """Return some rows as JSON; see sinks.rows.Rows.json."""
+        ...
+
+
+class Live:
+    """Rows that have just come; their times are of CLOCK_BOOTTIME."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self.tracker = rows.tracker
+        self.owner = rows.owner
+        self.scope = Scope(rows.batch, rows.constants)
+        self.times: NDArray[np.int64] = rows.batch.fixed["time"].astype(np.int64)
+        self.offset_ns = rows.offset_ns
+
+    def json(self, rows: Index) -> Sequence[bytes]:
+        """Return some rows as JSON. No others are rendered for it."""
+        return list(self._rows.take(rows).json())

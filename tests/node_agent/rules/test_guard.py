@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a policy's rules tell of rows that come."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.rules.guard import FLOOD
+from eunomia_agent.rules.replay import replay
+from eunomia_api import agent_pb2
+
+Make = Callable[..., Any]
+ALERT, WARNING = agent_pb2.SEVERITY_ALERT, agent_pb2.SEVERITY_WARNING
+
+
+def test_an_alert_tells_who_did_what_where(watch: Make, rule: Make, rows_of: Make) -> None:
+    seen = watch(
+        rule(
+            name="release-agent-written",
+            policy_rule="container-escape/release-agent-written",
+            severity=ALERT,
+            when='writing && path.endsWith("/release_agent")',
+            tags=["T1611"],
+        )
+    )
+    rows = [
+        {"at": 1, "path": b"/etc/hosts", "writing": 1},
+        {
+            "at": 2.5,
+            "pid": 77,
+            "uid": 1000,
+            "comm": b"evil\n",
+            "path": b"/sys/fs/cgroup/rdma/release_agent",
+            "writing": 1,
+            "ancestor_pids": [70, 60, 0, 0],
+        },
+        {"at": 3, "path": b"/sys/fs/cgroup/rdma/release_agent"},
+    ]
+    assert seen.guard.write(rows_of(rows)) == 3
+    (alert,) = seen.alerts
+    evidence = json.loads(alert.evidence)
+    assert evidence["time"] == "2025-06-15T15:06:42.500000000Z"
+    assert evidence["path"] == "/sys/fs/cgroup/rdma/release_agent"
+    assert len(alert.id) == 16
+    assert int(alert.id, 16)
+    alert.ClearField("id")
+    alert.ClearField("evidence")
+    assert alert == agent_pb2.Alert(
+        policy_uid="p-1",
+        rule="container-escape/release-agent-written",
+        severity=ALERT,
+        time_ns=1_750_000_002_500_000_000,
+        message="evil\\n (77) wrote /sys/fs/cgroup/rdma/release_agent",
+        tracker="access",
+        namespace="shop",
+        pod="web-0",
+        pod_uid="uid-7",
+        container="nginx",
+        container_id="1b" * 32,
+        image="nginx:1",
+        pid=77,
+        uid=1000,
+        comm="evil\n",
+        ancestors=[agent_pb2.Ancestor(pid=70), agent_pb2.Ancestor(pid=60)],
+        count=1,
+        tags=["T1611"],
+    )
+    assert seen.guard.report() == agent_pb2.PolicyReport(alerts=1)
+    assert seen.counted == [("container-escape/release-agent-written", ALERT, "web-0")]
+
+
+def test_an_exception_is_passed_over(watch: Make, rule: Make, rows_of: Make) -> None:
+    runc = agent_pb2.RuleException(name="runc", when='comm == "runc"')
+    small = agent_pb2.RuleException(name="small", when="100 / size > 10")
+    seen = watch(rule(exceptions=[runc, small], message="{comm} {size}"))
+    rows = [
+        {"at": 1, "comm": b"runc", "writing": 1, "size": 50},
+        {"at": 2, "comm": b"sh", "writing": 1, "size": 5},
+        {"at": 3, "comm": b"sh", "writing": 1, "size": 50},
+        {"at": 4, "comm": b"sh", "writing": 1, "size": 0},
+    ]
+    seen.guard.write(rows_of(rows))
+    # what is divided by zero is no answer, and an exception without an answer excepts nothing
+    assert seen.messages == ["sh 50", "sh 0"]
+
+
+def test_a_wrong_rule_names_the_place_and_the_others_go_on(
+    watch: Make, rule: Make, rows_of: Make
+) -> None:
+    other = agent_pb2.RuleException(name="e", when="comm = 1")
+    seen = watch(
+        rule(name="a", when="pth == 1"),
+        rule(name="b", trackers=["acess"]),
+        rule(name="c", message="{comm} {pat}"),
+        rule(name="d", exceptions=[other]),
+        rule(name="e", group_by=["contaner_id"]),
+        rule(name="f", count=3),
+        rule(name="g", trackers=["access", "execution"], distinct="tme", count=2, within_ms=1),
+        rule(name="h", severity=0),
+        rule(name="i", message="{comm"),
+        rule(name="good"),
+    )
+    seen.guard.write(rows_of([{"at": 1, "path": b"/x", "writing": 1}]))
+    assert seen.messages == ["sh (42) wrote /x"]
+    problems = {each.rule: each.message for each in seen.guard.report().problems}
+    starts = {
+        "a": 'when: access: at character 1: no column "pth"; did you mean path?',
+        "b": "events: there is no tracker 'acess' in this agent; it has access, execution",
+        "c": "message: access: no column 'pat'; did you mean path?",
+        "d": "exceptions[0].when: access: at character 6: ",
+        "e": "groupBy: access: no column 'contaner_id'; did you mean container_id?",
+        "f": "count: needs within, a time that is above 0",
+        "g": "distinct: access: no column 'tme'; there are pid, uid, comm, ",
+        "h": "severity: must be event, warning or alert",
+        "i": "message: at character 1: a brace of no column",
+    }
+    assert problems.keys() == starts.keys()
+    for name, start in starts.items():
+        assert problems[name].startswith(start), problems[name]
+
+
+def test_is_silent_for_a_while_after_an_alert_of_the_same_group(
+    watch: Make, rule: Make, rows_of: Make
+) -> None:
+    seen = watch(rule(deduplicate_ms=60_000, group_by=["container_id", "comm"]))
+    times = [("sh", 0), ("sh", 59), ("cat", 59.5), ("sh", 60), ("sh", 119), ("cat", 120)]
+    for comm, at in times:
+        seen.guard.write(rows_of([{"at": at, "comm": comm.encode(), "writing": 1}]))
+    told = [(alert.comm, alert.time_ns // 10**9 - 1_750_000_000) for alert in seen.alerts]
+    assert told == [("sh", 0), ("cat", 59), ("sh", 60), ("cat", 120)]
+    report = seen.guard.report()
+    assert (report.warnings, report.deduplicated) == (4, 2)
+
+
+def test_count_within(watch: Make, rule: Make, rows_of: Make) -> None:
+    seen = watch(rule(count=3, within_ms=10_000, message="{path}"))
+    times = [0, 9, 11, 19, 30, 31, 32, 33]
+    for number, at in enumerate(times):
+        row = {"at": at, "writing": 1, "path": b"/%d" % number}
+        seen.guard.write(rows_of([row]))
+    # 9, 11 and 19 are within 10 s, and so are 30, 31 and 32; rows are used up by an alert
+    assert seen.messages == ["/3", "/6"]
+    assert [alert.count for alert in seen.alerts] == [3, 3]
+
+
+def test_different_values_within(watch: Make, rule: Make, rows_of: Make) -> None:
+    scan = rule(distinct="size", count=3, within_ms=10_000, group_by=["comm"], message="{size}")
+    seen = watch(scan)
+    seen.guard.write(
+        rows_of(
+            [
+                {"at": at, "size": size, "comm": comm, "writing": 1}
+                for at, size, comm in [
+                    *((0, 1, b"a"), (1, 1, b"a"), (2, 2, b"a"), (3, 9, b"b")),
+                    *((9, 1, b"a"), (11.9, 3, b"a"), (12, 7, b"b"), (30, 8, b"b")),
+                ]
+            ]
+        )
+    )
+    assert seen.messages == ["3"]
+
+
+def test_going_on_for_so_long(watch: Make, rule: Make, rows_of: Make) -> None:
+    seen = watch(rule(for_ms=30_000, message="{size}"))
+    begins = [*range(0, 29, 4), 40, *range(41, 80, 9)]
+    seen.guard.write(rows_of([{"at": at, "size": at, "writing": 1} for at in begins]))
+    # 0 to 28 is too short, 40 comes 12 s after that, and 77 is the first that is 30 s after 40
+    assert (seen.messages, [alert.count for alert in seen.alerts]) == (["77"], [6])
+
+
+def test_rows_of_several_trackers_count_together(watch: Make, rule: Make, rows_of: Make) -> None:
+    seen = watch(rule(trackers=["access", "execution"], count=2, within_ms=1000))
+    seen.guard.write(rows_of([{"at": 1, "writing": 1}]))
+    seen.guard.write(rows_of([{"at": 0.9, "writing": 1}], tracker="execution"))
+    assert [alert.tracker for alert in seen.alerts] == ["execution"]
+
+
+def test_a_flood_of_one_container_is_told_and_hides_no_other(
+    watch: Make, rule: Make, rows_of: Make, web: Owner
+) -> None:
+    grave = rule(name="grave", severity=ALERT, when='path == "/grave"')
+    seen = watch(rule(), grave)
+    flood = [{"at": 1 + number / 1000, "path": b"/x", "writing": 1} for number in range(1000)]
+    seen.guard.write(rows_of([*flood, {"at": 2, "path": b"/grave"}]))
+    other = replace(web, container_id="2c" * 32, pod="db-0")
+    seen.guard.write(rows_of([{"at": 2, "path": b"/y", "writing": 1}], other))
+    told = [(alert.rule, alert.pod) for alert in seen.alerts]
+    # 50 at once and 5 more in that second
+    assert told.count(("written", "web-0")) == 54
+    assert told.count((FLOOD, "web-0")) == 1
+    assert told[-2:] == [("grave", "web-0"), ("written", "db-0")]
+    (flooded,) = [alert for alert in seen.alerts if alert.rule == FLOOD]
+    assert flooded.message.startswith("alerts of this container come faster than 5 a second")
+    report = seen.guard.report()
+    assert (report.warnings, report.alerts, report.dropped) == (1002, 1, 946)
+    assert report.warnings + report.alerts == len(seen.alerts) + report.dropped
+    seen.guard.write(rows_of([{"at": 70, "writing": 1} for _ in range(60)]))
+    (_, again) = [alert for alert in seen.alerts if alert.rule == FLOOD]
+    assert again.count == 946  # 945 of before and the first of now
+
+
+def test_what_finds_no_room_is_counted(
+    trackers: Any, rule: Make, rows_of: Make, watch: Make
+) -> None:
+    seen = watch(rule())
+
+    class Full:
+        def put(self, alert: agent_pb2.Alert) -> bool:
+            return False
+
+    seen.guard._outlet = Full()
+    seen.guard.write(rows_of([{"at": 1, "writing": 1}]))
+    assert seen.guard.report() == agent_pb2.PolicyReport(warnings=1, dropped=1)
+
+
+def test_goes_on_from_earlier_counts(watch: Make, rule: Make, rows_of: Make) -> None:
+    before = agent_pb2.PolicyReport(
+        events=1, warnings=2, alerts=3, deduplicated=4, dropped=5, killed=6
+    )
+    seen = watch(rule())
+    seen.guard.restore(before)
+    seen.guard.write(rows_of([{"at": 1, "writing": 1}]))
+    before.warnings = 3
+    assert seen.guard.report() == before
+
+
+def test_what_the_kernel_kills_is_told_as_killed(watch: Make, rule: Make, rows_of: Make) -> None:
+    seen = watch(rule(deduplicate_ms=60_000), uid="p-1/kill/written", kill=True)
+    seen.guard.write(rows_of([{"at": at, "writing": 1} for at in range(3)]))
+    assert [(each.policy_uid, each.response) for each in seen.alerts] == [("p-1", "Killed")]
+    assert seen.guard.report().killed == 3
+    dry = watch(rule(), uid="p-1/kill/written", kill=True, dry_run=True)
+    dry.guard.write(rows_of([{"at": 1, "writing": 1}]))
+    assert [(each.response, each.dry_run) for each in dry.alerts] == [("", True)]
+    assert dry.guard.report().killed == 0
+
+
+def test_a_long_row_is_cut_and_says_so(watch: Make, rule: Make, rows_of: Make) -> None:
+    seen = watch(rule())
+    row = {"at": 1, "writing": 1, "path": b"/" + b"p" * 4000, "args": b"\xe2\x98\x83\0" * 900}
+    seen.guard.write(rows_of([row]))
+    (alert,) = seen.alerts
+    evidence = json.loads(alert.evidence)
+    assert len(alert.evidence) <= 4096
+    assert evidence["cut"] is True
+    assert evidence["path"].startswith("/ppp")
+    assert evidence["args"][:2] == ["☃", "☃"]
+    assert len(alert.message) <= 1024
+
+
+@pytest.mark.parametrize("size", [1, 7, 300])
+def test_a_replay_tells_what_was_told_live(
+    watch: Make, rule: Make, rows_of: Make, recorded: Make, trackers: Any, size: int
+) -> None:
+    rules = [
+        rule(name="plain", message="{comm} {path} {took} {args} {kind}"),
+        rule(
+            name="texts",
+            when='path.endsWith("7") && kind == "delete" && args.exists(a, a == "-x")',
+            deduplicate_ms=7000,
+            group_by=["comm", "kind"],
+        ),
+        rule(name="many", when="size > 5 || pid % 2 == 0", count=9, within_ms=4000),
+        rule(name="scan", when="true", distinct="path", count=20, within_ms=30_000),
+        rule(name="long", when="true", for_ms=15_000, deduplicate_ms=30_000),
+        rule(name="parents", when="60 in ancestor_pids && took > duration('1ms')"),
+    ]
+    rows = [
+        {
+            "at": 100 + number / 5,
+            "pid": number,
+            "comm": b"c%d" % (number % 3),
+            "path": b"/\xff\n%d" % (number * 7 % 40),
+            "args": b"cmd\0-x\0" if number % 2 else b"",
+            "kind": number % 3,
+            "writing": number % 5 == 0,
+            "size": number % 11,
+            "took": number * 100_000,
+            "ancestor_pids": [number % 70, 60, 1, 0] if number % 4 == 0 else [0] * 4,
+        }
+        for number in range(300)
+    ]
+    seen = watch(*rules)
+    for first in range(0, len(rows), size):
+        seen.guard.write(rows_of(rows[first : first + size]))
+    alerts, report = replay(rules, recorded(rows_of(rows)), trackers, policy="p-1")
+    assert report == seen.guard.report()
+    assert {alert.rule for alert in alerts} == {each.name for each in rules}
+    # a recorded row knows neither the pod's uid, nor the image, nor the whole of the id
+    for alert in seen.alerts:
+        alert.pod_uid = alert.image = ""
+        alert.container_id = alert.container_id[:12]
+    by_time = sorted(seen.alerts, key=lambda alert: (alert.time_ns, alert.rule))
+    assert sorted(alerts, key=lambda alert: (alert.time_ns, alert.rule)) == by_time
+    assert len({alert.id for alert in alerts}) == len(alerts)
+
+
+def test_a_rule_that_fails_in_an_unforeseen_way_stops_no_other(
+    watch: Make, rule: Make, rows_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = watch(rule(name="bad", message="{path}"), rule(name="good"))
+    watched = seen.guard._watches[0].windows
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("what nobody thought of")
+
+    monkeypatch.setattr(watched, "take", fail)
+    assert seen.guard.write(rows_of([{"at": 1, "writing": 1}] * 2)) == 2
+    assert [alert.rule for alert in seen.alerts] == ["good", "good"]
+    (problem,) = seen.guard.report().problems
+    assert problem.rule == "bad"
+    assert "what nobody thought of" in problem.message
