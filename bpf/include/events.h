@@ -17,7 +17,8 @@
  *		return event_cancel();
  *	return event_send(&match);
  *
- * What needs no string to decide calls event_admit before event_begin, which is cheaper.
+ * What needs no string to decide calls event_admit before event_begin, which is cheaper. Whatever is
+ * decided in the kernel comes before event_admit: for a job that kills, it kills.
  * For each cgroup and job: matched = sent + lost + limited + sampled_out.
  */
 #pragma once
@@ -123,7 +124,7 @@ __weak u64 admit_for_jobs(cgroup_id_t cgroup_id, job_set_t jobs, boot_ns_t now)
 }
 
 /* Counts the event as matched; what stays in match->jobs is within its limit. */
-static __always_inline bool event_admit(struct match *match)
+static __always_inline bool admit(struct match *match)
 {
 	match->time = bpf_ktime_get_boot_ns();
 	match->admitted = true;
@@ -134,6 +135,77 @@ static __always_inline bool event_admit(struct match *match)
 	}
 	match->jobs = admit_for_jobs(match->cgroup_id, match->jobs, match->time);
 	return match->jobs != 0;
+}
+
+/* ---- killing ---- */
+
+enum { kill_signal = 9 }; /* SIGKILL */
+
+/* By slot: CLOCK_BOOTTIME ns from which on the job kills no more, 0: it goes on; and how often it
+ * did. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_JOBS);
+	__type(key, u32);
+	__type(value, boot_ns_t);
+} kill_until SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_JOBS);
+	__type(key, u32);
+	__type(value, u64);
+} killed SEC(".maps");
+
+/* Returns those of the jobs that kill at this time. */
+__weak u64 killers_of(job_set_t jobs, boot_ns_t now)
+{
+	job_set_t killers = 0;
+
+	for (int turn = 0; turn < MAX_JOBS && jobs; turn++) {
+		u32 job = lowest_bit(jobs);
+		boot_ns_t *until = bpf_map_lookup_elem(&kill_until, &job);
+
+		if (until && (!*until || now < *until))
+			killers |= jobs & -jobs;
+		jobs &= jobs - 1;
+	}
+	return killers;
+}
+
+__weak int count_killed(job_set_t jobs)
+{
+	for (int turn = 0; turn < MAX_JOBS && jobs; turn++) {
+		u32 job = lowest_bit(jobs);
+		u64 *count = bpf_map_lookup_elem(&killed, &job);
+
+		if (count)
+			__sync_fetch_and_add(count, 1);
+		jobs &= jobs - 1;
+	}
+	return 0;
+}
+
+/* The process is gone before it is in user space again: it does not see what came of its call. The
+ * first process of a container gets no mercy, other than that of the machine (kernel/signal.c). */
+static __always_inline void kill_current(const struct match *match)
+{
+	if (!match->current || match->state != target_classified ||
+	    match->cgroup_id == own_cgroup)
+		return;
+	job_set_t killers = killers_of(match->jobs, bpf_ktime_get_boot_ns());
+
+	if (killers && !bpf_send_signal(kill_signal))
+		count_killed(killers);
+}
+
+/* Of an event that is wanted, all of the conditions having been asked: kills whom it is about, where
+ * a job is there for that, and counts it as matched. What stays in match->jobs is within its limit:
+ * killing has none. */
+static __always_inline bool event_admit(struct match *match)
+{
+	if (kill_matched)
+		kill_current(match);
+	return admit(match);
 }
 
 static __always_inline void event_lose(const struct match *match)
@@ -159,7 +231,8 @@ static __always_inline struct scratch *this_scratch(void)
 	return bpf_map_lookup_elem(&scratch, &zero);
 }
 
-/* The members of what it returns are those of the event before: a tracker sets every one of its
+/* Whether the event is wanted may still be open: who finds the room busy is not killed.
+ * The members of what it returns are those of the event before: a tracker sets every one of its
  * own. `who` is set by event_send. */
 static __always_inline struct event *event_begin(struct match *match)
 {
@@ -168,7 +241,7 @@ static __always_inline struct event *event_begin(struct match *match)
 	if (!slot)
 		return NULL;
 	if (__sync_lock_test_and_set(&slot->busy, 1)) {
-		if (match->admitted || event_admit(match))
+		if (match->admitted || admit(match))
 			event_lose(match);
 		return NULL;
 	}

@@ -65,6 +65,13 @@ struct {
 	__type(value, u64);
 } unclassified SEC(".maps");
 
+/* Whoever an event is about is killed: the agent sets it where a job asks for that, and only where
+ * all of the job's condition is decided in here. See event_admit. */
+const volatile bool kill_matched = false;
+
+/* The agent's own cgroup, in which nobody is ever killed. */
+const volatile cgroup_id_t own_cgroup = 0;
+
 /* ---- conditions that the agent takes out of a job's `where` ---- */
 
 /* WHERE(column) makes the column of that name one that the kernel can decide on. While no job says
@@ -197,6 +204,7 @@ struct match {
 	const struct owner *owner; /* NULL: the current task */
 	u32 state;		   /* enum target_state */
 	bool admitted;
+	bool current; /* it is about the current task, for sure */
 };
 
 static __always_inline bool match_cgroup(struct match *match, cgroup_id_t cgroup_id)
@@ -249,12 +257,18 @@ static __always_inline bool current_wanted(void)
 
 static __always_inline bool match_current(struct match *match)
 {
+	match->current = true;
 	return match_cgroup(match, task_cgroup_id(bpf_get_current_task_btf())) && current_wanted();
 }
+
+/* Only objects that use match_owner have this variable. It tells the agent that their events may be
+ * about others than the current task, and that they can kill nobody. */
+static const volatile bool matches_owners = true;
 
 /* `owner` must stay where it is until the event is sent. */
 static __always_inline bool match_owner(struct match *match, const struct owner *owner)
 {
+	match->current = !matches_owners;
 	match->owner = owner;
 	return match_cgroup(match, owner->cgroup_id) &&
 	       owner_pid_wanted(owner->pid, owner->tid) && within(&where_uid, owner->uid) &&

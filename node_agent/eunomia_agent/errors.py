@@ -40,6 +40,18 @@ class ConditionInvalid(TrackerError):
     reason = "InvalidWhere"
 
 
+class KillNotInKernel(TrackerError):
+    """A job kills on what the kernel cannot decide, or on events that may be about others."""
+
+    reason = "KillNotInKernel"
+
+
+class CgroupUnknown(TrackerError):
+    """It cannot be told which cgroup is the agent's own."""
+
+    reason = "CgroupUnknown"
+
+
 class SampleInvalid(TrackerError):
     """A job wants one event in so many of a tracker that gives none."""
 

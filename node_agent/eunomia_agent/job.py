@@ -41,6 +41,8 @@ class Run:
     ladder: Ladder
     refused_before: int
     """The instance's unclassified events when the job joined it."""
+    killed_before: int = 0
+    """How often it had killed for the slot when this was last looked at."""
     buckets: int = 0
     """Cgroups of the job that had an event, as last read: each has a token bucket of its own."""
     seen: int = 0

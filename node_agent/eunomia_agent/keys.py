@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a job's use of a tracker to what is loaded for it, and what is left to the agent."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eunomia_agent.errors import ConditionInvalid, ParamInvalid, SampleInvalid, TrackerUnknown
-from eunomia_agent.events.layout import SUBJECT_COLUMNS, Column
-from eunomia_agent.events.tally import result_layouts
+from eunomia_agent.errors import ParamInvalid, SampleInvalid, TrackerUnknown
 from eunomia_agent.job import params_of
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue, Tracker
@@ -53,50 +51,44 @@ class Keys:
             sample.check(tracker.name, found.sources, tracker.sample)
         except ValueError as error:
             raise SampleInvalid(f"{tracker.name}: sample {error}") from error
-        conditions, rest = self._condition(found, tracker.where) if tracker.where else ((), None)
+        asked, rest = self._asked(found, job, tracker)
         counts = any(source != "events" for source in found.sources)
         interval = job.interval_ms or DEFAULT_INTERVAL_MS
         key = Key(
             tracker.name,
             tuple(sorted(values.items())),
             job.budget.memory_bytes // max(1, len(job.trackers)),
-            conditions=conditions,
+            conditions=asked,
             pids=tuple(sorted(set(job.target.pids))),
             children=job.target.children and bool(job.target.pids),
             interval_ms=interval if counts else 0,
+            kill=job.kill,
         )
         return Use(key, rest)
 
-    def _condition(
-        self, tracker: Tracker, text: str
+    def _asked(
+        self, tracker: Tracker, job: agent_pb2.Job, use: agent_pb2.Tracker
     ) -> "tuple[tuple[tuple[str, bytes], ...], Expression | None]":
-        """Split a condition into what the kernel decides and the rest."""
-        from eunomia_agent.trackers.pushdown import split  # noqa: PLC0415  (loads a parser)
-        from eunomia_api.where import WhereInvalid, parse  # noqa: PLC0415
+        """Return what the kernel decides of what is asked of rows, and the rest.
 
-        try:
-            expression = parse(text, tracker.columns, tracker.hidden)
-        except WhereInvalid as error:
-            raise ConditionInvalid(f"{tracker.name}: where: {error}") from error
-        pushed, rest = split(expression, self._filterable(tracker))
-        left = rest.columns & {column.name for column in tracker.hidden} if rest else None
-        if left:
-            raise ConditionInvalid(
-                f"{tracker.name}: where: no row shows {', '.join(sorted(left))}, and the kernel"
-                " cannot decide this"
-            )
-        return tuple(sorted((name, value.content) for name, value in pushed.items())), rest
+        Of a policy's rules nothing is left: its sink asks each one again, as a whole.
+        """
+        if not (use.where or job.rules or job.kill):
+            return (), None
+        from eunomia_agent.conditions import Conditions  # noqa: PLC0415  (loads a parser)
+        from eunomia_agent.trackers.pushdown import variables  # noqa: PLC0415
 
-    def _filterable(self, tracker: Tracker) -> Mapping[str, Column]:
-        wanted = {column.name for column in tracker.columns if column.filterable}
         btf = Btf.of_object((self._objects / f"{tracker.name}.bpf.o").read_bytes())
-        hidden = {column.name: SUBJECT_COLUMNS[column.name] for column in tracker.hidden}
-        return hidden | {
-            column.name: column
-            for layout in result_layouts(btf).values()
-            for column in layout.columns
-            if column.name in wanted
-        }
+        conditions = Conditions(tracker, btf)
+        rest: Expression | None = None
+        if job.kill:
+            pushed = conditions.of_kill(use.where)
+        elif job.rules:
+            rules = [rule for rule in job.rules if tracker.name in rule.trackers]
+            pushed = conditions.of_rules(rules)
+        else:
+            pushed, rest = conditions.of_where(use.where)
+        return tuple(sorted(variables(pushed).items())), rest
 
 
 UseOf = Callable[[agent_pb2.Job, agent_pb2.Tracker], Use]

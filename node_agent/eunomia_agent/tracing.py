@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from eunomia_agent import killing
 from eunomia_agent.containers.departed import Departed
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
@@ -19,6 +20,7 @@ from eunomia_agent.job import Job, Run, Trouble, target_of
 from eunomia_agent.kernel.rcu import wait_for_programs
 from eunomia_agent.keys import UseOf
 from eunomia_agent.metrics.observed import Observed
+from eunomia_agent.shedding import Shedding
 from eunomia_agent.sinks.sink import Sink
 from eunomia_agent.slots import Slots
 from eunomia_agent.standing import Standing
@@ -34,6 +36,8 @@ from eunomia_api.param import shown
 logger = logging.getLogger("eunomia.tracing")
 
 DETACH_SECONDS = 5.0
+STARTED_WITH = ("trackers", "budget", "outputs", "rules", "dry_run")
+"""Parts of a job that do not change while it runs."""
 
 
 class Tracing:
@@ -62,10 +66,11 @@ class Tracing:
         self._idle_since: dict[Instance, float] = {}
         self._gone: list[int] = []
         self._departed = Departed()
-        self._shed_at = time.monotonic()
+        self._silence = 0.0
         self.jobs: dict[str, Job] = {}
         self.owners: dict[int, Owner] = {}
         self._delivery = Delivery(node, self.owners, self._running, observed)
+        self._shedding = Shedding(self._delivery.take)
 
     # The cgroups' maps, which are there while there is a job to run
 
@@ -112,6 +117,11 @@ class Tracing:
         if self._watched is not None:
             self._balance()
 
+    def silent_for(self, seconds: float) -> None:
+        """Take note of how long ago the operator's last word was: jobs kill for so long only."""
+        self._silence = seconds
+        killing.allow(self._running(), seconds)
+
     def expire(self, now: float) -> None:
         """End the jobs whose deadline has passed. now: Unix time in seconds."""
         for job in self.jobs.values():
@@ -139,11 +149,7 @@ class Tracing:
     def _runs_otherwise(self, job: Job, old: agent_pb2.Job) -> bool:
         """Tell whether what runs, as it was started for `old`, is not what the job wants now."""
         wanted = job.wanted
-        if (old.trackers, old.budget, old.outputs) != (
-            wanted.trackers,
-            wanted.budget,
-            wanted.outputs,
-        ):
+        if any(getattr(old, part) != getattr(wanted, part) for part in STARTED_WITH):
             return True
         return any(
             self._use_of(wanted, each).key != job.runs[each.name].key for each in wanted.trackers
@@ -160,6 +166,7 @@ class Tracing:
             job.sinks = self._open_sinks(job.wanted)
             for tracker in _trackers(job.wanted):
                 self._run(job, tracker)
+            killing.allow([job], self._silence)
             self._sweep()
         except TrackerUnsupported as error:
             job.trouble = Trouble(error.reason, str(error), unsupported=True)
@@ -184,7 +191,10 @@ class Tracing:
             self._pool.release(use.key, job.slot)
             raise
         ladder = Ladder(job.wanted.budget.events_per_second // len(job.wanted.trackers))
-        job.runs[tracker.name] = Run(use.key, instance, use.rest, tracker.sample, ladder, refused)
+        killed = instance.killed(job.slot)  # of the job that had the slot before
+        job.runs[tracker.name] = Run(
+            use.key, instance, use.rest, tracker.sample, ladder, refused, killed
+        )
         job.ledgers.setdefault(tracker.name, Ledger())
 
     def _stop(self, job: Job) -> None:
@@ -372,31 +382,7 @@ class Tracing:
                 refused = run.instance.accounts.unclassified()
                 job.ledgers[name].unclassified += refused - run.refused_before
                 run.refused_before = refused
-
-    def _shed(self) -> None:
-        """Do less for jobs that pass their budgets by far, and more again for those that do not."""
-        now = time.monotonic()
-        seconds, self._shed_at = now - self._shed_at, now
-        changed = False
-        for job in self._running():
-            for name, run in job.runs.items():
-                if not run.instance.has_events:
-                    continue  # an event more in a table is no row more, and costs little
-                seen = job.ledgers[name].seen
-                before, rate = run.ladder.rung, max(0, seen - run.seen) / max(seconds, 0.001)
-                run.seen = seen
-                after = run.ladder.step(now, rate)
-                if after is not before:
-                    changed = True
-                    job.gaps += after is Rung.STOPPED
-                    if Rung.STOPPED in (before, after):  # what tables hold is not of the gap
-                        self._delivery.take(run.instance)
-                    if after is Rung.STOPPED:
-                        run.instance.leave(job.slot)
-                    logger.warning("%s: %s: %s", job.name, name, run.ladder.told() or "goes on")
-        if changed:
-            self._share()
-            self._balance()
+            killing.count(job)
 
     def _take_due(self) -> None:
         """End the intervals that are over."""
@@ -409,7 +395,9 @@ class Tracing:
         self._take_due()
         self._settle()
         self._share()
-        self._shed()
+        if self._shedding.step(self._running()):
+            self._share()
+            self._balance()
         self._forget_gone()
         self._detach_idle()
         self._close_unheard()

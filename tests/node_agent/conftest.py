@@ -127,7 +127,7 @@ class World:
         """Start as a fresh agent does, with nothing loaded and no owner known."""
 
         def load(key: Key, available: int) -> Instance:
-            node = Node(self.programs.map("targets"))
+            node = Node(self.programs.map("targets"), root=self.root)
             tracker = self.catalogue.trackers[key.tracker]
             return Instance.load(OBJECTS, tracker, key, node, available)
 

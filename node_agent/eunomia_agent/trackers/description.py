@@ -15,6 +15,7 @@ from eunomia_agent.events.tally import result_layouts
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.kernel.errors import ObjectInvalid
 from eunomia_agent.kernel.types import Array, Int, Type
+from eunomia_agent.trackers.paths import CONDITION, path_columns
 from eunomia_agent.trackers.variable import variable_name
 from eunomia_api.param import shown
 from eunomia_api.tracker import (
@@ -48,10 +49,17 @@ TALLY_HELP: Mapping[str, Described] = {
 """Help for columns of tables that need not be described."""
 
 
-CONDITION = "where_"
-"""How variables begin that hold a job's conditions on a column: `WHERE(column)` of match.h."""
-COMMON = frozenset({"by_pid", "follow_children", "cgroup_hierarchy"})
-"""Variables that every tracker has, from match.h."""
+COMMON = frozenset(
+    {
+        "by_pid",
+        "follow_children",
+        "cgroup_hierarchy",
+        "kill_matched",
+        "own_cgroup",
+        "matches_owners",
+    }
+)
+"""Variables that trackers have from match.h."""
 
 
 class DescriptionError(AgentError):
@@ -233,10 +241,10 @@ def _conditions(
 
 def conditions(btf: Btf) -> frozenset[str]:
     """Return the columns that an object's programs can decide on: those of WHERE() in C."""
-    variables = btf.section(".rodata")
-    return frozenset(
-        name.removeprefix(CONDITION) for name in variables if name.startswith(CONDITION)
-    )
+    names = (name for name in btf.section(".rodata") if name.startswith(CONDITION))
+    paths = path_columns(btf)
+    of_paths = {f"{CONDITION}{path}_used" for path in paths}
+    return paths | {name.removeprefix(CONDITION) for name in names if name not in of_paths}
 
 
 def _described(description: Description, source: Source) -> Mapping[str, Described]:

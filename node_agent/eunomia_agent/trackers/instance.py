@@ -29,6 +29,8 @@ logger = logging.getLogger("eunomia.trackers")
 INSTANCE = struct.Struct(f"=2Q{3 * SLOTS}Q")
 """struct instance of bpf/include/match.h"""
 ZERO = bytes(4)
+SLOT = struct.Struct("=I")
+U64 = struct.Struct("=Q")
 LASTING = frozenset({"targets", "accounts", "pids", *TABLES})
 """Hashes that stay true while nothing is attached, or that are seen to otherwise."""
 ATTACHED_AT = "attached_at"
@@ -171,6 +173,15 @@ class Instance:
         for slot, limit in self._limits.items():
             numbers[3 * slot : 3 * slot + 3] = limit.period_ns, limit.burst_ns, limit.sample
         self._object.map("instance").update(ZERO, INSTANCE.pack(jobs, everywhere, *numbers))
+
+    def kill_until(self, slot: int, boot_ns: int) -> None:
+        """Let a job kill up to a time of CLOCK_BOOTTIME; 0: for as long as it runs."""
+        self._object.map("kill_until").update(SLOT.pack(slot), U64.pack(boot_ns))
+
+    def killed(self, slot: int) -> int:
+        """Return how often a job's events killed somebody, since the slot was given out."""
+        value = self._object.map("killed").lookup(SLOT.pack(slot)) if self.key.kill else None
+        return 0 if value is None else int(U64.unpack(value)[0])
 
     # Rows
 

@@ -9,7 +9,8 @@ class Key:
     """What makes two uses of a tracker the same.
 
     params: all of them. memory_bytes: for its ring and its tables. conditions:
-    variables of match.h with what they hold, as it lies in memory. pids: of the only processes
+    variables of match.h with what they hold, as it lies in memory, and maps of match_path.h with
+    their keys. kill: who makes an event is killed. pids: of the only processes
     that are watched; empty for all. children: watch what they start, too. interval_ms: between two
     readings of what is counted in the kernel; 0 for a tracker that counts nothing there.
     """
@@ -21,3 +22,4 @@ class Key:
     pids: tuple[int, ...] = ()
     children: bool = False
     interval_ms: int = 0
+    kill: bool = False

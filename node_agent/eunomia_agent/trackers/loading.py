@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a compiled tracker to its programs and maps in the kernel, attached to nothing yet."""
 
+import os
 from dataclasses import dataclass
 from mmap import PAGESIZE
 from pathlib import Path
@@ -13,10 +14,13 @@ from eunomia_agent.kernel.object import Object
 from eunomia_agent.trackers.catalogue import Tracker
 from eunomia_agent.trackers.key import Key
 from eunomia_agent.trackers.memory import Plan, plan
+from eunomia_agent.trackers.paths import CONDITION
+from eunomia_agent.trackers.processes import cgroup_of
 from eunomia_agent.trackers.variable import variable_name
 
 FOLLOWING = frozenset({"follow_fork", "forget_process"})
 """The programs of match.h that are needed only to follow the children of processes."""
+PRESENT = bytes([1])
 PROCESSES = ("pids", "ended_pids")
 """The maps of match.h that are needed only to watch certain processes."""
 
@@ -44,8 +48,10 @@ def load(
     """
     loaded = Object.open(folder / f"{key.tracker}.bpf.o")
     try:
-        _configure(loaded, tracker, key, node.hierarchy)
+        _configure(loaded, tracker, key, node)
         _choose_programs(loaded, tracker, key)
+        for name, entries in _filled(loaded, key).items():
+            loaded.map(name).resize(max(1, entries))
         for name in () if key.pids else PROCESSES:
             loaded.map(name).resize(1)
         sizes = _sizes(loaded, key, available)
@@ -53,6 +59,7 @@ def load(
             loaded.map(name).resize(entries)
         loaded.map("targets").reuse(node.targets)
         loaded.load()
+        _fill(loaded, key)
     except BaseException:
         loaded.close()
         raise
@@ -77,15 +84,38 @@ def _sizes(loaded: Object, key: Key, available: int) -> Plan:
     return sizes
 
 
-def _configure(loaded: Object, tracker: Tracker, key: Key, hierarchy: int) -> None:
+def _configure(loaded: Object, tracker: Tracker, key: Key, node: Node) -> None:
     for name, value in key.params:
         loaded.set(variable_name(name, tracker.params[name].variable), value)
     for variable, content in key.conditions:
-        loaded.set(variable, content)
+        if variable not in loaded.maps:
+            loaded.set(variable, content)
     loaded.set("by_pid", bool(key.pids))
     loaded.set("follow_children", key.children)
-    if hierarchy:
-        loaded.set("cgroup_hierarchy", hierarchy)
+    if node.hierarchy:
+        loaded.set("cgroup_hierarchy", node.hierarchy)
+    if key.kill:
+        loaded.set("kill_matched", True)
+        loaded.set("own_cgroup", cgroup_of(os.getpid(), node.root))
+
+
+def _filled(loaded: Object, key: Key) -> dict[str, int]:
+    """Return the maps that conditions on paths fill, with the number of entries of each."""
+    contents = dict(key.conditions)
+    return {
+        name: len(contents.get(name, b"")) // found.key_size
+        for name, found in loaded.maps.items()
+        if name.startswith(CONDITION)
+    }
+
+
+def _fill(loaded: Object, key: Key) -> None:
+    """Put what conditions on paths ask for into their maps: keys, behind one another."""
+    for name, keys in key.conditions:
+        if name in loaded.maps:
+            into = loaded.maps[name]
+            for start in range(0, len(keys), into.key_size):
+                into.update(keys[start : start + into.key_size], PRESENT)
 
 
 def _choose_programs(loaded: Object, tracker: Tracker, key: Key) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a tracker's maps take up, known before they are made, and how a budget is shared out. Pure.
 
-Sizes as in kernel/bpf/hashtab.c, arraymap.c, ringbuf.c and stackmap.c.
+Sizes as in kernel/bpf/hashtab.c, arraymap.c, ringbuf.c, stackmap.c and lpm_trie.c.
 """
 
 from collections.abc import Collection, Mapping
@@ -12,10 +12,12 @@ from eunomia_agent.errors import NoMemoryLeft
 from eunomia_agent.events.tally import TABLES
 
 HASH, ARRAY, PERCPU_HASH, PERCPU_ARRAY, STACK_TRACE = 1, 2, 5, 6, 7
-LRU_HASH, LRU_PERCPU_HASH, RINGBUF = 9, 10, 27
+LRU_HASH, LRU_PERCPU_HASH, LPM_TRIE, RINGBUF = 9, 10, 11, 27
 HASHES = frozenset({HASH, PERCPU_HASH, LRU_HASH, LRU_PERCPU_HASH})
 ELEMENT_BYTES = 48
 """`struct htab_elem` before the key."""
+TRIE_NODE_BYTES = 40
+"""`struct lpm_trie_node` before the key's bits. A node between two others is one more of them."""
 BUCKET_BYTES = 16
 LEAST_ENTRIES = 64
 RING = "events"
@@ -110,6 +112,8 @@ def bytes_of(found: Map, entries: int, cpus: int) -> int:
     if found.kind in HASHES:
         each = value * cpus if found.kind in (PERCPU_HASH, LRU_PERCPU_HASH) else value
         return entries * (ELEMENT_BYTES + key + each) + _at_least(entries) * BUCKET_BYTES
+    if found.kind == LPM_TRIE:
+        return 2 * entries * (TRIE_NODE_BYTES + key + value)
     if found.kind == PERCPU_ARRAY:
         return entries * value * cpus
     return entries * value

@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from eunomia_agent.errors import CgroupUnknown
+
 PROC = Path("/proc")
 
 
@@ -24,6 +26,25 @@ def descendants(pids: Iterable[int], proc: Path = PROC) -> set[int]:
             found.add(pid)
             ahead += children.get(pid, [])
     return found
+
+
+def cgroup_of(pid: int, root: Path | None) -> int:
+    """Return the id of a process's cgroup. Raises CgroupUnknown.
+
+    pid: as in the caller's own pid namespace. root: where the hierarchy is mounted. All of it is
+    looked through: from inside a container, no file of /proc says where in the host's tree it is.
+    """
+    for folder, _, _ in os.walk(root or ""):
+        try:
+            pids = Path(folder, "cgroup.procs").read_text().split()
+        except OSError:  # it is gone, or none that lists processes
+            continue
+        if str(pid) in pids:
+            return os.stat(folder).st_ino
+    raise CgroupUnknown(
+        f"process {pid}, the agent's own, is in no cgroup below {root or 'any mount'}: without"
+        " knowing its own the agent kills nobody"
+    )
 
 
 def began_tick(pid: int, proc: Path = PROC) -> int | None:

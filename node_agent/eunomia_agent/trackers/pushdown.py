@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a `where` the kernel decides: bpf/include/match.h, WHERE and where_comm.
+"""What of a `where` the kernel decides: match.h, WHERE and where_comm; match_path.h, WHERE_PATH.
 
-The kernel takes one range a column, which all events must be in. A condition that is no more than
-such ranges is the kernel's alone; from one that is more, ranges are taken that all its rows are in,
-and it is asked again on the rows that come.
+The kernel takes one range a column, or one set of paths, which all events must be in. A condition
+that is no more than such ranges is the kernel's alone; from one that is more, ranges are taken that
+all its rows are in, and it is asked again on the rows that come.
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from eunomia_agent.events import names
 from eunomia_agent.events.layout import Column
+from eunomia_agent.trackers.paths import PathSet, path_set
 from eunomia_api.where import Expression, syntax
 from eunomia_api.where.syntax import Node
 
@@ -65,7 +66,16 @@ class TextRange:
         return None
 
 
-Condition = Range | TextRange
+Condition = Range | TextRange | PathSet
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What the kernel can decide on; see split."""
+
+    filterable: Mapping[str, Column]
+    paths: frozenset[str]
+    whole_paths: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +90,38 @@ _NOTHING = Found({}, whole=False)
 
 
 def split(
-    expression: Expression, filterable: Mapping[str, Column]
+    expression: Expression,
+    filterable: Mapping[str, Column],
+    paths: Collection[str] = (),
+    *,
+    whole_paths: bool = False,
 ) -> tuple[dict[str, Condition], Expression | None]:
-    """Return what the kernel decides, by variable, and what is left to the agent, if anything.
+    """Return what the kernel decides, by column, and what is left to the agent, if anything.
 
-    filterable: columns for which the object has a variable where_COLUMN.
+    filterable: columns for which the object has variables where_COLUMN…; paths: those of them that
+    are paths. whole_paths: the kernel lets no path pass that it knows only a part of; else it does,
+    and is never the only one that is asked about a path.
     """
+    columns = Columns(filterable, frozenset(paths), whole_paths=whole_paths)
     pushed: dict[str, Condition] = {}
     rest: list[Node] = []
     for conjunct in expression.conjuncts:
-        found = _ranges(conjunct, filterable)
+        found = _ranges(conjunct, columns)
         taken = [_narrow(pushed, name, condition) for name, condition in found.ranges.items()]
         if not found.whole or not all(taken):
             rest.append(conjunct)
-    return {f"where_{name}": condition for name, condition in pushed.items()}, Expression.of(rest)
+    return pushed, Expression.of(rest)
+
+
+def variables(pushed: Mapping[str, Condition]) -> dict[str, bytes]:
+    """Return what was pushed, by the object's variable or map, as it lies in memory there."""
+    found: dict[str, bytes] = {}
+    for column, condition in pushed.items():
+        if isinstance(condition, PathSet):
+            found |= condition.variables(column)
+        else:
+            found[f"where_{column}"] = condition.content
+    return found
 
 
 def _narrow(ranges: dict[str, Condition], name: str, condition: Condition) -> bool:
@@ -104,23 +132,25 @@ def _narrow(ranges: dict[str, Condition], name: str, condition: Condition) -> bo
         both = before.both(condition) if isinstance(condition, Range) else None
     elif isinstance(before, TextRange):
         both = before.both(condition) if isinstance(condition, TextRange) else None
+    elif isinstance(before, PathSet):
+        both = before if before == condition else None
     if both is None:
         return False
     ranges[name] = both
     return True
 
 
-def _ranges(node: Node, filterable: Mapping[str, Column]) -> Found:
+def _ranges(node: Node, columns: Columns) -> Found:
     match node:
         case syntax.Both(operands=operands):
-            return _all([_ranges(operand, filterable) for operand in operands])
+            return _all([_ranges(operand, columns) for operand in operands])
         case syntax.Either(operands=operands):
-            return _any([_ranges(operand, filterable) for operand in operands])
+            return _any([_ranges(operand, columns) for operand in operands])
         case syntax.In(item=syntax.Name() as name, container=syntax.ListOf(elements=elements)):
-            return _any([_is_element(name, each, filterable) for each in elements])
+            return _any([_is_element(name, each, columns) for each in elements])
         case _:
             asked = _asked(node)
-            return _compared(*asked, filterable) if asked else _NOTHING
+            return _compared(*asked, columns) if asked else _NOTHING
 
 
 def _asked(node: Node) -> tuple[syntax.Name, str, syntax.Value] | None:
@@ -146,10 +176,10 @@ def _asked(node: Node) -> tuple[syntax.Name, str, syntax.Value] | None:
     return found
 
 
-def _is_element(name: syntax.Name, element: Node, filterable: Mapping[str, Column]) -> Found:
+def _is_element(name: syntax.Name, element: Node, columns: Columns) -> Found:
     if not isinstance(element, syntax.Literal):
         return _NOTHING
-    return _compared(name, "==", element.value, filterable)
+    return _compared(name, "==", element.value, columns)
 
 
 def _all(parts: Sequence[Found]) -> Found:
@@ -173,6 +203,8 @@ def _any(parts: Sequence[Found]) -> Found:
             ranges[name] = each[0]
         elif numbers := [one for one in each if isinstance(one, Range)]:
             ranges[name] = Range(min(r.least for r in numbers), max(r.most for r in numbers))
+        elif all_paths := PathSet.union(one for one in each if isinstance(one, PathSet)):
+            ranges[name] = all_paths
     alone = all(part.whole and part.ranges.keys() == ranges.keys() for part in parts)
     return Found(ranges, whole=alone and len(ranges) == 1 and _is_gapless(parts))
 
@@ -180,7 +212,7 @@ def _any(parts: Sequence[Found]) -> Found:
 def _is_gapless(parts: Sequence[Found]) -> bool:
     """Tell whether ranges of one and the same column leave nothing out between them."""
     found = [condition for part in parts for condition in part.ranges.values()]
-    if len(set(found)) == 1:
+    if len(set(found)) == 1 or isinstance(found[0], PathSet):
         return True
     ordered = sorted((one.least, one.most) for one in found if isinstance(one, Range))
     most = ordered[0][1]
@@ -191,13 +223,15 @@ def _is_gapless(parts: Sequence[Found]) -> bool:
     return True
 
 
-def _compared(
-    name: syntax.Name, sign: str, value: syntax.Value, filterable: Mapping[str, Column]
-) -> Found:
-    column = filterable.get(name.name) if name.kind == "column" else None
+def _compared(name: syntax.Name, sign: str, value: syntax.Value, columns: Columns) -> Found:
+    column = columns.filterable.get(name.name) if name.kind == "column" else None
     if column is None:
         return _NOTHING
     found: Condition | None = None
+    if name.name in columns.paths:
+        named, exactly = path_set(sign, value)
+        whole = exactly and columns.whole_paths and not column.kinds
+        return Found({name.name: named}, whole) if named else _NOTHING
     if isinstance(value, str) and column.kind == "chars":
         found = _text(sign, value)
     elif isinstance(value, str):

@@ -14,7 +14,7 @@ from eunomia_agent.events.batch import Batch
 from eunomia_agent.events.layout import Column, Layout
 from eunomia_agent.events.where import mask
 from eunomia_agent.trackers.catalogue import Column as Described
-from eunomia_agent.trackers.pushdown import LEAST, MOST, Condition, split
+from eunomia_agent.trackers.pushdown import LEAST, MOST, Condition, split, variables
 from eunomia_api.where import Expression, parse
 
 LAYOUT = Layout(
@@ -64,8 +64,7 @@ def comm_wanted(condition: bytes, comm: bytes) -> bool:
 
 
 def kernel_passes(pushed: Mapping[str, Condition], row: Any) -> bool:
-    for variable, condition in pushed.items():
-        name = variable.removeprefix("where_")
+    for name, condition in pushed.items():
         if name == "port" and row["kind"] != 1:
             continue  # such an event has no port, and nothing is asked about it
         check = comm_wanted if name == "comm" else within
@@ -79,8 +78,8 @@ def decided(written: str) -> tuple[dict[str, tuple[Any, ...]], bool]:
     pushed, rest = split(parse(written, COLUMNS), FILTERABLE)
     form = {"where_comm": "=2I16s"}
     return {
-        name: struct.unpack(form.get(name, "=2q"), condition.content)
-        for name, condition in pushed.items()
+        name: struct.unpack(form.get(name, "=2q"), content)
+        for name, content in variables(pushed).items()
     }, rest is not None
 
 

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel is asked of a tracker's rows, for each kind of job. Loads a parser."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+
+from eunomia_agent.errors import ConditionInvalid, KillNotInKernel
+from eunomia_agent.events.layout import SUBJECT_COLUMNS, Column
+from eunomia_agent.events.tally import result_layouts
+from eunomia_agent.kernel.btf import Btf
+from eunomia_agent.trackers.catalogue import Tracker
+from eunomia_agent.trackers.paths import path_columns
+from eunomia_agent.trackers.pushdown import Condition, Range, split
+from eunomia_api import agent_pb2
+from eunomia_api.where import Expression, WhereInvalid, parse, syntax, types
+
+KILLS = "kill_until"
+"""The map of objects whose programs can kill: events.h."""
+OTHERS = "matches_owners"
+"""The variable of objects whose events may be about others than the current task: match.h."""
+NOTHING: Mapping[str, Condition] = {"pid": Range(1, 0)}
+LONGEST_QUOTE = 120
+
+
+class Conditions:
+    """What can be asked of one tracker's rows, and where it is decided."""
+
+    def __init__(self, tracker: Tracker, btf: Btf) -> None:
+        self._tracker = tracker
+        self._btf = btf
+
+    def of_where(self, text: str) -> tuple[Mapping[str, Condition], Expression | None]:
+        """Return what the kernel decides of a job's `where`, and what is left to the agent.
+
+        Raises ConditionInvalid.
+        """
+        pushed, rest = split(self._parsed(text), self._filterable, self._paths)
+        hidden = {column.name for column in self._tracker.hidden}
+        left = rest.columns & hidden if rest else None
+        if left:
+            raise ConditionInvalid(
+                f"{self._tracker.name}: where: no row shows {', '.join(sorted(left))}, and the"
+                " kernel cannot decide this"
+            )
+        return pushed, rest
+
+    def of_rules(self, rules: Iterable[agent_pb2.Rule]) -> Mapping[str, Condition]:
+        """Return what all rows are in that any of a policy's rules may be about.
+
+        The rules are asked again, each as a whole, by whom the rows go to. That one tells of rules
+        that cannot be read as well: here they are left out.
+        """
+        roots = [root for rule in rules if (root := self._rule(rule)) is not None]
+        if not roots:
+            return NOTHING
+        any_of = roots[0] if len(roots) == 1 else syntax.Either(0, types.BOOL, tuple(roots))
+        return split(Expression(any_of), self._filterable, self._paths)[0]
+
+    def of_kill(self, text: str) -> Mapping[str, Condition]:
+        """Return what the kernel decides of who is to be killed: all of it.
+
+        Raises ConditionInvalid, KillNotInKernel.
+        """
+        name = self._tracker.name
+        if KILLS not in self._btf.maps() or OTHERS in self._btf.section(".rodata"):
+            raise KillNotInKernel(
+                f"{name}: its rows may tell of others than the process that is about to go on:"
+                " nobody is killed for them; let the rule report"
+            )
+        if not text:
+            raise KillNotInKernel(f"{name}: no condition says who is to be killed")
+        expression = self._parsed(text)
+        pushed, rest = split(expression, self._filterable, self._paths, whole_paths=True)
+        if rest is not None:
+            parts = "; ".join(_quoted(text, expression.conjuncts, rest.conjuncts))
+            raise KillNotInKernel(
+                f"{name}: the kernel kills only on what it can decide by itself, and this it"
+                f" cannot: {parts}; compare columns with single values, paths by ==, startsWith"
+                ' or endsWith("/NAME"), or let the rule report'
+            )
+        return pushed
+
+    def _parsed(self, text: str) -> Expression:
+        try:
+            return parse(text, self._tracker.columns, self._tracker.hidden)
+        except WhereInvalid as error:
+            raise ConditionInvalid(f"{self._tracker.name}: where: {error}") from error
+
+    def _rule(self, rule: agent_pb2.Rule) -> syntax.Node | None:
+        """Return a rule's condition without its exceptions; None where it cannot be read."""
+        try:
+            when, *passed_over = (
+                parse(text, self._tracker.columns).root
+                for text in (rule.when, *(each.when for each in rule.exceptions))
+            )
+        except WhereInvalid:
+            return None
+        if not passed_over:
+            return when
+        others = (syntax.Not(each.position, types.BOOL, each) for each in passed_over)
+        return syntax.Both(when.position, types.BOOL, (when, *others))
+
+    @cached_property
+    def _paths(self) -> frozenset[str]:
+        return path_columns(self._btf)
+
+    @cached_property
+    def _filterable(self) -> Mapping[str, Column]:
+        wanted = {column.name for column in self._tracker.columns if column.filterable}
+        hidden = {column.name: SUBJECT_COLUMNS[column.name] for column in self._tracker.hidden}
+        return hidden | {
+            column.name: column
+            for layout in result_layouts(self._btf).values()
+            for column in layout.columns
+            if column.name in wanted
+        }
+
+
+def _quoted(text: str, all_of: Sequence[syntax.Node], some: Sequence[syntax.Node]) -> Iterator[str]:
+    """Give the text of some of a condition's parts."""
+    begins = [min(part.position for part in syntax.walk(node)) for node in all_of]
+    for begin, end, node in zip(begins, [*begins[1:], len(text)], all_of, strict=True):
+        if node in some:
+            part = text[begin:end].rstrip().removesuffix("(").rstrip().removesuffix("&&").rstrip()
+            yield part if len(part) <= LONGEST_QUOTE else f"{part[:LONGEST_QUOTE]}…"

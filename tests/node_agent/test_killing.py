@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs that kill: whom they kill, for how long, and which are refused."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eunomia_agent.killing import deadline
+from eunomia_agent.trackers.accounting import Totals
+from eunomia_api import agent_pb2
+
+pytestmark = [
+    pytest.mark.bpf,
+    pytest.mark.skipif(os.geteuid() != 0, reason="loading BPF programs needs root"),
+]
+OPEN = "import os, sys\ntry: os.open(sys.argv[1], os.O_RDONLY)\nexcept OSError: pass"
+
+
+def fate(cgroup: Path, path: str) -> int:
+    """Return how a process ends that opens a file."""
+
+    def enter() -> None:
+        (cgroup / "cgroup.procs").write_text(str(os.getpid()))
+
+    command = [sys.executable, "-S", "-E", "-c", OPEN, path]
+    return subprocess.run(command, preexec_fn=enter, check=False).returncode
+
+
+@pytest.fixture
+def killer(job: Callable[..., agent_pb2.Job]) -> Callable[..., agent_pb2.Job]:
+    def killer(where: str = 'error == "ENOENT"', **fields: Any) -> agent_pb2.Job:
+        made = job("p/kill/r", "/none/k-", kill=True, **fields)
+        made.trackers[0].where = where
+        return made
+
+    return killer
+
+
+def test_who_breaks_the_rule_is_killed_and_counted(
+    world: Any, job: Callable[..., agent_pb2.Job], killer: Callable[..., agent_pb2.Job]
+) -> None:
+    cgroup, other = world.cgroup("one"), world.cgroup("two")
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(killer(), job("t", "/none/k-"))
+
+    assert fate(cgroup, "/none/k-1") == -signal.SIGKILL
+    assert fate(cgroup, "/none/other") == 0
+    assert fate(other, "/none/k-1") == 0
+    assert world.total("p/kill/r") == Totals(matched=1, delivered=1, killed=1)
+    assert world.total("t") == Totals(matched=1, delivered=1)
+
+    world.apply(job("t", "/none/k-"))
+    assert fate(cgroup, "/none/k-1") == 0
+
+
+def test_killing_stops_first_when_the_operator_is_silent_and_counting_goes_on(
+    world: Any, killer: Callable[..., agent_pb2.Job]
+) -> None:
+    cgroup = world.cgroup("silent")
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(killer(respond_ms=3_600_000))
+    assert fate(cgroup, "/none/k-1") == -signal.SIGKILL
+
+    world.tracing.silent_for(3601)
+    assert fate(cgroup, "/none/k-2") == 0
+    world.tracing.silent_for(0)
+    assert fate(cgroup, "/none/k-3") == -signal.SIGKILL
+    assert world.total("p/kill/r") == Totals(matched=3, delivered=3, killed=2)
+
+
+def test_what_was_killed_is_counted_on_when_the_job_begins_again(
+    world: Any, killer: Callable[..., agent_pb2.Job]
+) -> None:
+    cgroup = world.cgroup("again")
+    world.tracing.meet(world.owner(cgroup))
+    for suspended in (False, True, False):
+        world.apply(killer(suspended=suspended))
+        fate(cgroup, "/none/k-1")
+    assert world.total("p/kill/r").killed == 2
+    kept = world.end().totals["p/kill/r"]
+    assert sum(kept.trackers.values(), Totals()).killed == 2
+
+
+@pytest.mark.parametrize(
+    ("tracker", "where", "told"),
+    [
+        ("opensnoop", 'error == "ENOENT" && path.contains("x")', 'cannot: path.contains("x");'),
+        ("opensnoop", 'comm != "runc"', 'cannot: comm != "runc";'),
+        ("opensnoop", "", "no condition says who"),
+        ("tcp", "dport == 22", "may tell of others"),
+        ("files", "inode == 1", "may tell of others"),
+    ],
+)
+def test_a_job_that_would_kill_on_what_the_kernel_cannot_decide_is_refused(
+    world: Any, killer: Callable[..., agent_pb2.Job], tracker: str, where: str, told: str
+) -> None:
+    cgroup = world.cgroup("refused")
+    world.tracing.meet(world.owner(cgroup))
+    wanted = killer(where)
+    if tracker != "opensnoop":
+        del wanted.trackers[0].params["prefix"]
+    wanted.trackers[0].name = tracker
+    world.apply(wanted)
+
+    report = world.tracing.tick().reports["p/kill/r"]
+    assert (report.state, report.reason) == (agent_pb2.JOB_STATE_FAILED, "KillNotInKernel")
+    assert report.message.startswith(f"{tracker}: ")
+    assert told in report.message
+    assert fate(cgroup, "/none/k-1") == 0
+
+
+@pytest.mark.parametrize(
+    ("respond_ms", "silence", "until"),
+    [(0, 1e9, 0), (1000, 0.0, 7_000_000_000), (1000, 0.5, 6_500_000_000), (1000, 1e6, 1)],
+)
+def test_killing_ends_so_long_after_the_last_word(
+    respond_ms: int, silence: float, until: int
+) -> None:
+    assert deadline(6_000_000_000, respond_ms, silence) == until
