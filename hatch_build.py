@@ -34,7 +34,7 @@ def build() -> None:
     """Bring every product up to date. Raises BuildError."""
     OBJECTS.mkdir(exist_ok=True)
     headers = list((BPF / "include").glob("*.h"))
-    sources = [BPF / "cgroups.bpf.c", *sorted((BPF / "trackers").glob("*.bpf.c"))]
+    sources = [*sorted(BPF.glob("*.bpf.c")), *sorted((BPF / "trackers").glob("*.bpf.c"))]
     for source in sources:
         target = OBJECTS / source.name.replace(".bpf.c", ".bpf.o")
         _renew(target, [source, *headers], lambda out, source=source: _compile_bpf(source, out))

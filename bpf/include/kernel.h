@@ -217,7 +217,7 @@ struct task_struct {
 	struct nsproxy *nsproxy;
 	struct pid *thread_pid;
 	struct hlist_node pid_links[2];
-	const struct cred *cred;
+	const struct cred *real_cred, *cred;
 	struct seccomp seccomp;
 	char comm[TASK_COMM_LEN];
 };
@@ -377,6 +377,11 @@ struct nsproxy {
 typedef struct {
 	u32 val;
 } kuid_t;
+
+/* include/linux/user_namespace.h */
+struct user_namespace {
+	s32 level;
+};
 
 /* include/linux/cred.h */
 struct cred {
