@@ -11,6 +11,7 @@ from pydantic import Field
 
 from eunomia_api import API_VERSION
 from eunomia_api.model import AbsentIsEmpty, Int32, Int64, Time, Told, Written
+from eunomia_api.selector import LabelSelector
 from eunomia_api.status import Conditions
 
 MAX_SYSCALLS = 1024
@@ -43,9 +44,22 @@ class Provenance(Written):
     """When the last of them was seen."""
 
 
+class ProfileBinding(Written):
+    """The pods that a profile is bound to as they are made."""
+
+    pod_selector: LabelSelector
+    """Pods of the profile's namespace by their labels."""
+    override_pods: bool = False
+    """Bind it to containers that name another profile themselves, too."""
+
+
 class SeccompProfileSpec(Written):
     """The system calls that are allowed."""
 
+    container: Annotated[str, Field(max_length=63)] = ""
+    """Name of the containers that it is for."""
+    binding: ProfileBinding | None = None
+    """The pods that it is bound to as they are made. Absent: none."""
     base: Base = Base.NONE
     """What is allowed beside syscalls: None nothing, RuntimeDefault what container runtimes allow
     by default."""
@@ -56,7 +70,7 @@ class SeccompProfileSpec(Written):
     syscalls: Syscalls = []
     """Names of the calls that are allowed."""
     version: Version
-    """Part of the file's name: a new one for each change."""
+    """A new one for each change, v1 the first. The file's name stays."""
     provenance: Provenance = Provenance()
     """What it was made of."""
 
@@ -74,6 +88,8 @@ class ProfileVersion(Told):
     """Calls that the version before did not allow; all of them, for the first one."""
     removed: Annotated[list[Syscall], Field(max_length=MAX_SYSCALLS)] = []
     """Calls that only the version before allowed."""
+    syscalls: Syscalls = []
+    """All calls that it allows, to go back to."""
 
 
 class SeccompProfileStatus(Told):
