@@ -40,19 +40,31 @@ static __always_inline struct path_walk *this_walk(void)
 	return bpf_map_lookup_elem(&path_walk, &zero);
 }
 
+static __always_inline void walk_begin(struct path_walk *walk)
+{
+	walk->start = FILE_PATH - 1;
+	walk->cut = false;
+}
+
+static __always_inline void walk_from(struct path_walk *walk, const struct vfsmount *mount,
+				      const struct dentry *dentry)
+{
+	walk->dentry = dentry;
+	walk->mount = mount;
+	walk->top = READ(struct vfsmount, mount, mnt_root);
+}
+
 /* Writes a name before what is written already, and a slash before it. If it does not fit, cannot
  * be read, or changes meanwhile, it is cut: a part of it or nothing is there. */
-static __always_inline void walk_prepend(struct path_walk *walk, const struct dentry *dentry)
+static __always_inline void walk_prepend_name(struct path_walk *walk, const void *name, u32 length)
 {
-	const unsigned char *name = READ(struct dentry, dentry, d_name.name);
-	u32 length = READ(struct dentry, dentry, d_name.len);
 	u32 end = walk->start & (FILE_PATH - 1), room = end - PATH_MARK;
 
 	if (end < PATH_MARK || length >= room) {
 		walk->cut = true;
 		if (end < PATH_MARK)
 			return;
-		name += length - room;
+		name += (length - room) & (PATH_MAX - 1);
 		length = room;
 	}
 	u32 start = (end - length) & (FILE_PATH - 1);
@@ -70,6 +82,12 @@ static __always_inline void walk_prepend(struct path_walk *walk, const struct de
 	walk->start = start;
 }
 
+static __always_inline void walk_prepend(struct path_walk *walk, const struct dentry *dentry)
+{
+	walk_prepend_name(walk, READ(struct dentry, dentry, d_name.name),
+			  READ(struct dentry, dentry, d_name.len));
+}
+
 static __always_inline void walk_mark(struct path_walk *walk, const char *mark, u32 length)
 {
 	u32 start = (walk->start - length) & (FILE_PATH - 1);
@@ -78,16 +96,37 @@ static __always_inline void walk_mark(struct path_walk *walk, const char *mark, 
 	walk->start = start;
 }
 
+static __always_inline bool walk_is_at_root(const struct path_walk *walk)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return walk->dentry == task->fs->root.dentry && walk->mount == task->fs->root.mnt;
+}
+
+/* From the root of a mount to where it is mounted. False: nowhere. */
+static __always_inline bool walk_out(struct path_walk *walk)
+{
+	const struct vfsmount *mount = walk->mount;
+	const struct mount *below = (const void *)mount - bpf_core_field_offset(struct mount, mnt);
+	const struct mount *above = READ(struct mount, below, mnt_parent);
+
+	if (above == below)
+		return false;
+	walk->dentry = READ(struct mount, below, mnt_mountpoint);
+	mount = (const void *)above + bpf_core_field_offset(struct mount, mnt);
+	walk->mount = mount;
+	walk->top = READ(struct vfsmount, mount, mnt_root);
+	return true;
+}
+
 /* One step up: a name, or out of a mount. */
 static __always_inline u32 walk_step(struct path_walk *walk)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	const struct dentry *dentry = walk->dentry;
-	const struct vfsmount *mount = walk->mount;
 
 	if (walk->cut)
 		return walk_cut;
-	if (dentry == task->fs->root.dentry && mount == task->fs->root.mnt)
+	if (walk_is_at_root(walk))
 		return walk_arrived;
 	if (dentry != walk->top) {
 		walk->dentry = READ(struct dentry, dentry, d_parent);
@@ -96,16 +135,7 @@ static __always_inline u32 walk_step(struct path_walk *walk)
 		walk_prepend(walk, dentry);
 		return walk_on;
 	}
-	const struct mount *below = (const void *)mount - bpf_core_field_offset(struct mount, mnt);
-	const struct mount *above = READ(struct mount, below, mnt_parent);
-
-	if (above == below)
-		return walk_outside;
-	walk->dentry = READ(struct mount, below, mnt_mountpoint);
-	mount = (const void *)above + bpf_core_field_offset(struct mount, mnt);
-	walk->mount = mount;
-	walk->top = READ(struct vfsmount, mount, mnt_root);
-	return walk_on;
+	return walk_out(walk) ? walk_on : walk_outside;
 }
 
 static long walk_turn(u32 turn, u32 *found)
@@ -150,11 +180,8 @@ static __always_inline u32 path_find(const struct vfsmount *mount, const struct 
 
 	if (!walk)
 		return FILE_PATH - 1;
-	walk->dentry = dentry;
-	walk->mount = mount;
-	walk->top = READ(struct vfsmount, mount, mnt_root);
-	walk->start = FILE_PATH - 1;
-	walk->cut = false;
+	walk_begin(walk);
+	walk_from(walk, mount, dentry);
 	return walk_all() & (FILE_PATH - 1);
 }
 

@@ -146,9 +146,13 @@ struct dentry {
 };
 
 /* include/linux/fs.h */
+struct file_system_type {
+	const char *name;
+};
 struct super_block {
 	u32 s_dev;
 	unsigned long s_magic;
+	struct file_system_type *s_type;
 };
 struct timespec64 {
 	s64 tv_sec;
@@ -170,7 +174,7 @@ struct inode___6_5 { /* and before */
 	struct timespec64 i_ctime;
 };
 struct file {
-	u32 f_mode;
+	u32 f_mode, f_flags;
 	void *private_data;
 	struct inode *f_inode;
 	struct path f_path;

@@ -6,8 +6,8 @@
  *	enum path_found named = path_named(path, mount, dentry);
  *	if (named == path_unwanted)			decided by the name, before any path is walked
  *		return 0;
- *	path_write(key->path, file);			see file.h; key: this_path()
- *	if (!path_wanted(path, named, key))
+ *	u32 start = path_find(mount, dentry);		see file.h
+ *	if (!path_wanted(path, named, start))
  *		return event_cancel();
  *
  * A path is wanted when it begins with one of where_COLUMN_prefixes, or when its last name is one of
@@ -58,23 +58,16 @@ struct name_key {
 #define path_named_as(column, name, length) \
 	name_look_up(where_##column##_used, &where_##column##_names, name, length)
 /* What the whole path does, after that. */
-#define path_wanted(column, named, key) \
-	prefix_look_up(where_##column##_used, &where_##column##_prefixes, named, key)
+#define path_wanted(column, named, start) \
+	prefix_look_up(where_##column##_used, &where_##column##_prefixes, named, start)
 
-/* One path at a time is put together here, between event_begin and event_send. */
+/* One path at a time is looked up, between event_begin and event_send. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, u32);
 	__type(value, struct path_key);
-} this_path_key SEC(".maps");
-
-static __always_inline struct path_key *this_path(void)
-{
-	u32 zero = 0;
-
-	return bpf_map_lookup_elem(&this_path_key, &zero);
-}
+} this_path SEC(".maps");
 
 /* The entry that a path's last name is of: where something is mounted, it is the place's. */
 static __always_inline const struct dentry *path_last(const struct vfsmount *mount,
@@ -120,10 +113,17 @@ static __always_inline enum path_found entry_look_up(u32 used, void *names,
 }
 
 static __always_inline bool prefix_look_up(u32 used, void *prefixes, enum path_found named,
-					   struct path_key *key)
+					   u32 start)
 {
 	if (!(used & use_prefixes) || named == path_found)
 		return named != path_unwanted;
+	u32 zero = 0;
+	struct path_key *key = bpf_map_lookup_elem(&this_path, &zero);
+	struct path_walk *walk = this_walk();
+
+	if (!key || !walk)
+		return false;
 	key->bits = 8 * FILE_PATH;
+	bpf_probe_read_kernel(key->path, FILE_PATH, &walk->text[start & (FILE_PATH - 1)]);
 	return (key->path[0] == '.' && !kill_matched) || bpf_map_lookup_elem(prefixes, key);
 }
