@@ -5,6 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
+from eunomia_api.seccomp import SeccompProfile
 from eunomia_api.selector import LabelSelector
 
 PROFILE_LABEL = "eunomia.dev/seccomp-profile"
@@ -29,6 +32,29 @@ class Binding:
     """Below the kubelet's seccomp folder."""
     overrides: bool = False
     """Whether it takes the place of a profile that the pod itself names."""
+
+
+def binding_of(body: Json) -> Binding | None:
+    """Return what a SeccompProfile binds: nothing before it lies on every node, or unless it is to.
+
+    One that cannot be read binds nothing.
+    """
+    try:
+        profile = SeccompProfile.model_validate(body)
+    except ValidationError:
+        return None
+    wanted, status = profile.spec.binding, profile.status
+    ready = any(each.type == "Ready" and each.status == "True" for each in status.conditions)
+    if wanted is None or not ready or not status.localhost_profile:
+        return None
+    return Binding(
+        namespace=profile.metadata["namespace"],
+        name=profile.metadata["name"],
+        selector=wanted.pod_selector,
+        container=profile.spec.container,
+        path=status.localhost_profile,
+        overrides=wanted.override_pods,
+    )
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from eunomia_api.selector import LabelSelector
-from eunomia_operator.binding import PROFILE_LABEL, Binding, bind
+from eunomia_operator.binding import PROFILE_LABEL, Binding, bind, binding_of
 
 WEB = Binding(
     "shop", "web-nginx", LabelSelector(match_labels={"app": "web"}), "nginx", "eunomia/shop/a.json"
@@ -97,3 +97,38 @@ def test_of_two_profiles_the_first_by_name_is_taken_and_the_other_told():
     bound = bind(pod({"name": "nginx"}), "shop", [second, WEB])
     assert bound.patch[1]["value"] == PROFILE
     assert bound.warnings == ["container nginx gets web-nginx; zz would be for it as well"]
+
+
+def profile(ready: str = "True", **spec: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"namespace": "shop", "name": "web-nginx"},
+        "spec": {
+            "container": "nginx",
+            "architectures": ["SCMP_ARCH_X86_64"],
+            "version": "v3",
+            "binding": {"podSelector": {"matchLabels": {"app": "web"}}},
+            **spec,
+        },
+        "status": {
+            "localhostProfile": "eunomia/shop/a.json",
+            "conditions": [
+                {
+                    "type": "Ready",
+                    "status": ready,
+                    "reason": "Lies",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z",
+                }
+            ],
+        },
+    }
+
+
+def test_a_profile_binds_once_it_lies_on_every_node():
+    assert binding_of(profile()) == WEB
+    assert binding_of(profile(ready="False")) is None
+    assert binding_of({**profile(), "status": None}) is None
+
+
+def test_a_profile_that_is_only_audited_binds_nothing_and_so_does_one_that_cannot_be_read():
+    assert binding_of(profile(binding=None)) is None
+    assert binding_of(profile(version=3)) is None

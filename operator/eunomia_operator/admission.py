@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a replica answers the webhook with: a certificate of its own, and the profiles to bind."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from eunomia_operator import ca, webhook
+from eunomia_operator.binding import Binding, binding_of
+from eunomia_operator.errors import AuthorityInvalid, ClusterError
+
+logger = logging.getLogger("eunomia.admission")
+
+LOOK_SECONDS = 600.0
+RETRY_SECONDS = 5.0
+LIST_SECONDS = 2.0
+"""A profile is bound so long after it became Ready, at most."""
+
+
+class Store(Protocol):
+    """Where certificate and profiles come from."""
+
+    async def read_authority(self) -> tuple[dict[str, bytes], str]:
+        """Return the data of the CA's Secret, and its version."""
+        ...
+
+    async def list_profiles(self) -> Sequence[Mapping[str, Any]]:
+        """Return all SeccompProfile objects, perhaps as of a moment ago."""
+        ...
+
+
+class Admission:
+    """The webhook of one replica, whether it leads or not."""
+
+    def __init__(self, store: Store, names: tuple[str, ...], address: str) -> None:
+        """names: by which the API server dials. address: to listen on."""
+        self._store = store
+        self._names = names
+        self._address = address
+        self._context = webhook.server_context()
+        self._signer: ca.Pair | None = None
+        self.certificate: ca.Pair | None = None
+        """What is served with."""
+        self._bindings: Sequence[Binding] = ()
+
+    async def run(self) -> None:
+        """Serve until cancelled. What is not to be had is tried again: nobody waits for it."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_certificate())
+            tasks.create_task(self._keep_bindings())
+            async with webhook.serve(self._address, self._context, lambda: self._bindings) as port:
+                logger.info("seccomp profiles are bound on port %d", port)
+                await asyncio.Event().wait()
+
+    async def _keep_certificate(self) -> None:
+        while True:
+            try:
+                await self.look_at_certificate()
+                await asyncio.sleep(LOOK_SECONDS)
+            except (ClusterError, AuthorityInvalid) as error:
+                logger.info("no certificate for the webhook yet: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def look_at_certificate(self) -> None:
+        """Serve with a fresh certificate, if one is due.
+
+        Raises ClusterError, or AuthorityInvalid where the leader has made no authority yet.
+        """
+        data, _ = await self._store.read_authority()
+        authorities = ca.from_secret(data)
+        if authorities is None:
+            raise AuthorityInvalid("the leader has made no authority yet")
+        now, present = ca.now(), authorities.present
+        if self.certificate is None or self._signer != present or ca.is_due(self.certificate, now):
+            self.certificate, self._signer = ca.issue(present, self._names, now), present
+            webhook.use(self._context, self.certificate)
+
+    async def _keep_bindings(self) -> None:
+        while True:
+            try:
+                listed = await self._store.list_profiles()
+            except ClusterError as error:
+                logger.warning("profiles are bound as they were last seen: %s", error)
+            else:
+                self._bindings = [each for each in map(binding_of, listed) if each is not None]
+            await asyncio.sleep(LIST_SECONDS)
