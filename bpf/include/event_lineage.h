@@ -5,16 +5,18 @@
 #include "events.h"
 #include "lineage.h"
 
-/* A path, as path_find puts it together, as a string of the event. */
-static __always_inline path_t event_path(const struct vfsmount *mount, const struct dentry *dentry)
+/* What path_find has put together, as a string of the event. The functions marked weak are global
+ * ones: see lose_for_first in match.h. */
+__weak path_t event_found_path(u32 start)
 {
 	struct path_walk *walk = this_walk();
 
-	if (!walk || !dentry)
-		return 0;
-	u32 start = path_find(mount, dentry);
+	return walk ? event_kernel_string(&walk->text[start & (FILE_PATH - 1)], FILE_PATH) : 0;
+}
 
-	return event_kernel_string(&walk->text[start & (FILE_PATH - 1)], FILE_PATH);
+static __always_inline path_t event_path(const struct vfsmount *mount, const struct dentry *dentry)
+{
+	return dentry ? event_found_path(path_find(mount, dentry)) : 0;
 }
 
 /* NULL: "". */
@@ -42,30 +44,34 @@ static __always_inline u32 tail_add_comm(struct scratch *slot, const void *comm)
 	return length;
 }
 
-static __always_inline args_t event_ancestors(tgid_t *pids, struct task_struct *task)
+/* Fills the columns but `exe`. */
+__weak int event_ancestors(struct event *event)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct scratch *slot = this_scratch();
 	u32 length = 0;
 
-	__builtin_memset(pids, 0, MAX_ANCESTORS * sizeof(*pids));
-	if (!slot)
+	if (!event || !slot)
 		return 0;
 	u32 offset = sizeof(struct event) + slot->tail_used;
 
+	event->ppid = task->real_parent->tgid;
+	__builtin_memset(event->ancestor_pids, 0, sizeof(event->ancestor_pids));
 #pragma unroll
 	for (u32 i = 0; i < MAX_ANCESTORS; i++) {
 		task = task->real_parent->group_leader;
 		if (!task->tgid)
 			break;
-		pids[i] = task->tgid;
+		event->ancestor_pids[i] = task->tgid;
 		length += tail_add_comm(slot, task->comm);
 	}
-	return length ? length << 16 | offset : 0;
+	event->ancestors = length ? length << 16 | offset : 0;
+	return 0;
 }
 
-static __always_inline void event_lineage(struct event *event, struct task_struct *task)
+/* Of the current task. */
+static __always_inline void event_lineage(struct event *event)
 {
-	event->ppid = task->real_parent->tgid;
-	event->exe = event_exe(task);
-	event->ancestors = event_ancestors(event->ancestor_pids, task);
+	event->exe = event_exe(bpf_get_current_task_btf());
+	event_ancestors(event);
 }

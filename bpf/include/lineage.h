@@ -11,7 +11,7 @@
  *	#include "event_lineage.h"			instead of events.h
  *	…
  *	event->path = event_path(mount, dentry);	any path, into the tail
- *	event_lineage(event, bpf_get_current_task_btf());
+ *	event_lineage(event);				of the current task
  *	return event_send(&match);
  *
  * Ancestors are those of now: what a process leaves behind when it ends is its reaper's.

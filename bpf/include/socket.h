@@ -5,6 +5,8 @@
 #include "descriptor.h"
 #include "match.h"
 
+#include <bpf/bpf_endian.h>
+
 /* include/linux/socket.h */
 enum { AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10 };
 
@@ -27,6 +29,14 @@ static __always_inline struct sock *socket_of_descriptor(u32 fd)
 	const struct file *file = file_of(fd);
 
 	return file_type(file) == S_IFSOCK ? socket_of_file(file) : NULL;
+}
+
+/* Writes an ip_t; `to` is aligned to 8 bytes. */
+static __always_inline void map_to_v6(u8 *to, u32 ipv4)
+{
+	*(u64 *)to = 0;
+	*(u32 *)(to + 8) = bpf_htonl(0xffff);
+	*(u32 *)(to + 12) = ipv4;
 }
 
 /* The owner that a socket itself names: the cgroup and the user that made it, or for one that was

@@ -8,8 +8,6 @@
 #include "socket.h"
 #include "syscall.h"
 
-#include <bpf/bpf_endian.h>
-
 enum kind {
 	kind_connect = 1,
 	kind_accept = 2,
@@ -109,13 +107,6 @@ struct ends {
 	port_t sport, dport;
 	enum family family;
 };
-
-static __always_inline void map_to_v6(u8 *to, u32 ipv4)
-{
-	*(u64 *)to = 0;
-	*(u32 *)(to + 8) = bpf_htonl(0xffff);
-	*(u32 *)(to + 12) = ipv4;
-}
 
 static __always_inline bool is_mapped(const u8 *address)
 {
