@@ -38,7 +38,17 @@ class Outlet(Protocol):
 
 
 Counted = Callable[[str, int, Owner], None]
-"""Told of each alert, told or not: its rule, its severity, and who it is about."""
+"""Is told of each alert, and of those above a rate: its rule, its severity, who it is about."""
+Elsewhere = Callable[[str, Owner], bool]
+"""Whether another guard judges a rule for somebody: that of the job that kills for it."""
+
+
+def _nobody_counts(rule: str, severity: int, owner: Owner) -> None:
+    """Do nothing."""
+
+
+def _nowhere(rule: str, owner: Owner) -> bool:
+    return False
 
 
 @dataclass(slots=True)
@@ -61,8 +71,7 @@ class Guard:
     """A sink that judges rows by the rules of a job, each on its own: what is wrong with one rule
     stops no other.
 
-    trackers: of the catalogue, by name. What the kernel killed for (job.kill) is told as such, and
-    counted.
+    trackers: of the catalogue, by name. killing: alerts say that who broke the rule was killed.
     """
 
     name = "rules"
@@ -73,20 +82,22 @@ class Guard:
         job: agent_pb2.Job,
         trackers: Mapping[str, Tracker],
         outlet: Outlet,
-        counted: Counted = lambda rule, severity, owner: None,
+        counted: Counted = _nobody_counts,
+        elsewhere: Elsewhere = _nowhere,
     ) -> None:
         """Read the rules; those that cannot be judged are in the report's problems."""
         self._uid = job.uid.partition("/")[0]
-        self._kills = job.kill and not job.dry_run
         self._dry_run = job.dry_run
         self._outlet = outlet
         self._counted = counted
+        self._elsewhere = elsewhere
         rules, self._problems = compile_all(job.rules, trackers)
         self._watches = [_Watch(rule, Windows(rule.wire)) for rule in rules]
         self._limit = Limit()
         self._by_severity: Counter[int] = Counter()
         self._base = agent_pb2.PolicyReport()
-        self._deduplicated = self._dropped = self._killed = 0
+        self._deduplicated = self._dropped = 0
+        self.killing = job.kill and not job.dry_run
         self.problem: str | None = None
 
     def write(self, rows: Rows) -> int:
@@ -118,7 +129,10 @@ class Guard:
         self._tell(rows, list(self._admitted(cases)))
 
     def report(self) -> agent_pb2.PolicyReport:
-        """Return what came of it since the policy began on this node."""
+        """Return what came of it since the policy began on this node.
+
+        killed is as it was restored: the kernel counts that.
+        """
         base, now = self._base, self._by_severity
         return agent_pb2.PolicyReport(
             events=base.events + now[agent_pb2.SEVERITY_EVENT],
@@ -126,7 +140,7 @@ class Guard:
             alerts=base.alerts + now[agent_pb2.SEVERITY_ALERT],
             deduplicated=base.deduplicated + self._deduplicated,
             dropped=base.dropped + self._dropped,
-            killed=base.killed + self._killed,
+            killed=base.killed,
             problems=self._problems,
         )
 
@@ -137,10 +151,8 @@ class Guard:
     def _judged(self, watch: _Watch, reading: Reading, rows: Judged) -> Iterator[_Case]:
         """Give the cases of one rule."""
         broken = reading.broken_by(rows.scope)
-        if not len(broken):
+        if not len(broken) or self._elsewhere(watch.rule.name, rows.owner):
             return
-        if self._kills:
-            self._killed += len(broken)
         keys = reading.keys(rows.scope, broken)
         values = reading.values(rows.scope, broken)
         windows, rule = watch.windows, watch.rule
@@ -185,7 +197,7 @@ class Guard:
             message = each.message.filled({**row, "image": rows.owner.image}, each.types)
             alert = alert_of(each.case, row, message)
             alert.dry_run = self._dry_run
-            alert.response = KILLED if self._kills and each.case.name != FLOOD else ""
+            alert.response = KILLED if self.killing and each.case.name != FLOOD else ""
             if not self._outlet.put(alert):
                 self._dropped += 1
 
@@ -209,4 +221,4 @@ def _flooded(refused: int) -> Template:
         f"alerts of this container come faster than {RATE} a second: they are counted and not told,"
         f" {refused} since this was last said"
     )
-    return Template((text,), ())
+    return Template((text,))

@@ -1,56 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an alert says: a text in which {column} stands for the value of a column of its row."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from eunomia_agent.events.render import duration, escaped
+from eunomia_api.template import Placeholder, parts
 
 MAX_VALUE = 256
 """Characters of one value."""
 MAX_MESSAGE = 1024
-_PART = re.compile(r"\{\{|\}\}|\{([a-z][a-z0-9_]*)\}|[{}]")
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A text in parts: as written, and names of columns in between."""
+    """A text with placeholders for columns; see eunomia_api.template."""
 
-    texts: tuple[str, ...]
-    """One more than there are names."""
-    names: tuple[str, ...]
+    parts: tuple[str | Placeholder, ...]
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return a template. {{ and }} stand for braces. Raises ValueError with the place."""
-        texts, names, end = [""], list[str](), 0
-        for found in _PART.finditer(text):
-            texts[-1] += text[end : found.start()]
-            end = found.end()
-            if found[1]:
-                names.append(found[1])
-                texts.append("")
-            elif len(found[0]) == 1:
-                raise ValueError(
-                    f"at character {found.start() + 1}: a brace of no column; write {{column}}, "
-                    "or two braces for one"
-                )
-            else:
-                texts[-1] += found[0][0]
-        texts[-1] += text[end:]
-        return cls(tuple(texts), tuple(names))
+        """Return a template. Raises TemplateInvalid, a ValueError, with the place."""
+        return cls(tuple(parts(text)))
+
+    @property
+    def names(self) -> Iterator[str]:
+        """The columns that it names."""
+        return (part.column for part in self.parts if isinstance(part, Placeholder))
 
     def filled(self, row: Mapping[str, Any], types: Mapping[str, str]) -> str:
-        """Return the text for a row as JSON has it; no character in it is unprintable.
+        """Return the text for a row as JSON has it; no value in it has unprintable characters.
 
         types: of the columns. What a row does not have is empty.
         """
-        parts = [self.texts[0]]
-        for name, text in zip(self.names, self.texts[1:], strict=True):
-            parts += [_cut(shown(row.get(name), types.get(name, "")), MAX_VALUE), text]
-        return _cut("".join(parts), MAX_MESSAGE)
+        found = [
+            part
+            if isinstance(part, str)
+            else _cut(shown(row.get(part.column), types.get(part.column, "")), MAX_VALUE)
+            for part in self.parts
+        ]
+        return _cut("".join(found), MAX_MESSAGE)
 
 
 def shown(value: object, type_: str) -> str:

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judges rows that were recorded, by the guard that judges them live."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from eunomia_agent.rules.guard import Guard
 from eunomia_agent.rules.recorded import Event, Recorded
+from eunomia_agent.sinks.clock import rfc3339
 from eunomia_agent.trackers.catalogue import Tracker
 from eunomia_api import agent_pb2
 
@@ -12,6 +17,8 @@ MOST_ROWS = 2000
 LONGEST_NS = 200_000_000
 """Rows of so long are judged together: no longer than live ones wait."""
 POLICY = "replay"
+BEGIN_NS = 1_735_689_600_000_000_000
+"""When examples begin: 2025-01-01T00:00:00Z."""
 
 
 class Kept:
@@ -43,6 +50,27 @@ def replay(
         for batch in _batches(part):
             guard.judge(Recorded(batch, trackers[batch[0].tracker]))
     return sorted(kept.alerts, key=lambda alert: alert.time_ns), guard.report()
+
+
+def example(
+    tracker: str,
+    row: Mapping[str, Any],
+    *,
+    times: int = 1,
+    every_ns: int = 0,
+    vary: str | None = None,
+) -> Iterator[Event]:
+    """Give rows like one, so many, and so far apart.
+
+    vary: a column that differs in each: a number goes up by one, a text gets the number behind it.
+    """
+    for number in range(times):
+        time_ns = BEGIN_NS + number * every_ns
+        whole = {"time": rfc3339(np.array([time_ns], np.uint64), 0)[0], "tracker": tracker, **row}
+        if vary is not None:
+            first = row.get(vary, 0)
+            whole[vary] = f"{first}{number}" if isinstance(first, str) else first + number
+        yield Event(whole, json.dumps(whole).encode(), tracker, time_ns)
 
 
 def _parts(events: Iterable[Event]) -> Iterator[list[Event]]:

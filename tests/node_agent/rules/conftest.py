@@ -11,7 +11,7 @@ import pytest
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.events.batch import Batch
 from eunomia_agent.events.layout import Column, Layout
-from eunomia_agent.rules.guard import Guard
+from eunomia_agent.rules.guard import Elsewhere, Guard
 from eunomia_agent.rules.recorded import Event
 from eunomia_agent.rules.replay import Kept
 from eunomia_agent.sinks.rows import Rows
@@ -124,13 +124,16 @@ class Watched:
 def watch(trackers: dict[str, Tracker]) -> Callable[..., Watched]:
     """Makes a guard of a policy with these rules."""
 
-    def make(*rules: agent_pb2.Rule, **job: Any) -> Watched:
+    def make(
+        *rules: agent_pb2.Rule, elsewhere: Elsewhere = lambda *_: False, **job: Any
+    ) -> Watched:
         kept, counted = Kept(), list[tuple[str, int, str]]()
         guard = Guard(
             agent_pb2.Job(**{"uid": "p-1", "rules": rules, **job}),
             trackers,
             kept,
             lambda name, severity, owner: counted.append((name, severity, owner.pod)),
+            elsewhere,
         )
         return Watched(guard, kept, counted)
 

@@ -116,7 +116,7 @@ def test_a_wrong_rule_names_the_place_and_the_others_go_on(
         "f": "count: needs within, a time that is above 0",
         "g": "distinct: access: no column 'tme'; there are pid, uid, comm, ",
         "h": "severity: must be event, warning or alert",
-        "i": "message: at character 1: a brace of no column",
+        "i": "message: at character 1: { stands alone; write {{",
     }
     assert problems.keys() == starts.keys()
     for name, start in starts.items():
@@ -231,12 +231,25 @@ def test_goes_on_from_earlier_counts(watch: Make, rule: Make, rows_of: Make) -> 
 def test_what_the_kernel_kills_is_told_as_killed(watch: Make, rule: Make, rows_of: Make) -> None:
     seen = watch(rule(deduplicate_ms=60_000), uid="p-1/kill/written", kill=True)
     seen.guard.write(rows_of([{"at": at, "writing": 1} for at in range(3)]))
-    assert [(each.policy_uid, each.response) for each in seen.alerts] == [("p-1", "Killed")]
-    assert seen.guard.report().killed == 3
+    seen.guard.killing = False
+    seen.guard.write(rows_of([{"at": 99, "writing": 1}]))
+    told = [(each.policy_uid, each.response, each.dry_run) for each in seen.alerts]
+    assert told == [("p-1", "Killed", False), ("p-1", "", False)]
     dry = watch(rule(), uid="p-1/kill/written", kill=True, dry_run=True)
     dry.guard.write(rows_of([{"at": 1, "writing": 1}]))
     assert [(each.response, each.dry_run) for each in dry.alerts] == [("", True)]
-    assert dry.guard.report().killed == 0
+
+
+def test_a_rule_that_another_job_kills_for_is_told_by_that_job(
+    watch: Make, rule: Make, rows_of: Make, web: Owner
+) -> None:
+    seen = watch(
+        rule(), rule(name="other"), elsewhere=lambda name, owner: (name, owner) == ("written", web)
+    )
+    seen.guard.write(rows_of([{"at": 1, "writing": 1}]))
+    seen.guard.write(rows_of([{"at": 1, "writing": 1}], replace(web, pod="db-0")))
+    told = [(alert.rule, alert.pod) for alert in seen.alerts]
+    assert told == [("other", "web-0"), ("written", "db-0"), ("other", "db-0")]
 
 
 def test_a_long_row_is_cut_and_says_so(watch: Make, rule: Make, rows_of: Make) -> None:
