@@ -13,100 +13,36 @@ from typing import Any
 import yaml
 
 from eunomia_api import GROUP, VERSION
+from eunomia_api.alertreport import AlertReport
+from eunomia_api.policy import ClusterSecurityPolicy, SecurityPolicy
+from eunomia_api.printer import COLUMNS
+from eunomia_api.seccomp import SeccompProfile
 from eunomia_api.tracejob import ClusterTraceJob, TraceJob
+from eunomia_api.validation import RULES, Schema
 
-KINDS: tuple[type[TraceJob] | type[ClusterTraceJob], ...] = (TraceJob, ClusterTraceJob)
-SHORT_NAMES = {TraceJob: "tj", ClusterTraceJob: "ctj"}
-
-Schema = dict[str, Any]
+Kind = (
+    type[TraceJob]
+    | type[ClusterTraceJob]
+    | type[SecurityPolicy]
+    | type[ClusterSecurityPolicy]
+    | type[SeccompProfile]
+    | type[AlertReport]
+)
+SHORT_NAMES: Mapping[Kind, str] = {
+    TraceJob: "tj",
+    ClusterTraceJob: "ctj",
+    SecurityPolicy: "secpol",
+    ClusterSecurityPolicy: "csecpol",
+    SeccompProfile: "scmp",
+    AlertReport: "alr",
+}
+KINDS: tuple[Kind, ...] = tuple(SHORT_NAMES)
 
 LARGEST_EXACT = 2**53
 """The API server compares with bounds as float64: 2^63-1 becomes one that no number is below."""
 
 # Said by the models in a form that a structural schema has no word for, or no need of.
 _LEFT_OUT = {"title", "discriminator", "propertyNames", "$defs", "const"}
-
-
-def _rule(field: str, rule: str, message: str, reason: str) -> Schema:
-    return {"rule": rule, "message": message, "reason": reason, "fieldPath": f".{field}"}
-
-
-def _immutable(field: str, *, optional: bool = False) -> Schema:
-    same = f"self.{field} == oldSelf.{field}"
-    if optional:
-        same = f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || {same})"
-    return _rule(field, same, f"{field} is immutable", "FieldValueForbidden")
-
-
-# All rules stand at the spec: a rule on a property does not fire when it is added or removed.
-_COMMON = [
-    _immutable("target"),
-    _rule(
-        "trackers",
-        "self.trackers.size() == oldSelf.trackers.size()"
-        " && self.trackers.all(t, oldSelf.trackers.exists(o, o.name == t.name))",
-        "the names of trackers are immutable; their params, where and sample may change",
-        "FieldValueForbidden",
-    ),
-    _immutable("duration", optional=True),
-    _immutable("output", optional=True),
-    _rule(
-        "duration",
-        "!has(self.duration) || (duration(self.duration) > duration('0s')"
-        " && duration(self.duration) <= duration('168h'))",
-        "duration must be more than 0s and at most 168h",
-        "FieldValueInvalid",
-    ),
-    _rule(
-        "interval",
-        "!has(self.interval) || (duration(self.interval) >= duration('1s')"
-        " && duration(self.interval) <= duration('10m'))",
-        "interval must be at least 1s and at most 10m",
-        "FieldValueInvalid",
-    ),
-]
-_CLUSTER = [
-    _rule(
-        "target",
-        "has(self.target.podSelector) || (has(self.target.host) && self.target.host)",
-        "target selects nothing: give podSelector ({} for every pod) or host: true",
-        "FieldValueInvalid",
-    ),
-]
-_REQUIREMENT = [
-    {
-        "rule": "self.operator in ['In', 'NotIn']"
-        " ? has(self.values) && self.values.size() > 0"
-        " : !has(self.values) || self.values.size() == 0",
-        "message": "In and NotIn need values; Exists and DoesNotExist take none",
-        "reason": "FieldValueInvalid",
-    }
-]
-RULES: dict[str, list[Schema]] = {
-    "TraceJobSpec": _COMMON,
-    "ClusterTraceJobSpec": _COMMON + _CLUSTER,
-    "LabelSelectorRequirement": _REQUIREMENT,
-}
-"""CEL rules by the name of the model that they stand at."""
-
-
-def _columns() -> list[Schema]:
-    def column(name: str, kind: str, path: str, help_: str, **more: object) -> Schema:
-        return {"name": name, "type": kind, "jsonPath": path, "description": help_, **more}
-
-    accepted = '.status.conditions[?(@.type=="Accepted")].reason'
-    return [
-        column("Phase", "string", ".status.phase", "Where the job stands."),
-        column("Trackers", "string", ".status.trackers", "Names of the trackers."),
-        column("Pods", "integer", ".status.pods", "Pods that the job covers."),
-        column("Nodes", "integer", ".status.nodes.desired", "Nodes that the job is meant for."),
-        column("Events", "integer", ".status.events.matched", "Events of the job so far."),
-        column("Lost", "integer", ".status.events.lost", "Events that found a buffer full."),
-        column("Complete%", "integer", ".status.completenessPercent", "Share of events delivered."),
-        column("Age", "date", ".metadata.creationTimestamp", "Since when the job exists."),
-        column("Accepted", "string", accepted, "Why the job was refused, if so.", priority=1),
-        column("Deadline", "string", ".status.deadline", "When the job will be over.", priority=1),
-    ]
 
 
 def _resolved(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
@@ -140,9 +76,21 @@ def _structural(part: Schema, definitions: Mapping[str, Schema]) -> Schema:
         result["additionalProperties"] = _structural(values, definitions)
     if result.get("maximum", 0) > LARGEST_EXACT:
         del result["maximum"]
-    if schema.get("title") in RULES:
+    if "default" in result:
+        result["default"] = _without_nulls(result["default"])
+    # A field's name is a title, too: only an object is a model.
+    if schema.get("type") == "object" and schema.get("title") in RULES:
         result["x-kubernetes-validations"] = RULES[schema["title"]]
     return result
+
+
+def _without_nulls(value: Any) -> Any:
+    """Return a default as the API server takes it: what is not there is absent."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(part) for key, part in value.items() if part is not None}
+    if isinstance(value, list):
+        return [_without_nulls(part) for part in value]
+    return value
 
 
 def _without_defaults(schema: Schema) -> Schema:
@@ -155,26 +103,33 @@ def _without_defaults(schema: Schema) -> Schema:
     return result
 
 
-def schema(model: type[TraceJob] | type[ClusterTraceJob]) -> Schema:
+def schema(model: Kind) -> Schema:
     """Return the structural OpenAPI v3 schema of a kind."""
     generated = model.model_json_schema(by_alias=True, mode="validation")
     whole = _structural(generated, generated["$defs"])
-    properties = whole["properties"]
-    return {
+    parts = {
+        name: part if name == "spec" else _without_defaults(part)
+        for name, part in whole["properties"].items()
+        if name not in ("apiVersion", "kind", "metadata")
+    }
+    found: Schema = {
         "description": whole["description"],
         "type": "object",
-        "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": properties["spec"],
-            "status": _without_defaults(properties["status"]),
+            **parts,
         },
     }
+    if "spec" in parts:
+        found["required"] = ["spec"]
+    if "x-kubernetes-validations" in whole:
+        found["x-kubernetes-validations"] = whole["x-kubernetes-validations"]
+    return found
 
 
-def definition(model: type[TraceJob] | type[ClusterTraceJob]) -> Schema:
+def definition(model: Kind) -> Schema:
     """Return the CustomResourceDefinition of a kind."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -196,8 +151,8 @@ def definition(model: type[TraceJob] | type[ClusterTraceJob]) -> Schema:
                     "name": VERSION,
                     "served": True,
                     "storage": True,
-                    "subresources": {"status": {}},
-                    "additionalPrinterColumns": _columns(),
+                    **({"subresources": {"status": {}}} if "status" in model.model_fields else {}),
+                    "additionalPrinterColumns": COLUMNS[model.KIND],
                     "schema": {"openAPIV3Schema": schema(model)},
                 }
             ],
@@ -210,7 +165,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def _text(model: type[TraceJob] | type[ClusterTraceJob]) -> str:
+def _text(model: Kind) -> str:
     body: str = yaml.dump(
         definition(model), Dumper=_Dumper, sort_keys=False, width=98, allow_unicode=True
     )

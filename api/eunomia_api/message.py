@@ -156,8 +156,8 @@ def _observing(
     job.outputs.extend(output.type.value for output in spec.output)
     job.learning.CopyFrom(
         agent_pb2.Learning(
-            seccomp=spec.seccomp.mode != "Off",
-            capabilities=spec.capabilities.mode != "Off",
+            seccomp=spec.seccomp.mode != "Disabled",
+            capabilities=spec.capabilities.mode != "Disabled",
             audited=audited,
         )
     )

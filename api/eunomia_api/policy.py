@@ -83,9 +83,9 @@ class Rules(Written):
 
 
 class SeccompMode(StrEnum):
-    """How far a policy goes with system calls."""
+    """How far a policy goes with system calls. None is called Off, which YAML takes for false."""
 
-    OFF = "Off"
+    DISABLED = "Disabled"
     LEARN = "Learn"
     AUDIT = "Audit"
     ENFORCE = "Enforce"
@@ -107,9 +107,9 @@ class Convergence(Written):
 class Seccomp(Written):
     """The system calls that the containers may make."""
 
-    mode: SeccompMode = SeccompMode.OFF
+    mode: SeccompMode = SeccompMode.DISABLED
     """Learn: record them and make a profile. Audit: tell of calls that the profile would refuse.
-    Enforce: bind the profile to new pods of namespaces that opted in. Off: none of it."""
+    Enforce: bind the profile to new pods of namespaces that opted in. Disabled: none of it."""
     base: Base = Base.NONE
     """What a profile allows beside what was seen: None nothing, RuntimeDefault what container
     runtimes allow by default."""
@@ -128,7 +128,7 @@ class Seccomp(Written):
 class CapabilitiesMode(StrEnum):
     """How far a policy goes with capabilities."""
 
-    OFF = "Off"
+    DISABLED = "Disabled"
     LEARN = "Learn"
     AUDIT = "Audit"
 
@@ -136,9 +136,9 @@ class CapabilitiesMode(StrEnum):
 class Capabilities(Written):
     """The capabilities that the containers ask for."""
 
-    mode: CapabilitiesMode = CapabilitiesMode.OFF
+    mode: CapabilitiesMode = CapabilitiesMode.DISABLED
     """Learn: record them and recommend the least securityContext. Audit: tell of those that it
-    would refuse, too. Off: neither."""
+    would refuse, too. Disabled: neither."""
 
 
 class Responses(Written):

@@ -8,7 +8,6 @@ from pydantic import AfterValidator, Field, model_validator
 
 from eunomia_api.duration import PATTERN, seconds
 from eunomia_api.model import Written
-from eunomia_api.tracker import MemberName
 from eunomia_api.where import MAX_CHARACTERS
 
 MAX_COUNT = 10_000
@@ -21,6 +20,7 @@ LONGEST_PAUSE = "10s"
 RuleName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 Prose = Annotated[str, Field(max_length=1024)]
 Tag = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=63)]
+ColumnName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
 Condition = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
 
 
@@ -92,12 +92,12 @@ class Rule(Written):
     within: Window | None = None
     """In how long count must be reached, or the longest pause of a rule with for (10s unless told):
     a Go duration (10s, 5m) of at most 1h."""
-    distinct: MemberName | None = None
+    distinct: ColumnName | None = None
     """Count different values of this column instead of rows."""
     for_: Annotated[Window | None, Field(alias="for")] = None
     """Rows of one group must go on for so long, with no pause longer than within: a Go duration of
     at most 1h."""
-    group_by: Annotated[list[MemberName], Field(min_length=1, max_length=8)] = ["container_id"]
+    group_by: Annotated[list[ColumnName], Field(min_length=1, max_length=8)] = ["container_id"]
     """Columns whose values make a group: rows are counted, and alerts are told, by group."""
     deduplicate: Silence = "60s"
     """For how long after an alert there is no other one of the same group, as a Go duration of at
@@ -141,13 +141,13 @@ class Example(Written):
 
     tracker: RuleName
     """Whose rows they are."""
-    row: dict[MemberName, Any]
+    row: dict[ColumnName, Any]
     """Columns of the row, as `eunomia run --fmt json` prints them. Absent: 0, false, ""."""
     times: Annotated[int, Field(ge=1, le=MAX_COUNT)] = 1
     """How many such rows come."""
     every: Window = "100ms"
     """How far they are apart."""
-    vary: MemberName | None = None
+    vary: ColumnName | None = None
     """A column that differs in each: a number goes up by one, a text gets the number behind it."""
 
 

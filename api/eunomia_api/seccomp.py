@@ -38,9 +38,9 @@ class Provenance(Written):
     """Names of some of the pods."""
     runs: Int32 = 0
     """Runs of the containers that were seen."""
-    since: Time | None = None
+    since: Annotated[Time, Field(max_length=32)] | None = None
     """When the first of them was seen."""
-    until: Time | None = None
+    until: Annotated[Time, Field(max_length=32)] | None = None
     """When the last of them was seen."""
 
 

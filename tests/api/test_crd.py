@@ -9,10 +9,12 @@ import pytest
 import yaml
 
 from eunomia_api import crd
+from eunomia_api.crd import Kind
+from eunomia_api.policy import ClusterSecurityPolicy, SecurityPolicy
 from eunomia_api.tracejob import ClusterTraceJob, TraceJob
 
 CRDS = Path(__file__).parents[2] / "crds"
-KINDS = pytest.mark.parametrize("kind", [TraceJob, ClusterTraceJob])
+KINDS = pytest.mark.parametrize("kind", crd.KINDS, ids=[kind.KIND for kind in crd.KINDS])
 
 
 def parts(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -34,12 +36,18 @@ def test_committed_files_are_the_generated_ones() -> None:
 def test_writes_into_the_directory_that_is_named(tmp_path: Path) -> None:
     assert crd.main([str(tmp_path / "out")]) == 0
     written = sorted((tmp_path / "out").iterdir())
-    assert [path.name for path in written] == [
-        "eunomia.dev_clustertracejobs.yaml",
-        "eunomia.dev_tracejobs.yaml",
+    plurals = [
+        *("alertreports", "clustersecuritypolicies", "clustertracejobs"),
+        *("seccompprofiles", "securitypolicies", "tracejobs"),
     ]
+    assert [path.name for path in written] == [f"eunomia.dev_{each}.yaml" for each in plurals]
     names = [yaml.safe_load(path.read_text())["metadata"]["name"] for path in written]
-    assert names == ["clustertracejobs.eunomia.dev", "tracejobs.eunomia.dev"]
+    assert names == [f"{each}.eunomia.dev" for each in plurals]
+
+
+def test_whoever_applies_the_folder_gets_all_kinds() -> None:
+    listed = yaml.safe_load((CRDS / "kustomization.yaml").read_text(encoding="utf-8"))["resources"]
+    assert sorted(listed) == sorted(crd.manifests())
 
 
 def test_a_check_tells_of_files_that_are_stale(
@@ -57,7 +65,7 @@ def test_a_check_tells_of_files_that_are_stale(
 
 
 @KINDS
-def test_schema_is_structural(kind: type[TraceJob] | type[ClusterTraceJob]) -> None:
+def test_schema_is_structural(kind: Kind) -> None:
     foreign = {"$ref", "$defs", "title", "anyOf", "oneOf", "discriminator", "const"}
     for path, part in parts(crd.schema(kind)):
         assert isinstance(part.get("type"), str), path
@@ -67,9 +75,10 @@ def test_schema_is_structural(kind: type[TraceJob] | type[ClusterTraceJob]) -> N
 
 @KINDS
 def test_everything_in_spec_is_bounded_so_that_rules_have_a_cost(
-    kind: type[TraceJob] | type[ClusterTraceJob],
+    kind: Kind,
 ) -> None:
-    for path, part in parts(crd.schema(kind)["properties"]["spec"]):
+    spec = crd.schema(kind)["properties"].get("spec")
+    for path, part in parts(spec) if spec else []:
         match part["type"]:
             case "string":
                 assert "maxLength" in part or "enum" in part, path
@@ -82,12 +91,13 @@ def test_everything_in_spec_is_bounded_so_that_rules_have_a_cost(
 
 
 @KINDS
-def test_every_field_explains_itself(kind: type[TraceJob] | type[ClusterTraceJob]) -> None:
+def test_every_field_explains_itself(kind: Kind) -> None:
     whole = crd.schema(kind)
     silent = [
         path
-        for section in ("spec", "status")
-        for path, part in parts(whole["properties"][section], section)
+        for section, within in whole["properties"].items()
+        if section not in ("apiVersion", "kind", "metadata")
+        for path, part in parts(within, section)
         if not path.endswith("[]") and not part.get("description")
     ]
     assert silent == []
@@ -95,13 +105,47 @@ def test_every_field_explains_itself(kind: type[TraceJob] | type[ClusterTraceJob
 
 
 @KINDS
-def test_status_is_never_defaulted(kind: type[TraceJob] | type[ClusterTraceJob]) -> None:
-    status = crd.schema(kind)["properties"]["status"]
-    assert [path for path, part in parts(status) if "default" in part] == []
+def test_status_is_never_defaulted(kind: Kind) -> None:
+    told = {k: v for k, v in crd.schema(kind)["properties"].items() if k != "spec"}
+    assert [path for part in told.values() for path, p in parts(part) if "default" in p] == []
+
+
+def test_no_default_holds_what_the_api_server_takes_for_a_wrong_type() -> None:
+    def nulls(value: object) -> bool:
+        if isinstance(value, dict):
+            return any(nulls(part) for part in value.values())
+        return value is None
+
+    for kind in crd.KINDS:
+        found = [path for path, part in parts(crd.schema(kind)) if nulls(part.get("default", 0))]
+        assert found == [], kind.KIND
+
+
+def test_rules_stand_at_objects_alone() -> None:
+    # A field named rule is titled like the model Rule.
+    for kind in crd.KINDS:
+        for path, part in parts(crd.schema(kind)):
+            assert "x-kubernetes-validations" not in part or part["type"] == "object", path
+
+
+def test_a_policy_is_held_to_what_its_status_says_only_at_the_object_itself() -> None:
+    whole = crd.schema(SecurityPolicy)
+    (enforce,) = whole["x-kubernetes-validations"]
+    assert enforce["fieldPath"] == ".spec.seccomp.mode"
+    assert "self.status.seccomp.refusals == 0" in enforce["rule"]
+    spec = whole["properties"]["spec"]
+    fields = [rule["fieldPath"] for rule in spec["x-kubernetes-validations"]]
+    assert fields == [".target", ".output"]
+    own = spec["properties"]["rules"]["properties"]["custom"]
+    assert (own["maxItems"], own["x-kubernetes-list-map-keys"]) == (32, ["name"])
+    words = [rule["message"] for rule in own["items"]["x-kubernetes-validations"]]
+    assert "count needs within: in how long so many must be seen" in words
+    assert "for" in own["items"]["properties"]
+    assert "examples" not in own["items"]["properties"]
 
 
 def test_what_may_not_change_has_one_rule_a_field_and_only_the_cluster_kind_must_select() -> None:
-    def rules(kind: type[TraceJob] | type[ClusterTraceJob]) -> list[tuple[str, str]]:
+    def rules(kind: Kind) -> list[tuple[str, str]]:
         spec = crd.schema(kind)["properties"]["spec"]
         return [(r["fieldPath"], r["message"]) for r in spec["x-kubernetes-validations"]]
 
@@ -123,21 +167,38 @@ def test_what_may_not_change_has_one_rule_a_field_and_only_the_cluster_kind_must
     ]
 
 
+SHOWN = {
+    "TraceJob": ["Phase", "Trackers", "Pods", "Nodes", "Events", "Lost", "Complete%", "Age"],
+    "SecurityPolicy": ["Mode", "Rules", "Alerts", "Warnings", "Profile", "Pods", "Ready", "Age"],
+    "SeccompProfile": ["Version", "Base", "Ready", "Nodes", "Age"],
+    "AlertReport": ["Alerts", "Newest", "Rule", "Pod", "Age"],
+}
+
+
 @KINDS
-def test_kubectl_get_shows_what_matters(kind: type[TraceJob] | type[ClusterTraceJob]) -> None:
+def test_kubectl_get_shows_what_matters(kind: Kind) -> None:
     spec = crd.definition(kind)["spec"]
     (version,) = spec["versions"]
     shown = [c["name"] for c in version["additionalPrinterColumns"] if not c.get("priority")]
-    assert shown == ["Phase", "Trackers", "Pods", "Nodes", "Events", "Lost", "Complete%", "Age"]
-    assert version["subresources"] == {"status": {}}
+    assert shown == SHOWN[kind.KIND.removeprefix("Cluster")]
+    assert ("status" in version["schema"]["openAPIV3Schema"]["properties"]) == (
+        version.get("subresources") == {"status": {}}
+    )
     assert spec["names"]["categories"] == ["eunomia"]
-    assert spec["names"]["shortNames"] == ["tj" if kind is TraceJob else "ctj"]
+    assert spec["scope"] == (
+        "Cluster" if kind in (ClusterTraceJob, ClusterSecurityPolicy) else "Namespaced"
+    )
 
 
-@KINDS
-def test_no_bound_is_too_large_for_a_float64(kind: type[TraceJob] | type[ClusterTraceJob]) -> None:
+def test_short_names_are_short_and_each_is_one_kinds() -> None:
+    names = [crd.definition(kind)["spec"]["names"]["shortNames"] for kind in crd.KINDS]
+    assert names == [["tj"], ["ctj"], ["secpol"], ["csecpol"], ["scmp"], ["alr"]]
+
+
+def test_no_bound_is_too_large_for_a_float64() -> None:
     bounds = [
         part["maximum"]
+        for kind in crd.KINDS
         for _, part in parts(crd.schema(kind))
         if part.get("type") == "integer"
         if "maximum" in part

@@ -199,7 +199,7 @@ def test_a_condition_too_long_with_its_exceptions_cannot_kill(catalogue: Catalog
         (
             {"seccomp": {"mode": "Learning"}},
             "InvalidSpec",
-            "spec.seccomp.mode: Input should be 'Off', 'Learn', 'Audit' or 'Enforce'",
+            "spec.seccomp.mode: Input should be 'Disabled', 'Learn', 'Audit' or 'Enforce'",
         ),
         ({"sekkomp": {}}, "InvalidSpec", "spec.sekkomp: there is no such field"),
     ],
