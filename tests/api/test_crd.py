@@ -110,6 +110,23 @@ def test_status_is_never_defaulted(kind: Kind) -> None:
     assert [path for part in told.values() for path, p in parts(part) if "default" in p] == []
 
 
+@KINDS
+def test_what_a_program_tells_is_bounded(kind: Kind) -> None:
+    told = {k: v for k, v in crd.schema(kind)["properties"].items() if k not in ("spec", "kind")}
+    told = {k: v for k, v in told.items() if k not in ("apiVersion", "metadata")}
+    assert told
+    for section, within in told.items():
+        for path, part in parts(within, section):
+            match part["type"]:
+                case "string":
+                    bounded = {"maxLength", "enum"} & part.keys()
+                    assert bounded or part.get("format") == "date-time", path
+                case "array":
+                    assert "maxItems" in part, path
+                case "object":
+                    assert "properties" in part, path
+
+
 def test_no_default_holds_what_the_api_server_takes_for_a_wrong_type() -> None:
     def nulls(value: object) -> bool:
         if isinstance(value, dict):
