@@ -119,15 +119,21 @@ def _responding(
     """Return a rule with what is done about it; reported alone where that cannot be done."""
     rule = named.rule
     response = rule.response or spec.response.to(rule.severity)
-    reason = _unkillable(rule, catalogue) if response == Response.KILL else ""
+    reason = _unanswered(rule, response, catalogue)
     if reason:
-        problems.append(_problem(named.name, f"response Kill: {reason}; it is reported alone"))
+        why = f"response {response}: {reason}; it is reported alone"
+        problems.append(_problem(named.name, why))
         response = Response.REPORT
     settled = rule.model_copy(update={"response": response})
     return NamedRule(named.name, settled, named.built_in)
 
 
-def _unkillable(rule: Rule, catalogue: Catalogue) -> str:
+def _unanswered(rule: Rule, response: Response, catalogue: Catalogue) -> str:
+    """Return why a response cannot be given; empty where it can."""
+    if response == Response.DENY:
+        return "no tracker has an LSM program, which alone can refuse what it sees"
+    if response != Response.KILL:
+        return ""
     if rule.count > 1 or rule.for_ is not None:
         return "the kernel judges single events, and cannot wait for count or for"
     for name in rule.events:

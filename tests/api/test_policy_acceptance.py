@@ -164,6 +164,16 @@ def test_a_severitys_response_is_that_of_rules_that_say_nothing(catalogue: Catal
     ]
 
 
+def test_a_refusal_that_no_program_could_make_is_reported_alone(catalogue: Catalogue) -> None:
+    accepted = own(catalogue, response="Deny")
+    assert [each.rule.response for each in accepted.rules] == ["Report", "Report"]
+    (problem,) = accepted.problems
+    assert problem.message == (
+        "response Deny: no tracker has an LSM program, which alone can refuse what it sees; it is "
+        "reported alone"
+    )
+
+
 def test_a_condition_too_long_with_its_exceptions_cannot_kill(catalogue: Catalogue) -> None:
     long = [{"name": f"e{n}", "when": f'path == "{"x" * 200}{n}"'} for n in range(12)]
     accepted = own(catalogue, exceptions=long, response="Kill")
