@@ -5,7 +5,9 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from google.protobuf.message import DecodeError
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.target import Target, matches, matches_pod, may_match
@@ -58,6 +60,19 @@ class Trouble:
     unsupported: bool = False
 
 
+@runtime_checkable
+class Judge(Protocol):
+    """A sink that judges rows by a policy's rules, and counts what comes of it."""
+
+    def report(self) -> agent_pb2.PolicyReport:
+        """Return what came of it since the policy began on this node."""
+        ...
+
+    def restore(self, report: agent_pb2.PolicyReport) -> None:
+        """Go on from the counts of an earlier run."""
+        ...
+
+
 @dataclass(slots=True)
 class Job:
     """A job that the operator wants on this node, whether it runs now or not."""
@@ -74,6 +89,8 @@ class Job:
     runs: dict[str, Run] = field(default_factory=dict[str, Run])
     trouble: Trouble | None = None
     finished: bool = False
+    judged: agent_pb2.PolicyReport = field(default_factory=agent_pb2.PolicyReport)
+    """Of a policy: what had come of it when its sinks were opened last, or closed."""
     members: dict[int, str] = field(default_factory=dict[int, str])
     """Cgroups whose events are the job's, with the id of their container."""
     near: set[int] = field(default_factory=set[int])
@@ -191,10 +208,45 @@ class Job:
                 accepted, limited = taken, sink.limited
         return accepted, limited
 
+    def open(self, sinks: Sequence[Sink]) -> None:
+        """Take the job's sinks."""
+        self.sinks = sinks
+        for judge in self._judges():
+            judge.restore(self.judged)
+
+    def close(self) -> None:
+        """Let go of the sinks."""
+        for judge in self._judges():
+            self.judged = judge.report()
+        for sink in self.sinks:
+            sink.close()
+        self.sinks = ()
+
+    def _judges(self) -> Iterator[Judge]:
+        for sink in self.sinks:
+            if isinstance(sink, Judge):
+                yield sink
+
+    @property
+    def is_policy(self) -> bool:
+        """Whether it is asked of the node by a policy."""
+        return bool(self.wanted.rules) or self.wanted.kill or self.wanted.HasField("learning")
+
+    def _policy(self, trackers: Mapping[str, Totals]) -> bytes:
+        """Return a policy's report; whom the kernel killed the kernel alone knows."""
+        if not self.is_policy:
+            return b""
+        report = agent_pb2.PolicyReport()
+        report.CopyFrom(next((judge.report() for judge in self._judges()), self.judged))
+        report.killed = sum(totals.killed for totals in trackers.values())
+        return report.SerializeToString(deterministic=True)
+
     def totals(self) -> JobTotals:
         """Return what is kept on the disk."""
+        trackers = {name: ledger.totals() for name, ledger in self.ledgers.items()}
         return JobTotals(
-            trackers={name: ledger.totals() for name, ledger in self.ledgers.items()},
+            trackers=trackers,
+            policy=self._policy(trackers),
             gaps=self.gaps,
             running=self.running,
             finished_deadline_ms=self.wanted.deadline_ms if self.finished else 0,
@@ -212,6 +264,7 @@ class Job:
             pods=len(set(self.pods.values())),
             totals=wire_totals(totals),
             gaps=totals.gaps,
+            policy=policy_of(totals),
             degraded="; ".join(self._problems())[:MAX_MESSAGE],
         )
 
@@ -261,6 +314,19 @@ def wire_totals(totals: JobTotals) -> agent_pb2.Totals:
     )
 
 
+def policy_of(totals: JobTotals) -> agent_pb2.PolicyReport | None:
+    """Return a policy's report out of what is kept on the disk; None of what is no policy.
+
+    What cannot be read, of an agent of another release, counts as nothing.
+    """
+    report = agent_pb2.PolicyReport()
+    try:
+        report.ParseFromString(totals.policy)
+    except DecodeError:
+        return agent_pb2.PolicyReport()
+    return report if totals.policy else None
+
+
 def target_of(wanted: agent_pb2.Target) -> Target:
     """Return a target from its form on the wire."""
     selector = Selector(
@@ -280,6 +346,7 @@ def target_of(wanted: agent_pb2.Target) -> Target:
         pod_names=frozenset(wanted.pod_names),
         container_ids=frozenset(wanted.container_ids),
         cgroups=frozenset(wanted.cgroups),
+        excluded_namespaces=frozenset(wanted.excluded_namespaces),
     )
 
 

@@ -4,7 +4,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from eunomia_agent.job import MAX_MESSAGE, wire_totals
+from eunomia_agent.job import MAX_MESSAGE, policy_of, wire_totals
 from eunomia_agent.session import Session
 from eunomia_agent.state import JobTotals
 from eunomia_api import agent_pb2
@@ -65,7 +65,12 @@ def _told(
 ) -> agent_pb2.JobReport:
     report = agent_pb2.JobReport()
     report.CopyFrom(raw)
-    report.totals.CopyFrom(wire_totals(kept or JobTotals()))
+    kept = kept or JobTotals()
+    report.totals.CopyFrom(wire_totals(kept))
+    policy = policy_of(kept)
+    if policy is not None:
+        policy.learned.extend(raw.policy.learned)
+        report.policy.CopyFrom(policy)
     if problems and report.state in (agent_pb2.JOB_STATE_RUNNING, agent_pb2.JOB_STATE_WAITING):
         said = [report.degraded, *problems] if report.degraded else problems
         report.degraded = "; ".join(said)[:MAX_MESSAGE]
@@ -81,6 +86,7 @@ def _state(report: agent_pb2.JobReport) -> tuple[object, ...]:
         report.pods,
         report.gaps,
         report.degraded,
+        tuple((problem.rule, problem.message) for problem in report.policy.problems),
     )
 
 

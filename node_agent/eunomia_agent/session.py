@@ -54,16 +54,18 @@ class Session:
         hello: Callable[[], agent_pb2.Hello],
         on_desired_state: Callable[[Heard], None],
         on_stream: Callable[[], None],
+        on_alerts_taken: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Prepare a session.
 
-        on_desired_state and on_stream (a new stream is up: it has heard no report yet) are called
-        on the loop and must not block.
+        on_desired_state, on_stream (a new stream is up: it has heard no report yet) and
+        on_alerts_taken (all alerts up to a number) are called on the loop and must not block.
         """
         self._settings = settings
         self._hello = hello
         self._on_desired_state = on_desired_state
         self._on_stream = on_stream
+        self._on_alerts_taken = on_alerts_taken
         self._outbox: asyncio.Queue[agent_pb2.FromAgent] | None = None
         self.report_interval = 1.0
         """Shortest time between two reports of changed counters, in seconds, as told."""
@@ -144,6 +146,8 @@ class Session:
                 self._on_stream()
             elif body == "desired_state" and self._outbox is not None:
                 self._on_desired_state(Heard(message.desired_state, node_uid))
+            elif body == "alerts_taken":
+                self._on_alerts_taken(message.alerts_taken.sequence)
 
 
 async def _messages(stream: Stream) -> AsyncIterator[agent_pb2.ToAgent]:

@@ -32,6 +32,8 @@ class JobTotals:
     """The job ran when this was written: until it runs again, there is a gap."""
     finished_deadline_ms: int = 0
     """The deadline that has passed, with which these totals are final; 0: none has."""
+    policy: bytes = b""
+    """Of a policy: its PolicyReport but for what was learned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class Store:
         """Keep the totals. Raises OSError."""
         self._replace(
             "totals.json",
-            json.dumps({uid: asdict(job) for uid, job in totals.items()}).encode(),
+            json.dumps({uid: _encoded(job) for uid, job in totals.items()}).encode(),
         )
 
     def _read(self, name: str) -> bytes:
@@ -119,6 +121,10 @@ class Store:
         fresh.replace(self._folder / name)
 
 
+def _encoded(job: JobTotals) -> dict[str, Any]:
+    return {**asdict(job), "policy": job.policy.hex()}
+
+
 def _job_totals(job: dict[str, Any]) -> JobTotals:
     names = {each.name for each in fields(Totals)}
     return JobTotals(
@@ -129,4 +135,5 @@ def _job_totals(job: dict[str, Any]) -> JobTotals:
         gaps=int(job["gaps"]),
         running=bool(job["running"]),
         finished_deadline_ms=int(job["finished_deadline_ms"]),
+        policy=bytes.fromhex(job.get("policy", "")),
     )

@@ -16,7 +16,7 @@ from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
 from eunomia_agent.delivery import Delivery
 from eunomia_agent.errors import AgentError, JobInvalid, TrackerError, TrackerUnsupported
-from eunomia_agent.job import Job, Run, Trouble, target_of
+from eunomia_agent.job import Job, Run, Trouble, policy_of, target_of
 from eunomia_agent.kernel.rcu import wait_for_programs
 from eunomia_agent.keys import UseOf
 from eunomia_agent.metrics.observed import Observed
@@ -163,7 +163,7 @@ class Tracing:
             return
         try:
             job.slot, job.running = self._slots.take(), True
-            job.sinks = self._open_sinks(job.wanted)
+            job.open(self._open_sinks(job.wanted))
             for tracker in _trackers(job.wanted):
                 self._run(job, tracker)
             killing.allow([job], self._silence)
@@ -215,10 +215,9 @@ class Tracing:
             run.instance.accounts.clear(job.slot)
             self._pool.release(run.key, job.slot)
             self._idle_since.pop(run.instance, None)
-        for sink in job.sinks:
-            sink.close()
+        job.close()
         self._slots.give_back(job.slot)
-        job.running, job.slot, job.sinks, job.runs = False, -1, (), {}
+        job.running, job.slot, job.runs = False, -1, {}
         job.forget_all()
 
     # Whose cgroups these are
@@ -454,11 +453,14 @@ def may_run(wanted: agent_pb2.Job, now: float) -> bool:
 def _trackers(wanted: agent_pb2.Job) -> Sequence[agent_pb2.Tracker]:
     """Return a job's trackers. Raises JobInvalid: accounts go by the name of the tracker."""
     names = Counter(tracker.name for tracker in wanted.trackers)
-    if not names:
+    if not names and not wanted.HasField("learning"):
         raise JobInvalid("the job names no tracker")
-    ((name, times),) = names.most_common(1)
-    if times > 1:
-        raise JobInvalid(f"the job names the tracker {shown(name)} {times} times: once is enough")
+    if wanted.kill and wanted.target.everything:
+        raise JobInvalid("the job kills, and names nobody: give it a target other than everything")
+    for name, times in names.most_common(1):
+        if times > 1:
+            twice = f"the job names the tracker {shown(name)} {times} times: once is enough"
+            raise JobInvalid(twice)
     return wanted.trackers
 
 
@@ -468,5 +470,6 @@ def _admit(wanted: agent_pb2.Job, before: JobTotals) -> Job:
         target=target_of(wanted.target),
         ledgers={name: Ledger(before=totals) for name, totals in before.trackers.items()},
         gaps=before.gaps + before.running,
+        judged=policy_of(before) or agent_pb2.PolicyReport(),
         finished=0 < before.finished_deadline_ms == wanted.deadline_ms,
     )

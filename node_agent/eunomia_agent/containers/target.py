@@ -23,6 +23,7 @@ class Target:
     host: processes that belong to no container.
     cgroups: paths from the root of the hierarchy, each with all below it, whosever that is.
     everything: all of the node, known or not.
+    excluded_namespaces: what is in a pod of one of these is never watched, whatever asks for it.
     """
 
     namespaces: frozenset[str] = frozenset()
@@ -34,6 +35,7 @@ class Target:
     pod_names: frozenset[str] = frozenset()
     container_ids: frozenset[str] = frozenset()
     cgroups: frozenset[str] = frozenset()
+    excluded_namespaces: frozenset[str] = frozenset()
 
 
 def matches(target: Target, owner: Owner) -> bool:
@@ -42,7 +44,7 @@ def matches(target: Target, owner: Owner) -> bool:
     Those of pending ones wait for their owner. Of sandboxes, pods' own cgroups and unknown ones
     only who asks for everything, or for their place in the tree, has anything.
     """
-    if owner.kind == "pending":
+    if owner.kind == "pending" or owner.namespace in target.excluded_namespaces:
         return False
     if _has_place(target, owner) or (target.host and owner.kind == "host"):
         return True
@@ -78,7 +80,7 @@ def _around(path: str) -> Iterator[str]:
 
 
 def _is_selected(target: Target, owner: Owner) -> bool:
-    if target.pod_selector is None:
+    if target.pod_selector is None or owner.namespace in target.excluded_namespaces:
         return False
     if owner.namespace not in target.namespaces and not (target.all_namespaces and owner.namespace):
         return False

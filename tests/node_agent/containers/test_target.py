@@ -48,6 +48,10 @@ def of_pod(target: Target, *names: str) -> Target:
     return replace(target, pod_names=frozenset(names))
 
 
+def without(target: Target, *namespaces: str) -> Target:
+    return replace(target, excluded_namespaces=frozenset(namespaces))
+
+
 def in_place(*paths: str) -> Target:
     return Target(cgroups=frozenset(paths))
 
@@ -87,6 +91,9 @@ def in_place(*paths: str) -> Target:
         (in_place(FOLDER), {WEB, SANDBOX, POD, UNKNOWN}),
         (in_place("/"), set(ALL) - {PENDING, UNSEEN}),
         (Target(everything=True), set(ALL) - {PENDING}),
+        (without(replace(EVERY_CONTAINER, host=True), "shop", "bank"), {HOST, DOCKER}),
+        (without(Target(frozenset({"shop"}), pod_selector=Selector()), "shop"), set()),
+        (without(in_place("/"), "shop"), {HOST, UNKNOWN, DOCKER}),
     ],
 )
 def test_job_watches_containers_and_host_as_asked(target: Target, watched: set[Owner]) -> None:
@@ -96,6 +103,12 @@ def test_job_watches_containers_and_host_as_asked(target: Target, watched: set[O
 def test_container_filter_does_not_hide_the_pod() -> None:
     target = named(EVERY_POD, "php")
     assert {owner for owner in ALL if matches_pod(target, owner)} == {WEB, SANDBOX, POD}
+
+
+def test_pods_of_an_excluded_namespace_are_not_the_jobs() -> None:
+    target = without(EVERY_POD, "shop")
+    assert not any(matches_pod(target, owner) for owner in ALL)
+    assert {owner for owner in ALL if may_match(target, owner)} == {PENDING}
 
 
 def test_programs_are_attached_for_what_matches_or_may() -> None:

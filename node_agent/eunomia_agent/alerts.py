@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Alerts on their way to the operator: kept on the disk until it has taken them in.
+
+A file to which records are added, and which is written anew, shorter, when most of it is history.
+What was lost with a crash of the machine is what came in the second before; a kill loses nothing.
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import struct
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from eunomia_agent.session import Session
+from eunomia_api import agent_pb2
+
+logger = logging.getLogger("eunomia.alerts")
+
+MAX_ALERTS = 1000
+MAX_BYTES = 4 * 1024 * 1024
+ALERTS_A_MESSAGE = 50
+SYNC_SECONDS = 1.0
+RETRY_SECONDS = 1.0
+_HEAD = struct.Struct("=IIBQ")
+"""Bytes that follow, their CRC-32, the kind of record, and a sequence number."""
+_ALERT, _TAKEN = 1, 2
+"""An alert of that number; all up to that number are taken in."""
+_LONGEST_FILE = 2 * MAX_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    sequence: int
+    content: bytes
+
+
+class Spool:
+    """Bounded, in the order in which they came. May be used on several threads."""
+
+    def __init__(self, folder: Path, on_alert: Callable[[], None] = lambda: None) -> None:
+        """Take in what was left by an earlier run. on_alert: called after each, on its thread."""
+        self._path = folder / "alerts"
+        self.on_alert = on_alert
+        self.problem: str | None = None
+        self._lock = threading.Lock()
+        self._kept: deque[_Kept] = deque()
+        self._size = 0
+        self._last = 0
+        self._file: int | None = None
+        self._file_size = 0
+        with suppress(FileNotFoundError):
+            self._load()
+        # Numbers go up even where the folder is lost: they begin at the time, in microseconds.
+        self._last = self._last or time.time_ns() // 1000
+        self._rewrite()
+
+    def put(self, alert: agent_pb2.Alert) -> bool:
+        """Keep an alert, and number it; False where there is no room for it."""
+        with self._lock:
+            alert.sequence = self._last + 1
+            content = alert.SerializeToString()
+            if len(self._kept) >= MAX_ALERTS or self._size + len(content) > MAX_BYTES:
+                return False
+            self._last += 1
+            self._keep(_Kept(self._last, content))
+            self._append(_ALERT, self._last, content)
+        self.on_alert()
+        return True
+
+    def after(self, sequence: int) -> list[agent_pb2.Alert]:
+        """Return the first alerts with numbers above one, as many as a message holds."""
+        with self._lock:
+            found = [each.content for each in self._kept if each.sequence > sequence]
+        return [agent_pb2.Alert.FromString(each) for each in found[:ALERTS_A_MESSAGE]]
+
+    def taken(self, sequence: int) -> None:
+        """Forget all alerts up to a number."""
+        with self._lock:
+            before = len(self._kept)
+            while self._kept and self._kept[0].sequence <= sequence:
+                self._size -= len(self._kept.popleft().content)
+            if len(self._kept) < before:
+                self._append(_TAKEN, sequence, b"")
+
+    def sync(self) -> None:
+        """Have what was written reach the disk. Blocks on it."""
+        with self._lock:
+            if self._file is None:
+                return
+            descriptor = os.dup(self._file)
+        try:
+            os.fdatasync(descriptor)
+        except OSError as error:
+            self.problem = f"alerts: {error.strerror}"
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            if self._file is not None:
+                os.close(self._file)
+            self._file = None
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def _keep(self, kept: _Kept) -> None:
+        self._kept.append(kept)
+        self._size += len(kept.content)
+
+    def _load(self) -> None:
+        data = self._path.read_bytes()[:_LONGEST_FILE]
+        for kind, sequence, content in _records(data):
+            if kind == _ALERT:
+                self._keep(_Kept(sequence, content))
+            while kind == _TAKEN and self._kept and self._kept[0].sequence <= sequence:
+                self._size -= len(self._kept.popleft().content)
+            self._last = max(self._last, sequence)
+
+    def _append(self, kind: int, sequence: int, content: bytes) -> None:
+        record = _record(kind, sequence, content)
+        if self._file is None or self._file_size + len(record) > _LONGEST_FILE or not self._kept:
+            self._rewrite()
+            return
+        try:
+            _write(self._file, record)
+        except OSError as error:
+            self._fail(error)
+            return
+        self._file_size += len(record)
+
+    def _rewrite(self) -> None:
+        """Replace the file by what is kept now, and the last number that was given."""
+        records = [_record(_ALERT, each.sequence, each.content) for each in self._kept]
+        taken = self._kept[0].sequence - 1 if self._kept else self._last
+        data = b"".join([_record(_TAKEN, taken, b""), *records])
+        fresh = self._path.with_name(".alerts.new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        try:
+            descriptor = os.open(fresh, flags, 0o600)
+            try:
+                _write(descriptor, data)
+                fresh.replace(self._path)
+            except BaseException:
+                os.close(descriptor)
+                raise
+        except OSError as error:
+            self._fail(error)
+            return
+        if self._file is not None:
+            os.close(self._file)
+        self._file, self._file_size = descriptor, len(data)
+        self.problem = None
+
+    def _fail(self, error: OSError) -> None:
+        """Go on in memory; the next record is tried with a new file."""
+        if self.problem is None:
+            logger.error("alerts cannot be kept on the disk: %s", error.strerror)
+        self.problem = f"alerts: {error.strerror}"
+        if self._file is not None:
+            os.close(self._file)
+        self._file = None
+
+
+class Sending:
+    """Sends what the spool holds, each alert once a stream, until the operator has taken it in."""
+
+    def __init__(self, spool: Spool, session: Session) -> None:
+        """Prepare; on the loop."""
+        self._spool = spool
+        self._session = session
+        self._sent = 0
+        self._to_send, self._to_sync = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        spool.on_alert = lambda: _call(loop, self._come)
+
+    def begin(self) -> None:
+        """Begin a stream, on which nothing was sent."""
+        self._sent = 0
+        self._to_send.set()
+
+    async def run(self) -> None:
+        """Send, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._send())
+            tasks.create_task(self._sync())
+
+    def _come(self) -> None:
+        self._to_send.set()
+        self._to_sync.set()
+
+    async def _send(self) -> None:
+        while True:
+            await self._to_send.wait()
+            self._to_send.clear()
+            while self._session.connected and (alerts := self._spool.after(self._sent)):
+                message = agent_pb2.FromAgent(alerts=agent_pb2.Alerts(alerts=alerts))
+                if self._session.send(message):
+                    self._sent = alerts[-1].sequence
+                else:
+                    await asyncio.sleep(RETRY_SECONDS)
+
+    async def _sync(self) -> None:
+        while True:
+            await self._to_sync.wait()
+            self._to_sync.clear()
+            await asyncio.to_thread(self._spool.sync)
+            await asyncio.sleep(SYNC_SECONDS)
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(function)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    """Write all of it: a full disk takes a part without a word."""
+    if os.write(descriptor, data) < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _record(kind: int, sequence: int, content: bytes) -> bytes:
+    check = zlib.crc32(content, sequence & 0xFFFFFFFF)
+    return _HEAD.pack(len(content), check, kind, sequence) + content
+
+
+def _records(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Give the records of a file, up to the first that is not whole."""
+    place = 0
+    while place + _HEAD.size <= len(data):
+        length, check, kind, sequence = _HEAD.unpack_from(data, place)
+        content = data[place + _HEAD.size :][:length]
+        if len(content) < length or zlib.crc32(content, sequence & 0xFFFFFFFF) != check:
+            logger.error("the file of alerts is damaged behind byte %d", place)
+            return
+        yield kind, sequence, content
+        place += _HEAD.size + length

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Alerts wait on the node's disk, and reach the operator each once, whatever happens between."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from eunomia_agent import alerts as alerts_module
+from eunomia_agent.alerts import MAX_ALERTS, Sending, Spool
+from eunomia_agent.session import Session
+from eunomia_api import agent_pb2
+
+
+def alert(name: str, size: int = 0) -> agent_pb2.Alert:
+    return agent_pb2.Alert(id=name, rule="r", evidence="x" * size)
+
+
+def ids(spool: Spool, after: int = 0) -> list[str]:
+    return [each.id for each in spool.after(after)]
+
+
+class Stream:
+    """Stands for a session; keeps what is sent, and may be down or full."""
+
+    def __init__(self) -> None:
+        self.connected = True
+        self.full = False
+        self.sent: list[list[str]] = []
+        self.last = 0
+
+    def send(self, message: agent_pb2.FromAgent) -> bool:
+        if self.full:
+            return False
+        self.sent.append([each.id for each in message.alerts.alerts])
+        self.last = message.alerts.alerts[-1].sequence
+        return True
+
+
+async def settle() -> None:
+    await asyncio.sleep(0.05)
+
+
+async def test_alerts_go_at_once_in_messages_of_bounded_size_and_each_once(tmp_path: Path) -> None:
+    spool, stream = Spool(tmp_path), Stream()
+    for number in range(120):
+        assert spool.put(alert(str(number)))
+    sending = Sending(spool, cast(Session, stream))
+    task = asyncio.create_task(sending.run())
+    sending.begin()
+    await settle()
+    assert [len(part) for part in stream.sent] == [50, 50, 20]
+
+    await asyncio.to_thread(spool.put, alert("late"))
+    await settle()
+    assert [each for part in stream.sent for each in part] == [*map(str, range(120)), "late"]
+    task.cancel()
+
+
+async def test_what_was_not_taken_in_goes_again_on_the_next_stream_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts_module, "RETRY_SECONDS", 0.01)
+    spool, stream = Spool(tmp_path), Stream()
+    sending = Sending(spool, cast(Session, stream))
+    task = asyncio.create_task(sending.run())
+    stream.connected = False
+    for name in "abc":
+        spool.put(alert(name))
+    await settle()
+    assert stream.sent == []
+
+    stream.connected = stream.full = True
+    sending.begin()
+    await settle()
+    stream.full = False
+    await settle()
+    assert stream.sent == [["a", "b", "c"]]
+    spool.taken(stream.last - 1)
+
+    sending.begin()
+    await settle()
+    assert stream.sent == [["a", "b", "c"], ["c"]]
+    spool.taken(stream.last)
+    sending.begin()
+    await settle()
+    assert len(stream.sent) == 2
+    assert len(spool) == 0
+    task.cancel()
+
+
+def test_an_agent_that_starts_again_has_what_was_not_taken_in_and_numbers_go_on(
+    tmp_path: Path,
+) -> None:
+    spool = Spool(tmp_path)
+    for name in "abc":
+        spool.put(alert(name))
+    first, *_ = spool.after(0)
+    spool.taken(first.sequence)
+    last = spool.after(0)[-1].sequence
+
+    again = Spool(tmp_path)  # the first one was killed: it closed nothing
+    assert ids(again) == ["b", "c"]
+    again.put(alert("d"))
+    assert [each.sequence for each in again.after(0)] == [last - 1, last, last + 1]
+    again.taken(last + 1)
+
+    empty = Spool(tmp_path)
+    assert ids(empty) == []
+    empty.put(alert("e"))
+    assert empty.after(0)[0].sequence == last + 2
+
+
+def test_without_room_the_newest_is_refused(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    assert all(spool.put(alert(str(number))) for number in range(MAX_ALERTS))
+    assert not spool.put(alert("one more"))
+    spool.taken(spool.after(0)[0].sequence)
+    assert spool.put(alert("one more"))
+
+
+def test_few_large_ones_fill_it_as_many_small_ones_do(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    assert sum(spool.put(alert(str(number), size=40_000)) for number in range(200)) == 104
+
+
+def test_the_file_stays_small_however_many_alerts_pass_through(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.put(alert("kept for long", size=1000))
+    for number in range(3000):
+        spool.put(alert(str(number), size=5000))
+        if number % 100 == 99:
+            while len(spool) > 100:
+                spool.taken(spool.after(0)[0].sequence)
+    assert (tmp_path / "alerts").stat().st_size <= 2 * 4 * 1024 * 1024
+    assert ids(Spool(tmp_path)) == ids(spool)
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+def test_a_file_that_was_damaged_gives_what_is_whole(tmp_path: Path, damage: str) -> None:
+    spool = Spool(tmp_path)
+    for name in "abc":
+        spool.put(alert(name, size=100))
+    spool.close()
+    data = bytearray((tmp_path / "alerts").read_bytes())
+    if damage == "cut":
+        del data[-10:]
+    else:
+        data[-10] ^= 1
+    (tmp_path / "alerts").write_bytes(data)
+
+    again = Spool(tmp_path)
+    assert ids(again) == ["a", "b"]
+    assert again.put(alert("d"))
+    assert ids(Spool(tmp_path)) == ["a", "b", "d"]
+
+
+def test_a_full_disk_keeps_alerts_in_memory_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path)
+    spool.put(alert("a"))
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda _, data: len(data) - 1)
+        assert spool.put(alert("b"))
+        assert spool.problem == "alerts: No space left on device"
+    spool.put(alert("c"))
+    assert spool.problem is None
+    assert ids(spool) == ids(Spool(tmp_path)) == ["a", "b", "c"]
