@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Open files, and the path of each.
  *
- * All is read without the kernel's locks. A directory that is renamed while its name is read may give
- * a mixed path.
+ * All is read without the kernel's locks. Each name is one that its directory had it under; where
+ * several directories of a path are renamed meanwhile, they may not have been so at the same time.
  */
 #pragma once
 
@@ -128,14 +128,20 @@ static __always_inline u32 walk_step(struct path_walk *walk)
 		return walk_cut;
 	if (walk_is_at_root(walk))
 		return walk_arrived;
-	if (dentry != walk->top) {
-		walk->dentry = READ(struct dentry, dentry, d_parent);
-		if (walk->dentry == dentry)
-			return walk_cut;
-		walk_prepend(walk, dentry);
-		return walk_on;
+	if (dentry == walk->top)
+		return walk_out(walk) ? walk_on : walk_outside;
+	u32 start = walk->start, sequence = READ(struct dentry, dentry, d_seq.seqcount.sequence);
+
+	walk->dentry = READ(struct dentry, dentry, d_parent);
+	if (walk->dentry == dentry)
+		return walk_cut;
+	walk_prepend(walk, dentry);
+	if (sequence & 1 || sequence != READ(struct dentry, dentry, d_seq.seqcount.sequence)) {
+		walk->dentry = dentry; /* it is being renamed: once more */
+		walk->start = start;
+		walk->cut = false;
 	}
-	return walk_out(walk) ? walk_on : walk_outside;
+	return walk_on;
 }
 
 static long walk_turn(u32 turn, u32 *found)

@@ -135,12 +135,21 @@ struct mount {
 	struct vfsmount mnt;
 };
 
+/* include/linux/seqlock_types.h */
+struct seqcount {
+	u32 sequence;
+};
+struct seqcount_spinlock {
+	struct seqcount seqcount;
+};
+
 /* include/linux/dcache.h */
 struct qstr {
 	u32 len;
 	const unsigned char *name;
 };
 struct dentry {
+	struct seqcount_spinlock d_seq;
 	struct dentry *d_parent;
 	struct qstr d_name;
 };

@@ -1,0 +1,545 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What processes do to files by path: opens and creations, and changes to names, permissions and
+ * mounts.
+ *
+ * A file that was opened is found by its descriptor, so that its path is that of the file itself,
+ * whatever the call was given and whatever became of that text since. Most opens are nobody's: those
+ * are turned away by what costs least, first by how the file was opened, then by whose it is, by its
+ * last name, and only then by its path. Other calls leave no file behind: see argument.h.
+ */
+#include "lineage.h"
+
+enum kind {
+	kind_open = 1,
+	kind_create = 2,
+	kind_delete = 3,
+	kind_rename = 4,
+	kind_link = 5,
+	kind_symlink = 6,
+	kind_truncate = 7,
+	kind_chmod = 8,
+	kind_chown = 9,
+	kind_mknod = 10,
+	kind_mount = 11,
+	kind_umount = 12,
+	kind_pivot = 13,
+};
+
+struct event {
+	struct subject who;
+	enum kind kind;
+	errno_t error;
+	path_t path;
+	path_t target;
+	open_flags_t flags;
+	file_mode_t mode;
+	file_type_t file_type;
+	device_t device;
+	u32 links;
+	string_t filesystem;
+	bool writing;
+	bool upper;
+	LINEAGE_COLUMNS;
+};
+enum { TYPE_NAME = 32, EVENT_TAIL = 2 * FILE_PATH + TYPE_NAME + LINEAGE_TAIL };
+
+#include "argument.h"
+#include "event_lineage.h"
+#include "match_path.h"
+#include "syscall.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+const volatile bool failed_opens = false;
+
+WHERE(kind);
+WHERE(error);
+WHERE(writing);
+WHERE_PATH(path);
+
+/* include/uapi/asm-generic/fcntl.h, arch/arm64/include/uapi/asm/fcntl.h */
+enum { O_ACCMODE = 03, O_WRONLY = 01, O_CREAT = 0100, O_EXCL = 0200, O_NOCTTY = 0400, O_TRUNC = 01000,
+       O_PATH = 010000000 };
+#if defined(__TARGET_ARCH_x86)
+enum { O_LARGEFILE = 0100000 };
+#else
+enum { O_LARGEFILE = 0400000 };
+#endif
+/* include/linux/fs.h */
+enum { FMODE_WRITE = 1 << 1, FMODE_CREATED = 1 << 20 };
+/* include/uapi/linux/stat.h */
+enum { S_IFLNK = 0120000, S_IFDIR = 0040000, S_IFBLK = 0060000, S_IFCHR = 0020000, S_IALLUGO = 07777 };
+/* include/uapi/linux/magic.h */
+enum { OVERLAYFS_SUPER_MAGIC = 0x794c7630, TMPFS_MAGIC = 0x01021994 };
+/* include/uapi/linux/mount.h, include/uapi/linux/fcntl.h */
+enum { MS_REMOUNT = 32, MS_BIND = 4096, MS_MOVE = 8192, MS_PROPAGATION = 15 << 17 };
+enum { OPEN_TREE_CLONE = 1, AT_REMOVEDIR = 0x200 };
+
+/* include/uapi/linux/openat2.h */
+struct open_how {
+	u64 flags, mode, resolve;
+};
+
+/* ---- calls ---- */
+
+#if defined(__TARGET_ARCH_x86)
+enum number {
+	call_open = 2, call_truncate = 76, call_ftruncate = 77, call_rename = 82, call_mkdir = 83,
+	call_rmdir = 84, call_creat = 85, call_link = 86, call_unlink = 87, call_symlink = 88,
+	call_chmod = 90, call_fchmod = 91, call_chown = 92, call_fchown = 93, call_lchown = 94,
+	call_mknod = 133, call_pivot_root = 155, call_mount = 165, call_umount2 = 166,
+	call_openat = 257, call_mkdirat = 258, call_mknodat = 259, call_fchownat = 260,
+	call_unlinkat = 263, call_renameat = 264, call_linkat = 265, call_symlinkat = 266,
+	call_fchmodat = 268, call_open_by_handle_at = 304, call_renameat2 = 316,
+	call_open_tree = 428, call_move_mount = 429, call_openat2 = 437, call_fchmodat2 = 452,
+};
+
+/* The number that a call of a 32-bit program would have in a 64-bit one.
+ * arch/x86/entry/syscalls/syscall_32.tbl */
+static __always_inline s32 number_of_compat(s32 number)
+{
+	switch (number) {
+	case 5: return call_open;
+	case 8: return call_creat;
+	case 9: return call_link;
+	case 10: return call_unlink;
+	case 14: return call_mknod;
+	case 15: return call_chmod;
+	case 16: case 198: return call_lchown;
+	case 21: return call_mount;
+	case 22: case 52: return call_umount2;
+	case 38: return call_rename;
+	case 39: return call_mkdir;
+	case 40: return call_rmdir;
+	case 83: return call_symlink;
+	case 92: case 193: return call_truncate;
+	case 93: case 194: return call_ftruncate;
+	case 94: return call_fchmod;
+	case 95: case 207: return call_fchown;
+	case 182: case 212: return call_chown;
+	case 217: return call_pivot_root;
+	case 295: return call_openat;
+	case 296: return call_mkdirat;
+	case 297: return call_mknodat;
+	case 298: return call_fchownat;
+	case 301: return call_unlinkat;
+	case 302: return call_renameat;
+	case 303: return call_linkat;
+	case 304: return call_symlinkat;
+	case 306: return call_fchmodat;
+	case 342: return call_open_by_handle_at;
+	case 353: return call_renameat2;
+	case call_open_tree: case call_move_mount: case call_openat2: case call_fchmodat2:
+		return number; /* new ones have one number for all */
+	}
+	return -1;
+}
+
+struct pt_regs___compat {
+	unsigned long bx, cx, dx, si;
+} __attribute__((preserve_access_index));
+#else
+enum number {
+	call_mknodat = 33, call_mkdirat = 34, call_unlinkat = 35, call_symlinkat = 36,
+	call_linkat = 37, call_renameat = 38, call_umount2 = 39, call_mount = 40,
+	call_pivot_root = 41, call_truncate = 45, call_ftruncate = 46, call_fchmod = 52,
+	call_fchmodat = 53, call_fchownat = 54, call_fchown = 55, call_openat = 56,
+	call_open_by_handle_at = 265, call_renameat2 = 276, call_open_tree = 428,
+	call_move_mount = 429, call_openat2 = 437, call_fchmodat2 = 452,
+	/* are not there */
+	call_open = -2, call_rename = -3, call_mkdir = -4, call_rmdir = -5, call_creat = -6,
+	call_link = -7, call_unlink = -8, call_symlink = -9, call_chmod = -10, call_chown = -11,
+	call_lchown = -12, call_mknod = -13,
+};
+#endif
+
+struct arguments {
+	u64 of[4];
+};
+
+/* The call's number in the machine's own table; -1: it has none there. */
+static __always_inline s32 call_number(struct pt_regs *regs)
+{
+#if defined(__TARGET_ARCH_x86)
+	s32 number = CALL_NUMBER(regs);
+
+	return call_is_compat() ? number_of_compat(number) : number;
+#else
+	return call_is_compat() ? -1 : CALL_NUMBER(regs);
+#endif
+}
+
+static __always_inline void read_arguments(struct arguments *to, struct pt_regs *regs)
+{
+#if defined(__TARGET_ARCH_x86)
+	if (call_is_compat()) {
+		struct pt_regs___compat *compat = (void *)regs;
+
+		to->of[0] = (u32)compat->bx;
+		to->of[1] = (u32)compat->cx;
+		to->of[2] = (u32)compat->dx;
+		to->of[3] = (u32)compat->si;
+		return;
+	}
+#endif
+	to->of[0] = CALL_ARGUMENT_0(regs);
+	to->of[1] = CALL_ARGUMENT_1(regs);
+	to->of[2] = CALL_ARGUMENT_2(regs);
+	to->of[3] = CALL_ARGUMENT_3(regs);
+}
+
+/* ---- what a call asks for ---- */
+
+enum named_as {
+	named_not = 0,
+	named_path = 1, /* a path, below a directory */
+	named_file = 2, /* the descriptor of the file itself */
+	named_text = 3, /* a text that stands for itself */
+};
+struct named {
+	u64 text;
+	s32 directory;
+	enum named_as as;
+};
+struct request {
+	struct named path, target;
+	u64 filesystem; /* a text; 0: none is given */
+	enum kind kind;
+	u32 flags, mode, device;
+};
+
+#define NAMED(fd, name) ((struct named){.text = name, .directory = fd, .as = named_path})
+#define HERE(name) NAMED(AT_FDCWD, name)
+#define TEXT(name) ((struct named){.text = name, .as = named_text})
+#define DESCRIPTOR(fd) ((struct named){.directory = fd, .as = named_file})
+#define NOTHING ((struct named){})
+
+static __always_inline bool ask(struct request *request, enum kind kind, struct named path,
+				struct named target, u32 mode)
+{
+	request->kind = kind;
+	request->path = path;
+	request->target = target;
+	request->mode = mode;
+	return true;
+}
+
+/* include/linux/kdev_t.h, new_decode_dev */
+static __always_inline device_t device_of(u32 given)
+{
+	return (given & 0xfff00) << 12 | (given & 0xff) | (given >> 12 & 0xfff00);
+}
+
+static __always_inline bool ask_node(struct request *request, struct named path, u32 mode, u32 device)
+{
+	u32 type = mode & S_IFMT;
+
+	if (type == S_IFBLK || type == S_IFCHR)
+		request->device = device_of(device);
+	return ask(request, kind_mknod, path, NOTHING, type ? mode : mode | S_IFREG);
+}
+
+static __always_inline bool ask_mount(struct request *request, u64 source, u64 target, u64 filesystem,
+				      u64 flags)
+{
+	if (flags & (MS_REMOUNT | MS_PROPAGATION))
+		return ask(request, kind_mount, HERE(target), NOTHING, 0);
+	if (flags & (MS_BIND | MS_MOVE))
+		return ask(request, kind_mount, HERE(target), HERE(source), 0);
+	request->filesystem = filesystem;
+	return ask(request, kind_mount, HERE(target), TEXT(source), 0);
+}
+
+/* False: it is none of those that are told of. */
+static __always_inline bool ask_change(struct request *request, s32 number, const u64 *of)
+{
+	switch (number) {
+	case call_mkdir:
+		return ask(request, kind_create, HERE(of[0]), NOTHING, of[1] | S_IFDIR);
+	case call_mkdirat:
+		return ask(request, kind_create, NAMED(of[0], of[1]), NOTHING, of[2] | S_IFDIR);
+	case call_unlink:
+		return ask(request, kind_delete, HERE(of[0]), NOTHING, 0);
+	case call_rmdir:
+		return ask(request, kind_delete, HERE(of[0]), NOTHING, S_IFDIR);
+	case call_unlinkat:
+		return ask(request, kind_delete, NAMED(of[0], of[1]), NOTHING,
+			   of[2] & AT_REMOVEDIR ? S_IFDIR : 0);
+	case call_rename:
+		return ask(request, kind_rename, HERE(of[0]), HERE(of[1]), 0);
+	case call_renameat:
+	case call_renameat2:
+		return ask(request, kind_rename, NAMED(of[0], of[1]), NAMED(of[2], of[3]), 0);
+	case call_link:
+		return ask(request, kind_link, HERE(of[0]), HERE(of[1]), 0);
+	case call_linkat:
+		return ask(request, kind_link, NAMED(of[0], of[1]), NAMED(of[2], of[3]), 0);
+	case call_symlink:
+		return ask(request, kind_symlink, HERE(of[1]), TEXT(of[0]), S_IFLNK);
+	case call_symlinkat:
+		return ask(request, kind_symlink, NAMED(of[1], of[2]), TEXT(of[0]), S_IFLNK);
+	case call_truncate:
+		return ask(request, kind_truncate, HERE(of[0]), NOTHING, 0);
+	case call_ftruncate:
+		return ask(request, kind_truncate, DESCRIPTOR(of[0]), NOTHING, 0);
+	case call_chmod:
+		return ask(request, kind_chmod, HERE(of[0]), NOTHING, of[1] & S_IALLUGO);
+	case call_fchmod:
+		return ask(request, kind_chmod, DESCRIPTOR(of[0]), NOTHING, of[1] & S_IALLUGO);
+	case call_fchmodat:
+	case call_fchmodat2:
+		return ask(request, kind_chmod, NAMED(of[0], of[1]), NOTHING, of[2] & S_IALLUGO);
+	case call_chown:
+	case call_lchown:
+		return ask(request, kind_chown, HERE(of[0]), NOTHING, 0);
+	case call_fchown:
+		return ask(request, kind_chown, DESCRIPTOR(of[0]), NOTHING, 0);
+	case call_fchownat:
+		return ask(request, kind_chown, NAMED(of[0], of[1]), NOTHING, 0);
+	case call_mknod:
+		return ask_node(request, HERE(of[0]), of[1], of[2]);
+	case call_mknodat:
+		return ask_node(request, NAMED(of[0], of[1]), of[2], of[3]);
+	case call_mount:
+		return ask_mount(request, of[0], of[1], of[2], of[3]);
+	case call_open_tree:
+		return (of[2] & OPEN_TREE_CLONE) &&
+		       ask(request, kind_mount, NOTHING, NAMED(of[0], of[1]), 0);
+	case call_move_mount:
+		return ask(request, kind_mount, NAMED(of[2], of[3]), NAMED(of[0], of[1]), 0);
+	case call_umount2:
+		return ask(request, kind_umount, HERE(of[0]), NOTHING, 0);
+	case call_pivot_root:
+		return ask(request, kind_pivot, HERE(of[0]), HERE(of[1]), 0);
+	}
+	return false;
+}
+
+static __always_inline bool is_open(s32 number, const u64 *of)
+{
+	switch (number) {
+	case call_open:
+	case call_creat:
+	case call_openat:
+	case call_openat2:
+	case call_open_by_handle_at:
+		return true;
+	case call_open_tree:
+		return !(of[2] & OPEN_TREE_CLONE);
+	}
+	return false;
+}
+
+/* What a call that opens was given. */
+static __always_inline void ask_open(struct request *request, s32 number, const u64 *of)
+{
+	struct open_how how = {};
+
+	switch (number) {
+	case call_open:
+		ask(request, kind_open, HERE(of[0]), NOTHING, of[2]);
+		request->flags = of[1];
+		return;
+	case call_creat:
+		ask(request, kind_open, HERE(of[0]), NOTHING, of[1]);
+		request->flags = O_CREAT | O_WRONLY | O_TRUNC;
+		return;
+	case call_openat:
+		ask(request, kind_open, NAMED(of[0], of[1]), NOTHING, of[3]);
+		request->flags = of[2];
+		return;
+	case call_openat2:
+		bpf_probe_read_user(&how, sizeof(how), (const void *)of[2]);
+		ask(request, kind_open, NAMED(of[0], of[1]), NOTHING, how.mode);
+		request->flags = how.flags;
+		return;
+	case call_open_by_handle_at:
+		ask(request, kind_open, NOTHING, NOTHING, 0);
+		request->flags = of[2];
+		return;
+	case call_open_tree:
+		ask(request, kind_open, NAMED(of[0], of[1]), NOTHING, 0);
+		request->flags = O_PATH;
+		return;
+	}
+}
+
+/* ---- events ---- */
+
+/* Whether what the inode holds is in an overlay's upper layer, or in memory. The overlay's own inode
+ * stands before the pointer to what it has there: fs/overlayfs/ovl_entry.h, struct ovl_inode. */
+static __always_inline bool is_upper(const struct inode *inode, u64 magic)
+{
+	if (magic != OVERLAYFS_SUPER_MAGIC)
+		return magic == TMPFS_MAGIC;
+	return read_pointer((const void *)inode + bpf_core_type_size(struct inode));
+}
+
+static __always_inline void fill_file(struct event *event, const struct file *file)
+{
+	const struct inode *inode = READ(struct file, file, f_inode);
+	const struct super_block *mounted = READ(struct inode, inode, i_sb);
+	const struct file_system_type *type = READ(struct super_block, mounted, s_type);
+	u32 mode = READ(struct inode, inode, i_mode);
+
+	event->mode = mode & S_IALLUGO;
+	event->file_type = mode & S_IFMT;
+	event->device = READ(struct inode, inode, i_rdev);
+	event->links = READ(struct inode, inode, i_nlink);
+	event->upper = is_upper(inode, READ(struct super_block, mounted, s_magic));
+	event->filesystem =
+		event_kernel_string(READ(struct file_system_type, type, name), TYPE_NAME);
+}
+
+static __always_inline void fill_asked(struct event *event, const struct request *request)
+{
+	event->mode = request->mode & S_IALLUGO;
+	event->file_type = request->mode & S_IFMT;
+	event->device = request->device;
+	event->links = 0;
+	event->upper = false;
+	event->filesystem = event_user_string((const void *)request->filesystem, TYPE_NAME);
+}
+
+/* What was put together, as a string of the event. */
+static __always_inline path_t event_walked(u32 start)
+{
+	struct path_walk *walk = this_walk();
+
+	return walk ? event_kernel_string(&walk->text[start & (FILE_PATH - 1)], FILE_PATH) : 0;
+}
+
+/* Puts the path together. */
+static __always_inline u32 find(const struct named *named)
+{
+	if (named->as == named_path)
+		return argument_find(named->directory, named->text);
+	const struct file *file = named->as == named_file ? file_of(named->directory) : NULL;
+
+	return file ? path_find(READ(struct file, file, f_path.mnt),
+				READ(struct file, file, f_path.dentry))
+		    : FILE_PATH - 1;
+}
+
+/* What the last name of a path decides that was put together. */
+static __always_inline enum path_found last_name_found(u32 start)
+{
+	struct path_walk *walk = this_walk();
+
+	if (!walk || !(where_path_used & use_names))
+		return path_undecided;
+	u32 length = last_name_length() & (FILE_PATH - 1);
+
+	if (!length && walk->cut)
+		return kill_matched ? path_unwanted : path_found;
+	return path_named_as(path, &walk->text[(FILE_PATH - 1 - length) & (FILE_PATH - 1)], length);
+}
+
+/* A call that has no file any more, or never had one. Global: see lose_for_first in match.h. */
+__weak int tell(const struct request *request, s64 result, bool writing)
+{
+	struct match match = {};
+
+	if (!request || !match_current(&match))
+		return 0;
+	struct event *event = event_begin(&match);
+
+	if (!event)
+		return 0;
+	u32 start = find(&request->path);
+
+	if (!path_wanted(path, last_name_found(start), start) || !event_admit(&match))
+		return event_cancel();
+	event->kind = request->kind;
+	event->error = result < 0 ? -result : 0;
+	event->flags = request->flags;
+	event->writing = writing;
+	event->path = event_walked(start);
+	event->target = request->target.as == named_text
+				? event_user_string((const void *)request->target.text, FILE_PATH)
+				: event_walked(find(&request->target));
+	const struct file *file =
+		request->path.as == named_file ? file_of(request->path.directory) : NULL;
+
+	if (file)
+		fill_file(event, file);
+	else
+		fill_asked(event, request);
+	event_lineage(event);
+	return event_send(&match);
+}
+
+static __always_inline int changed(const struct request *request, s64 result)
+{
+	if (!within(&where_kind, request->kind) || !within(&where_writing, true) ||
+	    !within(&where_error, result < 0 ? -result : 0))
+		return 0;
+	return tell(request, result, true);
+}
+
+static __always_inline int failed_to_open(const struct request *request, s64 result)
+{
+	bool writing = request->flags & (O_ACCMODE | O_TRUNC);
+
+	if (!within(&where_kind, kind_open) || !within(&where_writing, writing) ||
+	    !within(&where_error, -result))
+		return 0;
+	return tell(request, result, writing);
+}
+
+/* flags: those of the call; of them the file keeps what is of use later. */
+static __always_inline int opened(const struct file *file, u32 flags)
+{
+	struct match match = {};
+
+	if (!within(&where_error, 0) || (!can_cast() && !match_current(&match)))
+		return 0;
+	u32 mode = READ(struct file, file, f_mode);
+	enum kind kind = mode & FMODE_CREATED ? kind_create : kind_open;
+	bool writing = mode & (FMODE_WRITE | FMODE_CREATED) || flags & O_TRUNC;
+
+	if (!within(&where_writing, writing) || !within(&where_kind, kind) ||
+	    (can_cast() && !match_current(&match)))
+		return 0;
+	const struct vfsmount *mount = READ(struct file, file, f_path.mnt);
+	const struct dentry *dentry = READ(struct file, file, f_path.dentry);
+	enum path_found named = path_named(path, mount, dentry);
+
+	if (named == path_unwanted)
+		return 0;
+	struct event *event = event_begin(&match);
+
+	if (!event)
+		return 0;
+	u32 start = path_find(mount, dentry);
+
+	if (!path_wanted(path, named, start) || !event_admit(&match))
+		return event_cancel();
+	event->kind = kind;
+	event->error = 0;
+	event->flags = (READ(struct file, file, f_flags) & ~O_LARGEFILE) |
+		       (flags & (O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC));
+	event->writing = writing;
+	event->path = event_walked(start);
+	event->target = 0;
+	fill_file(event, file);
+	event_lineage(event);
+	return event_send(&match);
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(call_ends, struct pt_regs *regs, long result)
+{
+	s32 number = call_number(regs);
+	struct request request = {};
+	struct arguments call;
+
+	read_arguments(&call, regs);
+	if (ask_change(&request, number, call.of))
+		return changed(&request, result);
+	if (!is_open(number, call.of) || (result < 0 && !failed_opens))
+		return 0;
+	ask_open(&request, number, call.of);
+	return result < 0 ? failed_to_open(&request, result)
+			  : opened(file_of(result), request.flags);
+}

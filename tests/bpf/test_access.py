@@ -1,0 +1,634 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a cgroup does to files by path: each act told once, under the path of the file itself."""
+
+import ctypes
+import mmap
+import os
+import platform
+import signal
+import stat
+import struct
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.bpf
+
+libc = ctypes.CDLL(None, use_errno=True)
+AT_FDCWD = -100
+CLONE_NEWNS, MS_BIND, MS_PRIVATE, MNT_DETACH = 0x20000, 4096, 1 << 18 | 1 << 14, 2
+OPEN_TREE_CLONE, MOVE_MOUNT_F_EMPTY_PATH, MAP_32BIT = 1, 4, 0x40
+OPEN_TREE, MOVE_MOUNT, OPENAT2 = 428, 429, 437
+PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}[platform.machine()]
+OPENAT = {"x86_64": 257, "aarch64": 56}[platform.machine()]
+PREFIXES, NAMES = 1, 2
+Row = dict[str, Any]
+
+
+def run(spawn: Any, function: Callable[[], object]) -> int:
+    """Run it in the cgroup, and return how it ended, as wait(2) tells."""
+    return int(os.waitpid(spawn(function), 0)[1])
+
+
+def told(tracked: Any, below: Path | str) -> list[Row]:
+    """Take the rows that name something below a directory, in order."""
+    batch = tracked.rows()
+    texts = {column.name: batch.text(column.name) for column in batch.layout.columns}
+    numbers = {name: batch.fixed[name].tolist() for name in ("links", "writing", "upper", "pid")}
+    columns = {**texts, **numbers}
+    rows = [{name: columns[name][i] for name in columns} for i in range(len(batch))]
+    return [row for row in rows if str(below) in row["path"] + row["target"]]
+
+
+def short(rows: list[Row], below: Path | str) -> list[tuple[str, str, str, str]]:
+    """Return what was done to what, without the directory that all is in."""
+    return [
+        (
+            row["kind"],
+            row["path"].replace(str(below), ""),
+            row["target"].replace(str(below), ""),
+            row["error"],
+        )
+        for row in rows
+    ]
+
+
+def wanted(tracked: Any, *, prefixes: tuple[str, ...] = (), names: tuple[str, ...] = ()) -> None:
+    """Fill the maps of WHERE_PATH. A prefix that ends with NUL is a whole path."""
+    for prefix in prefixes:
+        content = prefix.encode()
+        key = struct.pack("=I256s", 8 * len(content), content)
+        tracked.object.map("where_path_prefixes").update(key, b"\1")
+    for name in names:
+        tracked.object.map("where_path_names").update(struct.pack("64s", name.encode()), b"\1")
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mount something on a new directory, until the test ends."""
+    made: list[Path] = []
+
+    def mount(name: str, *arguments: str) -> Path:
+        place = tmp_path / name
+        place.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["mount", *arguments, place], check=True)
+        made.append(place)
+        return place
+
+    yield mount
+    for place in reversed(made):
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+# ---- opens ----
+
+
+def test_whatever_an_open_is_given_the_path_is_that_of_the_file(
+    track: Any, spawn: Any, tmp_path: Path, cgroup: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "secret").touch()
+    (tmp_path / "innocent").symlink_to("folder/secret")
+    (tmp_path / "elsewhere").symlink_to(folder)
+    (folder / "other-name").hardlink_to(folder / "secret")
+    tracked = track("access")
+
+    def work() -> None:
+        os.open(tmp_path / "innocent", os.O_RDONLY)
+        os.open(tmp_path / "elsewhere/../elsewhere/secret", os.O_RDONLY)
+        os.chdir(folder)
+        os.open("./secret", os.O_RDONLY)
+        directory = os.open(tmp_path, os.O_RDONLY)
+        file = os.open("folder/secret", os.O_RDONLY, dir_fd=directory)
+        os.open(f"/proc/self/fd/{file}", os.O_RDONLY)
+        os.open("other-name", os.O_RDONLY)
+
+    run(spawn, work)
+    rows = told(tracked, tmp_path)
+
+    assert short(rows, tmp_path) == [
+        ("open", "/folder/secret", "", ""),
+        ("open", "/folder/secret", "", ""),
+        ("open", "/folder/secret", "", ""),
+        ("open", "", "", ""),
+        ("open", "/folder/secret", "", ""),
+        ("open", "/folder/secret", "", ""),
+        ("open", "/folder/other-name", "", ""),
+    ]
+    assert [row["links"] for row in rows if row["file_type"] == "file"] == [2] * 6
+    assert {row["writing"] for row in rows} == {False}
+    assert tracked.account(cgroup).lost == 0
+    assert tracked.object.misses() == 0
+
+
+def test_each_way_to_open_is_seen_with_its_flags(track: Any, spawn: Any, tmp_path: Path) -> None:
+    path = bytes(tmp_path / "a")
+    how = struct.pack("=QQQ", os.O_WRONLY | os.O_TRUNC, 0, 0)
+    tracked = track("access")
+
+    def work() -> None:
+        libc.syscall(OPENAT, AT_FDCWD, path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o4750)
+        libc.syscall(OPENAT, AT_FDCWD, path, os.O_RDONLY, 0)
+        libc.syscall(OPENAT2, AT_FDCWD, path, how, len(how))
+        libc.syscall(OPENAT, AT_FDCWD, path, os.O_PATH, 0)
+        libc.syscall(OPENAT, AT_FDCWD, path, os.O_RDONLY | os.O_TRUNC, 0)
+        os.open(tmp_path, os.O_TMPFILE | os.O_WRONLY)
+
+    run(spawn, work)
+    *rows, unnamed = told(tracked, tmp_path)
+
+    assert [(row["kind"], row["flags"], row["writing"]) for row in rows] == [
+        ("create", "O_RDWR|O_CREAT|O_EXCL", True),
+        ("open", "O_RDONLY", False),
+        ("open", "O_WRONLY|O_TRUNC", True),
+        ("open", "O_RDONLY|O_PATH", False),
+        ("open", "O_RDONLY|O_TRUNC", True),
+    ]
+    assert {row["path"] for row in rows} == {str(tmp_path / "a")}
+    assert {row["mode"] for row in rows} == {"4750"}
+    assert (unnamed["links"], unnamed["writing"]) == (0, True)
+
+
+def test_the_older_calls_that_open_are_seen_as_well(track: Any, spawn: Any, tmp_path: Path) -> None:
+    if platform.machine() != "x86_64":
+        pytest.skip("this machine has neither open(2) nor creat(2)")
+    path = bytes(tmp_path / "file")
+    tracked = track("access")
+
+    run(spawn, lambda: (libc.syscall(85, path, 0o600), libc.syscall(2, path, os.O_RDONLY)))
+
+    rows = told(tracked, tmp_path)
+    assert [(row["kind"], row["writing"]) for row in rows] == [("create", True), ("open", False)]
+
+
+def test_a_path_that_is_rewritten_during_the_open_changes_nothing(
+    track: Any, spawn: Any, tmp_path: Path
+) -> None:
+    places = [tmp_path / name for name in ("first", "other")]
+    for place in places:
+        place.touch()
+    shown = tmp_path / "shown"
+    tracked = track("access", where_path_used=NAMES)
+    wanted(tracked, names=("first", "other"))
+
+    def work() -> None:
+        text = ctypes.create_string_buffer(bytes(places[0]))
+        name = ctypes.addressof(text) + len(bytes(tmp_path)) + 1
+        stop = threading.Event()
+
+        def rewrite() -> None:
+            while not stop.is_set():
+                ctypes.memmove(name, b"other", 5)
+                ctypes.memmove(name, b"first", 5)
+
+        rewriter = threading.Thread(target=rewrite)
+        rewriter.start()
+        opened: list[str] = []
+        for _ in range(3000):
+            file = libc.open(text, os.O_RDONLY)
+            if file >= 0:
+                opened.append(os.readlink(f"/proc/self/fd/{file}"))
+                os.close(file)
+        stop.set()
+        rewriter.join()
+        shown.write_text("\n".join(opened))
+
+    run(spawn, work)
+
+    opened = shown.read_text().splitlines()
+    assert set(opened) == {str(place) for place in places}
+    assert [row["path"] for row in told(tracked, tmp_path)] == opened
+
+
+def test_a_file_that_is_moved_meanwhile_is_told_by_a_name_it_had(
+    track: Any, spawn: Any, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.touch()
+    tracked = track("access", where_kind=struct.pack("=2q", 1, 1))
+
+    def work() -> None:
+        stop = threading.Event()
+
+        def move() -> None:
+            while not stop.is_set():
+                first.rename(second)
+                second.rename(first)
+
+        mover = threading.Thread(target=move)
+        mover.start()
+        for _ in range(1000):
+            libc.open(bytes(first), os.O_RDONLY | os.O_CLOEXEC)
+        stop.set()
+        mover.join()
+
+    run(spawn, work)
+
+    paths = {row["path"] for row in told(tracked, tmp_path)}
+    assert paths
+    assert paths <= {str(first), str(second)}
+
+
+def test_a_path_begins_at_the_root_of_the_process(track: Any, spawn: Any, mounted: Any) -> None:
+    root = mounted("root", "-t", "tmpfs", "none")
+    (root / "etc").mkdir()
+    (root / "etc/shadow-test").touch()
+    tracked = track("access")
+
+    def work() -> None:
+        outside = os.open(root.parent, os.O_RDONLY)
+        os.chroot(root)
+        os.chdir("/etc")
+        os.open("shadow-test", os.O_RDONLY)
+        os.unlink("../etc/../../etc/shadow-test")
+        os.mkdir("left-test", dir_fd=outside)
+
+    run(spawn, work)
+
+    assert short(told(tracked, "-test"), root) == [
+        ("open", "/etc/shadow-test", "", ""),
+        ("delete", "/etc/shadow-test", "", ""),
+        ("create", f"(unreachable){root.parent}/left-test", "", ""),
+    ]
+
+
+def test_mounts_of_its_own_namespace_are_followed(track: Any, spawn: Any, tmp_path: Path) -> None:
+    for name in ("hidden", "shown"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "hidden/file").touch()
+    (tmp_path / "one").touch()
+    tracked = track("access", where_writing=struct.pack("=2q", 0, 0), where_path_used=NAMES)
+    wanted(tracked, names=("file", "one"))
+
+    def work() -> None:
+        libc.unshare(CLONE_NEWNS)
+        libc.mount(b"none", b"/", None, MS_PRIVATE, None)
+        libc.mount(bytes(tmp_path / "hidden"), bytes(tmp_path / "shown"), None, MS_BIND, None)
+        os.open(tmp_path / "shown/file", os.O_RDONLY)
+        libc.mount(bytes(tmp_path / "hidden/file"), bytes(tmp_path / "one"), None, MS_BIND, None)
+        os.open(tmp_path / "one", os.O_RDONLY)
+
+    run(spawn, work)
+
+    assert short(told(tracked, tmp_path), tmp_path) == [
+        ("open", "/shown/file", "", ""),
+        ("open", "/one", "", ""),
+    ]
+
+
+@pytest.mark.parametrize("change", [False, True])
+def test_a_path_of_four_kilobytes_keeps_its_end(
+    track: Any, spawn: Any, mounted: Any, change: bool
+) -> None:
+    root = mounted("deep", "-t", "tmpfs", "none")
+    folder = "/" + "/".join(["d" * 99] * 40)
+    path = f"{folder}/{'f' * (4095 - len(folder) - 1)}"
+    (root / folder[1:]).mkdir(parents=True)
+    tracked = track("access", where_path_used=PREFIXES)
+    wanted(tracked, prefixes=("/nowhere/",))
+
+    def work() -> None:
+        os.chroot(root)
+        if change:
+            os.mkdir(path)
+        else:
+            os.open(path, os.O_CREAT | os.O_WRONLY)
+
+    run(spawn, work)
+
+    assert len(path) == 4095
+    assert [(row["kind"], row["path"]) for row in told(tracked, "...")] == [
+        ("create", "..." + path[-239:])
+    ]
+
+
+def test_an_open_that_fails_is_told_on_request(
+    track: Any, spawn: Any, cgroup: Path, tmp_path: Path
+) -> None:
+    os.chdir(tmp_path)
+
+    def work() -> None:
+        libc.open(b"./nothing/../nowhere", os.O_WRONLY)
+        libc.open(b"here", os.O_CREAT | os.O_WRONLY)
+
+    tracked = track("access", where_writing=struct.pack("=2q", 1, 1))
+    run(spawn, work)
+    assert short(told(tracked, tmp_path), tmp_path) == [("create", "/here", "", "")]
+    assert tracked.account(cgroup).matched == 1
+
+    tracked = track("access", failed_opens=True)
+    run(spawn, work)
+    rows = [row for row in told(tracked, tmp_path) if row["writing"]]
+    assert short(rows, tmp_path) == [("open", "/nowhere", "", "ENOENT"), ("open", "/here", "", "")]
+
+
+# ---- changes ----
+
+
+def test_each_change_is_told_with_both_its_paths(track: Any, spawn: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    tracked = track("access", where_kind=struct.pack("=2q", 2, 13))
+
+    def work() -> None:
+        os.chdir(tmp_path)
+        here = os.open(".", os.O_RDONLY)
+        file = os.open("file", os.O_RDWR)
+        os.mkdir("made", 0o711)
+        os.mkdir("made/in", dir_fd=here)
+        os.rename("made/in", "made/.././made//moved")
+        os.link("file", "made/link")
+        os.symlink("/etc/shadow", "made/symlink")
+        os.symlink("../up", "made/second", dir_fd=here)
+        os.truncate("file", 3)
+        os.ftruncate(file, 2)
+        os.chmod("file", 0o4755)
+        os.fchmod(file, 0o700)
+        os.chown("file", 1, 1)
+        os.fchown(file, 0, 0)
+        os.chown("made/symlink", 0, 0, follow_symlinks=False)
+        os.mknod("disk", stat.S_IFBLK | 0o600, os.makedev(259, 70_000))
+        os.mkfifo("pipe", 0o640)
+        os.unlink("made/link")
+        os.unlink("made/second", dir_fd=here)
+        os.rmdir("made/moved/")
+        libc.rmdir(b"made")
+
+    run(spawn, work)
+    rows = told(tracked, tmp_path)
+
+    assert short(rows, tmp_path) == [
+        ("create", "/made", "", ""),
+        ("create", "/made/in", "", ""),
+        ("rename", "/made/in", "/made/moved", ""),
+        ("link", "/file", "/made/link", ""),
+        ("symlink", "/made/symlink", "/etc/shadow", ""),
+        ("symlink", "/made/second", "../up", ""),
+        ("truncate", "/file", "", ""),
+        ("truncate", "/file", "", ""),
+        ("chmod", "/file", "", ""),
+        ("chmod", "/file", "", ""),
+        ("chown", "/file", "", ""),
+        ("chown", "/file", "", ""),
+        ("chown", "/made/symlink", "", ""),
+        ("mknod", "/disk", "", ""),
+        ("mknod", "/pipe", "", ""),
+        ("delete", "/made/link", "", ""),
+        ("delete", "/made/second", "", ""),
+        ("delete", "/made/moved", "", ""),
+        ("delete", "/made", "", "ENOTEMPTY"),
+    ]
+    assert {row["writing"] for row in rows} == {True}
+    shown = [(row["file_type"], row["mode"], row["device"]) for row in rows]
+    assert shown[0] == ("directory", "0711", "0:0")
+    assert shown[8:10] == [("", "4755", "0:0"), ("file", "0700", "0:0")]
+    assert shown[13:15] == [("block", "0600", "259:70000"), ("fifo", "0640", "0:0")]
+
+
+def test_mounts_are_told_with_what_is_mounted(track: Any, spawn: Any, tmp_path: Path) -> None:
+    for name in ("a", "b", "c", "new/old"):
+        (tmp_path / name).mkdir(parents=True)
+    tracked = track("access", where_kind=struct.pack("=2q", 11, 13))
+
+    def work() -> None:
+        libc.unshare(CLONE_NEWNS)
+        os.chdir(tmp_path)
+        libc.mount(b"none", b"/", None, MS_PRIVATE, None)
+        libc.mount(b"memory", b"a", b"tmpfs", 0, None)
+        libc.mount(b"a", b"b", None, MS_BIND, None)
+        libc.mount(b"/dev/none", b"c", b"ext4", 0, None)
+        tree = libc.syscall(OPEN_TREE, AT_FDCWD, b"a", OPEN_TREE_CLONE)
+        libc.syscall(MOVE_MOUNT, tree, b"", AT_FDCWD, b"c", MOVE_MOUNT_F_EMPTY_PATH)
+        libc.umount2(b"c", MNT_DETACH)
+        libc.mount(b"memory", b"new", b"tmpfs", 0, None)
+        os.mkdir("new/old")
+        libc.syscall(PIVOT_ROOT, b"new", b"new/old")
+
+    run(spawn, work)
+    rows = told(tracked, tmp_path)
+    kinds = [row["filesystem"] for row in rows]
+
+    assert [(*row, kind) for row, kind in zip(short(rows, tmp_path), kinds, strict=True)] == [
+        ("mount", "/a", "memory", "", "tmpfs"),
+        ("mount", "/b", "/a", "", ""),
+        ("mount", "/c", "/dev/none", "ENOENT", "ext4"),
+        ("mount", "", "/a", "", ""),
+        ("mount", "/c", "/c", "", ""),
+        ("umount", "/c", "", "", ""),
+        ("mount", "/new", "memory", "", "tmpfs"),
+        ("pivot", "/old/new", "/old/new/old", "", ""),
+    ]
+
+
+def test_calls_of_32_bit_programs_are_known(track: Any, spawn: Any, tmp_path: Path) -> None:
+    if platform.machine() != "x86_64":
+        pytest.skip("this machine's 32-bit calls are not followed")
+    tracked = track("access")
+    path = bytes(tmp_path / "file")
+
+    def work() -> None:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_32BIT
+        code = mmap.mmap(-1, 8192, flags, mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+        # push rbx; mov eax, edi; mov ebx, esi; mov ecx, edx; xor edx, edx; int 0x80; pop rbx; ret
+        code[:13] = bytes.fromhex("53 89f8 89f3 89d1 31d2 cd80 5b c3")
+        code[4096 : 4096 + len(path) + 1] = path + b"\0"
+        at = ctypes.addressof(ctypes.c_char.from_buffer(code))
+        call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_uint, ctypes.c_int)(at)
+        if call(5, at + 4096, os.O_CREAT | os.O_WRONLY) >= 0:
+            call(15, at + 4096, 0o600)
+            call(10, at + 4096, 0)
+
+    run(spawn, work)
+
+    rows = short(told(tracked, tmp_path), tmp_path)
+    if not rows:
+        pytest.skip("needs a kernel that runs 32-bit programs")
+    assert rows == [
+        ("create", "/file", "", ""),
+        ("chmod", "/file", "", ""),
+        ("delete", "/file", "", ""),
+    ]
+
+
+# ---- what files are ----
+
+
+def test_a_row_says_what_kind_of_file_it_is_and_where(
+    track: Any, spawn: Any, mounted: Any, tmp_path: Path, hierarchy: Path
+) -> None:
+    memory = mounted("memory", "-t", "tmpfs", "none")
+    for name in ("lower", "upper", "work", "merged"):
+        (memory / name).mkdir()
+    for name in ("image", "changed"):
+        (memory / "lower" / name).write_text("x")
+    layers = f"lowerdir={memory}/lower,upperdir={memory}/upper,workdir={memory}/work"
+    merged = mounted("memory/merged", "-t", "overlay", "overlay", "-o", layers)
+    (memory / "in-memory").touch()
+    tracked = track("access")
+
+    def work() -> None:
+        for path in (merged / "image", memory / "in-memory", "/proc/self/status", "/dev/null"):
+            os.open(path, os.O_RDONLY)
+        os.open(merged / "changed", os.O_WRONLY)
+        os.open(merged / "dropped", os.O_WRONLY | os.O_CREAT)
+        os.open(hierarchy / "cgroup.procs", os.O_RDONLY)
+
+    run(spawn, work)
+    rows = {Path(row["path"]).name: row for row in told(tracked, "/")}
+
+    def seen(name: str) -> tuple[Any, ...]:
+        return tuple(
+            rows[name][column] for column in ("filesystem", "upper", "file_type", "device")
+        )
+
+    assert seen("image") == ("overlay", False, "file", "0:0")
+    assert seen("changed") == ("overlay", True, "file", "0:0")
+    assert seen("dropped") == ("overlay", True, "file", "0:0")
+    assert seen("in-memory") == ("tmpfs", True, "file", "0:0")
+    assert seen("status") == ("proc", False, "file", "0:0")
+    assert seen("null")[2:] == ("character", "1:3")
+    assert seen("cgroup.procs")[:3] == ("cgroup2", False, "file")
+
+
+def test_a_row_says_whose_doing_it_was(track: Any, spawn: Any, tmp_path: Path) -> None:
+    tracked = track("access")
+
+    run(spawn, lambda: os.open(tmp_path, os.O_RDONLY))
+
+    [row] = told(tracked, tmp_path)
+    assert row["exe"] == os.readlink("/proc/self/exe")
+    assert row["ppid"] == str(os.getpid())
+    assert Path("/proc/self/comm").read_text().strip() in row["ancestors"]
+
+
+# ---- what the kernel decides ----
+
+
+def touch(folder: Path, *names: str) -> Callable[[], None]:
+    def work() -> None:
+        for name in names:
+            os.open(folder / name, os.O_RDONLY)
+
+    return work
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name in ("etc/shadow", "etc/shadow-", "etc/passwd", "etcetera", "root/.ssh/id", "x" * 80):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "alias").symlink_to("etc/shadow")
+    return tmp_path
+
+
+OPENED = ("etc/shadow", "etc/shadow-", "etc/passwd", "etcetera", "root/.ssh/id", "alias", "x" * 80)
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "names", "found"),
+    [
+        (("etc/shadow\0",), (), ["etc/shadow", "etc/shadow"]),
+        (("etc/shadow",), (), ["etc/shadow", "etc/shadow-", "etc/shadow"]),
+        (("etc/", "root/"), (), [*OPENED[:3], OPENED[4], "etc/shadow"]),
+        ((), ("shadow",), ["etc/shadow", "etc/shadow"]),
+        ((), ("id", "x" * 63), ["root/.ssh/id"]),
+        (("etcetera\0",), ("id",), ["etcetera", "root/.ssh/id"]),
+        (("nowhere/",), ("nothing",), []),
+    ],
+)
+def test_only_paths_that_are_asked_for_are_matched(
+    track: Any,
+    spawn: Any,
+    cgroup: Path,
+    tree: Path,
+    prefixes: tuple[str, ...],
+    names: tuple[str, ...],
+    found: list[str],
+) -> None:
+    used = (PREFIXES if prefixes else 0) | (NAMES if names else 0)
+    tracked = track("access", where_path_used=used)
+    wanted(tracked, prefixes=tuple(f"{tree}/{prefix}" for prefix in prefixes), names=names)
+
+    run(spawn, touch(tree, *OPENED))
+
+    assert [row["path"] for row in told(tracked, tree)] == [f"{tree}/{path}" for path in found]
+    account = tracked.account(cgroup)
+    assert (account.matched, account.lost, account.limited) == (len(found), 0, 0)
+
+
+def test_changes_are_asked_for_by_path_as_opens_are(
+    track: Any, spawn: Any, cgroup: Path, tree: Path
+) -> None:
+    def work() -> None:
+        os.chmod(tree / "etc/passwd", 0o600)
+        os.chmod(tree / "etc/shadow", 0o600)
+        os.unlink(tree / "etcetera")
+        os.unlink(tree / "root/.ssh/../.ssh/id")
+
+    tracked = track("access", where_path_used=PREFIXES | NAMES)
+    wanted(tracked, prefixes=(f"{tree}/root/",), names=("shadow",))
+    run(spawn, work)
+
+    assert short(told(tracked, tree), tree) == [
+        ("chmod", "/etc/shadow", "", ""),
+        ("delete", "/root/.ssh/id", "", ""),
+    ]
+    assert tracked.account(cgroup).matched == 2
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "kinds"),
+    [
+        ("kind", 3, ["delete", "delete"]),
+        ("writing", 1, ["create", "delete", "delete"]),
+        ("error", 2, ["delete"]),
+    ],
+)
+def test_a_condition_on_a_number_decides_in_the_kernel(
+    track: Any,
+    spawn: Any,
+    cgroup: Path,
+    tmp_path: Path,
+    column: str,
+    value: int,
+    kinds: list[str],
+) -> None:
+    tracked = track("access", **{f"where_{column}": struct.pack("=2q", value, value)})
+
+    def work() -> None:
+        os.open(tmp_path / "file", os.O_CREAT)
+        os.open(tmp_path / "file", os.O_RDONLY)
+        os.unlink(tmp_path / "file")
+        libc.unlink(bytes(tmp_path / "file"))
+
+    run(spawn, work)
+
+    rows = told(tracked, tmp_path)
+    assert [row["kind"] for row in rows] == kinds
+    assert tracked.account(cgroup).matched == len(kinds)
+
+
+def test_who_opens_what_is_asked_for_is_killed_before_it_reads(
+    track: Any, spawn: Any, tree: Path
+) -> None:
+    deep = tree / ("d" * 200) / ("e" * 100)
+    deep.mkdir(parents=True)
+    (deep / "file").touch()
+    tracked = track("access", kill_matched=True, where_path_used=PREFIXES)
+    wanted(tracked, prefixes=(f"{tree}/etc/shadow\0",))
+
+    assert run(spawn, touch(tree, "etc/passwd", "etcetera", str(deep / "file"))) == 0
+
+    def read() -> None:
+        os.open(tree / "alias", os.O_RDONLY)
+        (tree / "reached").touch()
+
+    ended = run(spawn, read)
+
+    assert os.WTERMSIG(ended) == signal.SIGKILL
+    assert not (tree / "reached").exists()
+    assert [row["path"] for row in told(tracked, tree)] == [str(tree / "etc/shadow")]
