@@ -67,7 +67,7 @@ enum seen_modes {
 };
 struct run {
 	u64 whole;	   /* 1: recorded since its mkdir */
-	u64 began;	   /* CLOCK_BOOTTIME ns of its first exec; 0: none was seen */
+	u64 began;	   /* CLOCK_BOOTTIME ns of the first exec; 0: none was seen */
 	u64 modes;	   /* enum seen_modes */
 	u64 beyond;	   /* calls with a number that has no place in a bitmap */
 	u64 level;	   /* of the container's user namespace, the lowest that was seen */
@@ -222,12 +222,9 @@ static __always_inline struct run *open_run(cgroup_id_t id)
 		return NULL; /* it counts as unclassified */
 	bpf_map_update_elem(&runs, &id, &no_run, BPF_NOEXIST);
 	struct run *run = bpf_map_lookup_elem(&runs, &id);
-	struct slot *slot = slot_of(id);
 
 	if (!run)
 		COUNT_NO_ROOM(cgroups);
-	else if (slot)
-		__sync_val_compare_and_swap(&slot->cgroup_id, SLOT_FREE, id);
 	return run;
 }
 
@@ -321,7 +318,10 @@ static __noinline int record(cgroup_id_t id, s32 number, bool compat)
 	}
 	struct slot *slot = slot_of(id);
 
-	if (slot && slot->cgroup_id == id)
+	if (!slot)
+		return 0;
+	__sync_val_compare_and_swap(&slot->cgroup_id, SLOT_FREE, id);
+	if (slot->cgroup_id == id)
 		set(&slot->done, compat, number);
 	return 0;
 }
@@ -408,10 +408,14 @@ int BPF_PROG(made, struct cgroup *cgroup, const char *path)
 
 	if (cgroup->root->hierarchy_id != cgroup_hierarchy)
 		return 0;
-	struct run *run = open_run(id);
+	cgroup_id_t above = cgroup->self.parent ? cgroup->self.parent->cgroup->kn->id : 0;
+	struct run *run = open_run(id), *around = bpf_map_lookup_elem(&runs, &above);
 
-	if (run)
-		run->whole = 1;
+	if (!run)
+		return 0;
+	run->whole = 1;
+	if (around)
+		run->began = around->began; /* a workload's own cgroup: nobody has to exec there */
 	return 0;
 }
 

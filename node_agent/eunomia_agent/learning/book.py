@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the containers of one name did, for one job: each run of a container counts once a call."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from eunomia_agent.learning import calls
+from eunomia_agent.learning.counts import Counts
+from eunomia_agent.learning.run import Did, Run
+from eunomia_api import agent_pb2
+
+MAX_PODS = 8
+"""Names of pods that are told."""
+
+
+class Book:
+    """The runs of containers of one name: those that have ended, counted, and those that go on."""
+
+    def __init__(self, since_ms: int) -> None:
+        self._ended = Counts()
+        self._since_ms = since_ms
+        self._last_new_ms = 0
+        self._known: frozenset[str] = frozenset()
+        self._pods: list[str] = []
+        self._image = ""
+        self.runs: dict[str, Run] = {}
+
+    def meet(self, container_id: str, run: Run, *, pod: str, image: str) -> None:
+        """Take note of a run."""
+        self.runs[container_id] = run
+        self._image = image or self._image
+        if pod and pod not in self._pods:
+            self._pods = [*self._pods, pod][-MAX_PODS:]
+
+    def end(self, container_id: str, now_ms: int) -> None:
+        """Take note that a container has ended, if it was one of these."""
+        if container_id in self.runs:
+            self.look(now_ms)
+            self._ended.add(self.runs.pop(container_id).did())
+
+    def look(self, now_ms: int) -> None:
+        """Take note of what no run had done before."""
+        dids = [run.did() for run in self.runs.values()]
+        new = {name for did in dids for name in _names(did)} - self._known
+        if new:
+            self._known |= new
+            self._last_new_ms = now_ms
+
+    def learned(self, container: str) -> agent_pb2.Learned:
+        """Return it as it is reported."""
+        counts = self._ended.copy()
+        for run in self.runs.values():
+            counts.add(run.did())
+        return agent_pb2.Learned(
+            container=container,
+            runs=counts.runs,
+            whole_runs=counts.whole_runs,
+            calls=_wire(counts.calls),
+            compat_calls=_wire(counts.compat_calls),
+            runtime_calls=_wire(counts.runtime_calls),
+            since_ms=self._since_ms,
+            last_new_ms=self._last_new_ms,
+            base=", ".join(sorted(counts.bases)),
+            capabilities=[
+                agent_pb2.CapabilityCount(
+                    name=name,
+                    granted=asked.granted,
+                    denied=asked.denied,
+                    call=calls.name(asked.call, calls.OWN) if asked.call >= 0 else "",
+                    runs=counts.capability_runs[name],
+                )
+                for name, asked in sorted(counts.capabilities.items())
+            ],
+            refusals=[
+                agent_pb2.Refusal(call=name, count=each.count, comm=each.comm, enforced=enforced)
+                for (name, enforced), each in sorted(counts.refusals.items())
+            ],
+            image=self._image,
+            architecture=calls.ARCHITECTURE,
+            pods=self._pods,
+        )
+
+    def saved(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {
+            "sinceMs": self._since_ms,
+            "lastNewMs": self._last_new_ms,
+            "known": sorted(self._known),
+            "pods": self._pods,
+            "image": self._image,
+            "ended": self._ended.saved(),
+            "runs": list(self.runs),
+        }
+
+    @classmethod
+    def restored(cls, saved: Mapping[str, Any], runs: Mapping[str, Run]) -> "Book":
+        """Return what was saved; runs: those that went on. Raises KeyError, TypeError …"""
+        book = cls(int(saved["sinceMs"]))
+        book._last_new_ms = int(saved["lastNewMs"])
+        book._known = frozenset(map(str, saved["known"]))
+        book._pods = [str(pod) for pod in saved["pods"]]
+        book._image = str(saved["image"])
+        book._ended = Counts.restored(saved["ended"])
+        book.runs = {container_id: runs[container_id] for container_id in saved["runs"]}
+        return book
+
+
+def _names(did: Did) -> Iterable[str]:
+    yield from calls.names(did.called.own | did.runtime.own, calls.OWN)
+    yield from (f"{name} (32-bit)" for name in calls.names(did.called.compat, calls.COMPAT))
+
+
+def _wire(counts: Mapping[str, int]) -> list[agent_pb2.CallCount]:
+    return [agent_pb2.CallCount(name=name, runs=runs) for name, runs in sorted(counts.items())]

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the containers of learning jobs call and may do, over all of their runs on this node.
+
+The programs of seccomp.bpf.c record it; this brings it to jobs. All on one thread, the data thread:
+
+    learner = Learner(OBJECTS, before)        # before: learner.saved() of an earlier agent, or {}
+    learner.open(targets, hierarchy)          # the map and Hierarchy.number of cgroups.bpf.c's node
+    learner.apply({uid: Wanted(job.bit, job.wanted.learning), …})    # all that run and learn now
+    learner.meet(owner, [uid, …])             # each owner, with the learning jobs that it is of
+    learner.gone(cgroup_id)                   # when the cgroup is gone
+    learner.tick()                            # about once a second
+    learner.report(uid) -> list[agent_pb2.Learned]                   # absolute; a name at a time
+    learner.saved() -> dict                   # to JSON, on the disk, before it is reported
+    learner.forget(uid)                       # the job is not wanted any more
+    learner.close()                           # no job learns any more; what was learned stays
+
+`open` comes after cgroups.bpf.c is attached, and `apply` before the job's bit is among Targets'
+candidates, so that new cgroups of the job are recorded from their first instruction. A job that
+stops running is left out of `apply`; what it learned stays until `forget`.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.kernel.map import Map
+from eunomia_agent.learning import calls
+from eunomia_agent.learning.book import Book
+from eunomia_agent.learning.recording import FILTERED, NOTHING, Bits, Recording
+from eunomia_agent.learning.run import Run
+from eunomia_api import agent_pb2
+
+logger = logging.getLogger("eunomia.learning")
+
+PATIENCE_SECONDS = 60.0
+"""A container whose cgroups are not heard of for so long has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a running job learns. bit: the job's, in sets of jobs."""
+
+    bit: int
+    learning: agent_pb2.Learning
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A cgroup that is recorded for jobs."""
+
+    container_id: str
+    uids: frozenset[str]
+
+
+class Learner:
+    """The books of all learning jobs of this node. clock: gives Unix time in seconds."""
+
+    def __init__(
+        self,
+        objects: Path,
+        before: Mapping[str, Any] | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._objects = objects
+        self._clock = clock
+        self._recording: Recording | None = None
+        self._wanted: dict[str, Wanted] = {}
+        self._members: dict[int, _Member] = {}
+        self._runs: dict[str, Run] = {}
+        """By container id, those that go on; books hold the same."""
+        self._allowed: dict[int, Bits] = {}
+        self._books: dict[tuple[str, str], Book] = {}
+        """By job uid and container name."""
+        self._restore(before or {})
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the programs are in the kernel."""
+        return self._recording is not None
+
+    @property
+    def problem(self) -> str | None:
+        """What went unseen, or None."""
+        return self._recording.problem if self._recording is not None else None
+
+    def open(self, targets: Map, hierarchy: int) -> None:
+        """Load and attach the programs. Raises KernelError."""
+        self._recording = Recording.open(self._objects, targets, hierarchy)
+
+    def close(self) -> None:
+        """Take the programs out of the kernel; what was learned stays."""
+        if self._recording is None:
+            return
+        self.tick()
+        for run in self._runs.values():
+            run.keep_all()
+        self._recording.close()
+        self._recording = None
+        self._wanted.clear()
+        self._members.clear()
+        self._allowed.clear()
+
+    def apply(self, wanted: Mapping[str, Wanted]) -> None:
+        """Say which jobs run and learn now. Only while open."""
+        assert self._recording is not None
+        self._wanted = dict(wanted)
+        self._recording.set_jobs(sum(each.bit for each in wanted.values()))
+        if any(each.learning.audited for each in wanted.values()):
+            self._recording.see_refusals()
+        for cgroup_id, member in list(self._members.items()):
+            if member.uids.isdisjoint(wanted):
+                self._leave(cgroup_id)
+            else:
+                self._audit(cgroup_id, member)
+
+    def meet(self, owner: Owner, uids: Collection[str]) -> None:
+        """Take in a cgroup's owner: first seen, or changed. uids: learning jobs that it is of."""
+        cgroup_id = owner.cgroup_id
+        if self._recording is None or owner.kind == "pending":
+            return
+        its = frozenset(uids) & self._wanted.keys()
+        if not its or owner.kind != "container":
+            self._leave(cgroup_id)
+            self._recording.forget([cgroup_id])
+            return
+        run = self._runs.setdefault(owner.container_id, Run())
+        self._members[cgroup_id] = _Member(owner.container_id, its)
+        self._recording.begin(cgroup_id)
+        run.enter(cgroup_id)
+        for uid in its:
+            book = self._books.setdefault((uid, owner.container), Book(self._now_ms()))
+            book.meet(owner.container_id, run, pod=owner.pod, image=owner.image)
+        self._audit(cgroup_id, self._members[cgroup_id])
+
+    def gone(self, cgroup_id: int) -> None:
+        """Take note that a cgroup is gone. With the last one of a container, its run ends."""
+        member = self._members.get(cgroup_id)
+        if member is None:
+            return
+        self._leave(cgroup_id)
+        if not self._runs[member.container_id].cgroups:
+            self._end(member.container_id)
+
+    def _leave(self, cgroup_id: int) -> None:
+        """Keep what a cgroup did, and record no more of it."""
+        member = self._members.pop(cgroup_id, None)
+        self._allowed.pop(cgroup_id, None)
+        if member is None or self._recording is None:
+            return
+        run = self._runs[member.container_id]
+        seen = self._recording.read_one(cgroup_id)
+        if seen is not None:
+            run.see(cgroup_id, seen)
+        run.keep(cgroup_id)
+        self._recording.forget([cgroup_id])
+
+    def _end(self, container_id: str) -> None:
+        self._runs.pop(container_id, None)
+        for book in self._books.values():
+            book.end(container_id, self._now_ms())
+
+    def tick(self) -> None:
+        """Read what the kernel recorded."""
+        if self._recording is None:
+            return
+        seen = self._recording.read()
+        for cgroup_id, each in seen.items():
+            member = self._members.get(cgroup_id)
+            if member is not None:
+                self._runs[member.container_id].see(cgroup_id, each)
+        if any(each.filtered != NOTHING or each.modes & FILTERED for each in seen.values()):
+            self._recording.see_refusals()
+        self._recording.forget(self._recording.untargeted(seen.keys() - self._members.keys()))
+        for book in self._books.values():
+            book.look(self._now_ms())
+        self._end_unheard()
+
+    def _end_unheard(self) -> None:
+        """End the runs that went on as an agent, or a job, ended, and are not there any more."""
+        now = time.monotonic()
+        for container_id, run in list(self._runs.items()):
+            if run.idle_since is not None and now - run.idle_since > PATIENCE_SECONDS:
+                self._end(container_id)
+
+    def report(self, uid: str) -> list[agent_pb2.Learned]:
+        """Return what the containers of a job did, in the order of their names."""
+        return [self._books[key].learned(key[1]) for key in sorted(self._books) if key[0] == uid]
+
+    def forget(self, uid: str) -> None:
+        """Forget what a job has learned."""
+        for key in [key for key in self._books if key[0] == uid]:
+            del self._books[key]
+
+    def saved(self) -> dict[str, Any]:
+        """Return all that was learned, as JSON has it."""
+        books = [
+            {"job": uid, "container": container, **book.saved()}
+            for (uid, container), book in self._books.items()
+        ]
+        return {
+            "books": books,
+            "runs": {container_id: run.saved() for container_id, run in self._runs.items()},
+        }
+
+    def _restore(self, before: Mapping[str, Any]) -> None:
+        """Go on from what was saved. What cannot be read is left out, and said so."""
+        try:
+            self._runs = {
+                container_id: Run.restored(saved)
+                for container_id, saved in before.get("runs", {}).items()
+            }
+            for saved in before.get("books", ()):
+                key = str(saved["job"]), str(saved["container"])
+                self._books[key] = Book.restored(saved, self._runs)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            logger.warning("what was learned before cannot be read, and begins anew: %r", error)
+            self._runs, self._books = {}, {}
+
+    def _audit(self, cgroup_id: int, member: _Member) -> None:
+        """Tell the kernel what the profiles that are audited allow to a cgroup, all of them."""
+        assert self._recording is not None
+        allowed = self._allowed_to(member)
+        if allowed == self._allowed.get(cgroup_id):
+            return
+        if allowed is None:
+            del self._allowed[cgroup_id]
+        else:
+            self._allowed[cgroup_id] = allowed
+        self._recording.audit(cgroup_id, allowed)
+
+    def _allowed_to(self, member: _Member) -> Bits | None:
+        names = [
+            frozenset(each.syscalls)
+            for uid, container in self._named(member)
+            for each in self._wanted[uid].learning.audited
+            if each.container in ("", container)
+        ]
+        if not names:
+            return None
+        common = frozenset.intersection(*names)
+        return Bits(calls.bits_of(common, calls.OWN), calls.bits_of(common, calls.COMPAT))
+
+    def _named(self, member: _Member) -> Iterable[tuple[str, str]]:
+        for (uid, container), book in self._books.items():
+            if uid in member.uids and uid in self._wanted and member.container_id in book.runs:
+                yield uid, container
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The programs and maps of seccomp.bpf.c."""
+
+import struct
+import sys
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from eunomia_agent.kernel.errors import KernelError, ObjectInvalid
+from eunomia_agent.kernel.map import Map
+from eunomia_agent.kernel.object import Object
+from eunomia_agent.kernel.rcu import wait_for_programs
+from eunomia_agent.learning.calls import WORDS
+
+_ID = struct.Struct("=Q")
+_FIRST = bytes(4)
+_LEARNING = struct.Struct("=QQ")  # struct learning: jobs, exits
+_BITS = WORDS * 8 * 2
+_HEAD = struct.Struct("=QQQQQ")  # struct run: whole, began, modes, beyond, level
+_RUN_SIZE = _HEAD.size + 4 * _BITS
+_REFUSAL_KEY = struct.Struct("=QiHH")  # cgroup_id, number, compat, enforced
+_REFUSAL = struct.Struct("=Q16s")  # count, comm
+_ASKED_KEY = struct.Struct("=QII")  # cgroup_id, capability, pad
+_ASKED = struct.Struct("=QQiI16s")  # granted, denied, call, pad, comm
+_NO_ROOM = struct.Struct("=QQQQ")  # cgroups, starting, refusals, asked
+_SLOTS = 4096
+_CLOSED = _ID.pack(2**64 - 1)
+UNFILTERED, FILTERED = 1, 2
+"""Modes of a run: its workload was seen without a seccomp filter, and with one."""
+_SIZES = {
+    "learning": (4, _LEARNING.size),
+    "runs": (_ID.size, _RUN_SIZE),
+    "slots": (4, _ID.size + _BITS),
+    "audited": (_ID.size, _BITS),
+    "refusals": (_REFUSAL_KEY.size, _REFUSAL.size),
+    "asked": (_ASKED_KEY.size, _ASKED.size),
+    "no_room": (4, _NO_ROOM.size),
+}
+"""Bytes of keys and values of the maps that are read or written here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bits:
+    """A set of calls: bit i for number i of the machine's own table, and of 32-bit programs'."""
+
+    own: int = 0
+    compat: int = 0
+
+    def __or__(self, other: "Bits") -> "Bits":
+        return Bits(self.own | other.own, self.compat | other.compat)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "Bits":
+        """Read a `struct bits`."""
+        half = _BITS // 2
+        own, compat = data[:half], data[half:_BITS]
+        return cls(int.from_bytes(own, sys.byteorder), int.from_bytes(compat, sys.byteorder))
+
+    def pack(self) -> bytes:
+        """Return the `struct bits`."""
+        half = _BITS // 2
+        return b"".join(each.to_bytes(half, sys.byteorder) for each in (self.own, self.compat))
+
+
+NOTHING = Bits()
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalKey:
+    """A call that was refused, or, not enforced, that an audited profile would refuse."""
+
+    number: int
+    compat: bool
+    enforced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """How often, and by whom first."""
+
+    count: int
+    comm: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Checks of one capability. call: number of the call that asked first; negative: another's."""
+
+    granted: int
+    denied: int
+    call: int
+    comm: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was recorded of one cgroup. modes: of UNFILTERED and FILTERED, those that were seen."""
+
+    whole: bool
+    began: bool
+    modes: int
+    beyond: int
+    called: Bits
+    filtered: Bits
+    started: Bits
+    refusals: Mapping[RefusalKey, Refused] = field(default_factory=dict[RefusalKey, Refused])
+    asked: Mapping[int, Asked] = field(default_factory=dict[int, Asked])
+
+
+class Recording:
+    """The programs, attached, and what they record. Times and numbers are the kernel's own."""
+
+    def __init__(self, programs: Object, *, beginnings: Collection[str]) -> None:
+        for name, (key_size, value_size) in _SIZES.items():
+            found = programs.map(name)
+            if (found.key_size, found.value_size) != (key_size, value_size):
+                raise ObjectInvalid(f"map {name} is of another make: build the objects anew")
+        self._programs = programs
+        self._sees_refusals = False
+        self._jobs = 0
+        self._links = [programs.programs[name].attach() for name in beginnings]
+
+    @classmethod
+    def open(
+        cls, objects: Path, targets: Map, hierarchy: int, *, pids: Iterable[int] | None = None
+    ) -> "Recording":
+        """Load and attach. pids: only these processes, and what they start. Raises KernelError."""
+        programs = Object.open(objects / "seccomp.bpf.o")
+        try:
+            missing = programs.skip_missing(required=["tp_btf/sys_enter"])
+            if "tp_btf/cap_capable" not in missing:
+                programs.programs["capability_answered"].autoload = False
+            programs.set("cgroup_hierarchy", hierarchy)
+            programs.set("by_process", pids is not None)
+            programs.map("targets").reuse(targets)
+            programs.load()
+            for pid in pids or ():
+                programs.map("processes").update(struct.pack("=I", pid), struct.pack("=I", 1))
+            each = programs.programs.values()
+            wanted = [one.name for one in each if one.autoload and one.name != "call_ends"]
+            return cls(programs, beginnings=wanted)
+        except BaseException:
+            programs.close()
+            raise
+
+    def close(self) -> None:
+        """Take all of it out of the kernel."""
+        while self._links:
+            self._links.pop().close()
+        self._programs.close()
+
+    def set_jobs(self, jobs: int) -> None:
+        """Say which jobs learn: a set of them as an int."""
+        self._jobs = jobs
+        self._write()
+
+    def see_refusals(self) -> None:
+        """Look at the ends of calls as well. It costs a second hook on each call of the node."""
+        ends = self._programs.programs["call_ends"]
+        if self._sees_refusals or not ends.autoload:
+            return
+        self._sees_refusals = True
+        self._write()
+        self._links.append(ends.attach())
+
+    def audit(self, cgroup_id: int, allowed: Bits | None) -> None:
+        """Count what a cgroup calls beside these, from now on; None: nothing is counted."""
+        audited = self._programs.map("audited")
+        if allowed is None:
+            audited.delete(_ID.pack(cgroup_id))
+            return
+        audited.update(_ID.pack(cgroup_id), allowed.pack())
+        wait_for_programs()  # or one that knows the old ones may say that nothing is left to do
+        if self._owner_of_slot(cgroup_id) == cgroup_id:
+            self._fill_slot(cgroup_id, _ID.pack(cgroup_id))
+
+    def begin(self, cgroup_id: int) -> None:
+        """Make an entry for a cgroup that the kernel has not entered: its start was not seen."""
+        runs = self._programs.map("runs")
+        if runs.lookup(_ID.pack(cgroup_id)) is None:
+            fresh = _HEAD.pack(0, 0, 0, 0, 2**64 - 1) + bytes(4 * _BITS)
+            try:
+                runs.update(_ID.pack(cgroup_id), fresh)
+            except KernelError:
+                return  # there is no room: the program counts that at the next call
+
+    def read(self) -> dict[int, Seen]:
+        """Return what was recorded, by cgroup."""
+        refusals, asked = self._refusals(), self._asked()
+        keys, values = self._programs.map("runs").snapshot()
+        found: dict[int, Seen] = {}
+        for index, (cgroup_id,) in enumerate(_ID.iter_unpack(keys)):
+            value = values[index * _RUN_SIZE :][:_RUN_SIZE]
+            found[cgroup_id] = _seen(value, refusals[cgroup_id], asked[cgroup_id])
+        return found
+
+    def read_one(self, cgroup_id: int) -> Seen | None:
+        """Return what was recorded of one cgroup."""
+        value = self._programs.map("runs").lookup(_ID.pack(cgroup_id))
+        if value is None:
+            return None
+        return _seen(value, self._refusals()[cgroup_id], self._asked()[cgroup_id])
+
+    def forget(self, cgroup_ids: Iterable[int]) -> None:
+        """Remove all entries of cgroups that are no targets any more, or are gone."""
+        gone = set(cgroup_ids)
+        runs = self._programs.map("runs")
+        entered = [each for each in gone if runs.lookup(_ID.pack(each)) is not None]
+        if not entered:
+            return
+        closed = [each for each in entered if self._owner_of_slot(each) == each]
+        for each in closed:
+            self._fill_slot(each, _CLOSED)
+        for each in entered:
+            runs.delete(_ID.pack(each))
+            self._programs.map("audited").delete(_ID.pack(each))
+        wait_for_programs()  # from here on nobody writes to these slots
+        for each in closed:
+            self._fill_slot(each, bytes(_ID.size))
+        for name in ("refusals", "asked"):
+            self._forget_of(self._programs.map(name), gone)
+
+    def untargeted(self, cgroup_ids: Iterable[int]) -> list[int]:
+        """Return those that are not, or no longer, among the node's targets."""
+        targets = self._programs.map("targets")
+        return [each for each in cgroup_ids if targets.lookup(_ID.pack(each)) is None]
+
+    @property
+    def problem(self) -> str | None:
+        """What went unseen, or None."""
+        lost = _NO_ROOM.unpack(self._programs.map("no_room").lookup(_FIRST) or bytes(32))
+        told = ("cgroups", "processes of a runtime", "refused calls", "checks of capabilities")
+        problems = [
+            f"{count} times there was no room for {what}"
+            for count, what in zip(lost, told, strict=True)
+            if count
+        ]
+        if misses := self._programs.misses():
+            problems.append(f"the kernel passed over the programs {misses} times")
+        return "; ".join(problems) or None
+
+    def _write(self) -> None:
+        value = _LEARNING.pack(self._jobs, self._sees_refusals)
+        self._programs.map("learning").update(_FIRST, value)
+
+    def _owner_of_slot(self, cgroup_id: int) -> int:
+        value = self._programs.map("slots").lookup(struct.pack("=I", cgroup_id % _SLOTS))
+        return int(_ID.unpack_from(value or bytes(8))[0])
+
+    def _fill_slot(self, cgroup_id: int, owner: bytes) -> None:
+        key = struct.pack("=I", cgroup_id % _SLOTS)
+        self._programs.map("slots").update(key, owner + bytes(_BITS))
+
+    def _refusals(self) -> dict[int, dict[RefusalKey, Refused]]:
+        found: dict[int, dict[RefusalKey, Refused]] = defaultdict(dict)
+        keys, values = self._programs.map("refusals").snapshot()
+        for key, value in zip(
+            _REFUSAL_KEY.iter_unpack(keys), _REFUSAL.iter_unpack(values), strict=True
+        ):
+            cgroup_id, number, compat, enforced = key
+            each = RefusalKey(number, bool(compat), bool(enforced))
+            found[cgroup_id][each] = Refused(value[0], _text(value[1]))
+        return found
+
+    def _asked(self) -> dict[int, dict[int, Asked]]:
+        found: dict[int, dict[int, Asked]] = defaultdict(dict)
+        keys, values = self._programs.map("asked").snapshot()
+        for key, value in zip(
+            _ASKED_KEY.iter_unpack(keys), _ASKED.iter_unpack(values), strict=True
+        ):
+            granted, denied, call, _, comm = value
+            found[key[0]][key[1]] = Asked(granted, denied, call, _text(comm))
+        return found
+
+    def _forget_of(self, table: Map, gone: set[int]) -> None:
+        keys, _ = table.snapshot()
+        size = table.key_size
+        each = (keys[at : at + size] for at in range(0, len(keys), size))
+        table.delete_many(b"".join(key for key in each if _ID.unpack_from(key)[0] in gone))
+
+
+def _seen(value: bytes, refusals: Mapping[RefusalKey, Refused], asked: Mapping[int, Asked]) -> Seen:
+    whole, began, modes, beyond, _ = _HEAD.unpack_from(value)
+    called, filtered, started, _ = (
+        Bits.unpack(value[_HEAD.size + index * _BITS :]) for index in range(4)
+    )
+    return Seen(bool(whole), bool(began), modes, beyond, called, filtered, started, refusals, asked)
+
+
+def _text(comm: bytes) -> str:
+    return comm.split(b"\0", 1)[0].decode(errors="backslashreplace")

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One container from its start to its end, and what it did."""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from eunomia_agent.learning.recording import (
+    FILTERED,
+    NOTHING,
+    UNFILTERED,
+    Asked,
+    Bits,
+    RefusalKey,
+    Refused,
+    Seen,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Did:
+    """What a run did, all of its cgroups together."""
+
+    whole: bool = True
+    modes: int = 0
+    called: Bits = NOTHING
+    filtered: Bits = NOTHING
+    started: Bits = NOTHING
+    refusals: Mapping[RefusalKey, Refused] = field(default_factory=dict[RefusalKey, Refused])
+    asked: Mapping[int, Asked] = field(default_factory=dict[int, Asked])
+
+    def __add__(self, other: "Did | Seen") -> "Did":
+        whole = other.whole and (not isinstance(other, Seen) or other.began)
+        return Did(
+            self.whole and whole,
+            self.modes | other.modes,
+            self.called | other.called,
+            self.filtered | other.filtered,
+            self.started | other.started,
+            _refusals(self.refusals, other.refusals),
+            _asked(self.asked, other.asked),
+        )
+
+    @property
+    def runtime(self) -> Bits:
+        """What the runtime calls under a filter: as seen, or, without one, what it may be."""
+        return self.filtered if self.filtered != NOTHING else self.started
+
+    @property
+    def base(self) -> str:
+        """Whether a filter was on already, which hides what it refuses."""
+        if self.modes & UNFILTERED:
+            return "Unconfined"
+        return "Filtered" if self.modes & FILTERED else ""
+
+
+class Run:
+    """One container from its start to its end, over several lives of the agent."""
+
+    def __init__(self, kept: Did | None = None) -> None:
+        self._kept = kept
+        self._seen: dict[int, Seen] = {}
+        self.cgroups: set[int] = set()
+        self.idle_since: float | None = time.monotonic()
+        """Since when it has no cgroup that is recorded."""
+
+    def enter(self, cgroup_id: int) -> None:
+        """Take note of a cgroup of the container."""
+        self.cgroups.add(cgroup_id)
+        self.idle_since = None
+
+    def see(self, cgroup_id: int, seen: Seen) -> None:
+        """Take in what a cgroup did up to now."""
+        self._seen[cgroup_id] = seen
+
+    def keep(self, cgroup_id: int) -> None:
+        """Take note that a cgroup is not recorded any more."""
+        seen = self._seen.pop(cgroup_id, None)
+        if seen is not None:
+            self._kept = (self._kept or Did()) + seen
+        self.cgroups.discard(cgroup_id)
+        if not self.cgroups and self.idle_since is None:
+            self.idle_since = time.monotonic()
+
+    def keep_all(self) -> None:
+        """Take note that nothing is recorded any more."""
+        for cgroup_id in list(self.cgroups):
+            self.keep(cgroup_id)
+
+    def did(self) -> Did:
+        """Return what it did up to now."""
+        did = self._kept or Did()
+        for seen in self._seen.values():
+            did += seen
+        return did
+
+    def saved(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        did = self.did()
+        return {
+            "whole": did.whole,
+            "modes": did.modes,
+            **{name: _hex(getattr(did, name)) for name in ("called", "filtered", "started")},
+            "refusals": [
+                [key.number, key.compat, key.enforced, each.count, each.comm]
+                for key, each in did.refusals.items()
+            ],
+            "asked": [
+                [capability, each.granted, each.denied, each.call, each.comm]
+                for capability, each in did.asked.items()
+            ],
+        }
+
+    @classmethod
+    def restored(cls, saved: Mapping[str, Any]) -> "Run":
+        """Return what was saved. Raises KeyError, TypeError, ValueError."""
+        return cls(
+            Did(
+                bool(saved["whole"]),
+                int(saved["modes"]),
+                _bits(saved["called"]),
+                _bits(saved["filtered"]),
+                _bits(saved["started"]),
+                {
+                    RefusalKey(int(number), bool(compat), bool(enforced)): Refused(int(count), comm)
+                    for number, compat, enforced, count, comm in saved["refusals"]
+                },
+                {
+                    int(capability): Asked(int(granted), int(denied), int(call), comm)
+                    for capability, granted, denied, call, comm in saved["asked"]
+                },
+            )
+        )
+
+
+def _refusals(
+    one: Mapping[RefusalKey, Refused], other: Mapping[RefusalKey, Refused]
+) -> dict[RefusalKey, Refused]:
+    return dict(one) | {key: sum_refused(one.get(key), each) for key, each in other.items()}
+
+
+def _asked(one: Mapping[int, Asked], other: Mapping[int, Asked]) -> dict[int, Asked]:
+    return dict(one) | {key: sum_asked(one.get(key), each) for key, each in other.items()}
+
+
+def sum_refused(before: Refused | None, each: Refused) -> Refused:
+    """Return refusals of one call together."""
+    return each if before is None else Refused(before.count + each.count, before.comm)
+
+
+def sum_asked(before: Asked | None, each: Asked) -> Asked:
+    """Return checks of one capability together."""
+    if before is None:
+        return each
+    granted, denied = before.granted + each.granted, before.denied + each.denied
+    return Asked(granted, denied, before.call, before.comm)
+
+
+def _hex(bits: Bits) -> list[str]:
+    return [f"{bits.own:x}", f"{bits.compat:x}"]
+
+
+def _bits(saved: Iterable[str]) -> Bits:
+    own, compat = (int(each, 16) for each in saved)
+    return Bits(own, compat)
