@@ -25,7 +25,7 @@ from kubernetes.aio.leaderelection.resourcelock.baselock import BaseLock
 from eunomia_api import GROUP, VERSION
 from eunomia_operator.errors import ClusterError
 from eunomia_operator.settings import AUTHORITY, NAME, Settings
-from eunomia_operator.world import Body, JobObject, Kind
+from eunomia_operator.world import KINDS, Body, Kind, Resource
 
 logger = logging.getLogger("eunomia.cluster")
 
@@ -33,10 +33,10 @@ CALL_SECONDS = 10.0
 PAGE = 500
 LONGEST_REASON = 500
 CORE = "/api/v1"
-JOBS = f"/apis/{GROUP}/{VERSION}"
+OURS = f"/apis/{GROUP}/{VERSION}"
 MERGE = "application/merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-PLURALS = {"TraceJob": Kind.TRACE_JOBS, "ClusterTraceJob": Kind.CLUSTER_TRACE_JOBS}
+PLURALS = {name: kind for kind, name in KINDS.items()}
 
 # https://github.com/kubernetes/client-go/blob/master/tools/leaderelection: the same three figures.
 LEASE_SECONDS = 15
@@ -58,11 +58,11 @@ class Cluster:
         """Return all objects of a kind; of nodes and namespaces, the metadata only."""
         found: list[Body] = []
         query = {"limit": str(PAGE)}
-        ours = kind in PLURALS.values()
+        ours = kind in KINDS
         while True:
             page = await self._call(
                 "GET",
-                f"{JOBS if ours else CORE}/{kind}",
+                f"{OURS if ours else CORE}/{kind}",
                 query=query,
                 accept="application/json" if ours else METADATA_ONLY,
             )
@@ -71,12 +71,12 @@ class Cluster:
             if not query["continue"]:
                 return found
 
-    async def patch_status(self, job: JobObject, status: Mapping[str, object]) -> None:
-        """Merge into the status of a job, if it is still the same object."""
-        body = {"metadata": {"uid": job.uid}, "status": status}
-        await self._call("PATCH", f"{_path(job)}/status", body=body)
+    async def patch_status(self, resource: Resource, status: Mapping[str, object]) -> None:
+        """Merge into the status of a job or policy, if it is still the same object."""
+        body = {"metadata": {"uid": resource.uid}, "status": status}
+        await self._call("PATCH", f"{_path(resource)}/status", body=body)
 
-    async def delete_job(self, job: JobObject) -> None:
+    async def delete_job(self, job: Resource) -> None:
         """Delete a job, if it is still the same object."""
         options = {
             "apiVersion": "v1",
@@ -192,9 +192,9 @@ class Cluster:
         return dict(content)
 
 
-def _path(job: JobObject) -> str:
-    within = f"/namespaces/{job.namespace}" if job.namespace else ""
-    return f"{JOBS}{within}/{PLURALS[job.kind]}/{job.name}"
+def _path(resource: Resource) -> str:
+    within = f"/namespaces/{resource.namespace}" if resource.namespace else ""
+    return f"{OURS}{within}/{PLURALS[resource.kind]}/{resource.name}"
 
 
 @asynccontextmanager

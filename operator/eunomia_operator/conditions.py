@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conditions of a job, kept as the API conventions have it. Pure."""
+"""Conditions of a job or policy, kept as the API conventions have it. Pure."""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from eunomia_api.tracejob import Condition
+from eunomia_api.status import Condition
 from eunomia_operator import clock
 
 ACCEPTED = "Accepted"
@@ -12,9 +12,11 @@ RUNNING = "Running"
 COMPLETE = "Complete"
 FAILED = "Failed"
 DEGRADED = "Degraded"
+READY = "Ready"
+RULES_VALID = "RulesValid"
 
 NOT_ACCEPTED = "NotAccepted"
-"""Reason of Failed while a job is refused: the one failure that an edit can mend."""
+"""Reason while an object is refused; of Failed, the one failure that an edit can mend."""
 
 Status = Literal["True", "False", "Unknown"]
 
@@ -31,7 +33,7 @@ def holds(conditions: Iterable[Condition], type_: str) -> bool:
 
 
 class Conditions:
-    """The conditions of one job while they are decided on."""
+    """The conditions of one object while they are decided on."""
 
     def __init__(self, before: Sequence[Condition], generation: int, now: float) -> None:
         self._conditions = {each.type: each for each in before}

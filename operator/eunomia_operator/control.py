@@ -9,19 +9,22 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
-from eunomia_api import agent_pb2
+from eunomia_api import agent_pb2, library
+from eunomia_api.message import NEVER_KILLED_IN
 from eunomia_api.tracejob import Phase
 from eunomia_api.tracker import Catalogue
-from eunomia_operator import job as jobs
-from eunomia_operator import plan
-from eunomia_operator.job import Heard, Job
-from eunomia_operator.metrics import Metrics
-from eunomia_operator.news import News, news
+from eunomia_operator import conditions, plan
+from eunomia_operator.conditions import ACCEPTED, READY
+from eunomia_operator.followed import Followed, Heard
+from eunomia_operator.job import Job
+from eunomia_operator.metrics import Metrics, PolicyState
+from eunomia_operator.news import News
+from eunomia_operator.policy import Policy, Terms
 from eunomia_operator.publisher import Publisher, StatusStore
 from eunomia_operator.records import Slots
-from eunomia_operator.world import JobObject, World
+from eunomia_operator.world import Reference, Resource, World
 
 logger = logging.getLogger("eunomia.control")
 
@@ -60,15 +63,17 @@ class Control:
         self,
         catalogue: Catalogue,
         store: StatusStore,
-        tell: Callable[[JobObject, News, float], None],
+        tell: Callable[[Reference, News, float], None],
         metrics: Metrics,
+        own_namespace: str = "eunomia-system",
     ) -> None:
         self.world = World(self._world_changed)
-        self._catalogue = catalogue
+        spared = tuple(sorted({*NEVER_KILLED_IN, own_namespace}))
+        self._terms = Terms(catalogue, library.built_in(), spared)
         self._publisher = Publisher(store, metrics)
         self._tell = tell
         self._metrics = metrics
-        self._jobs: dict[str, Job] = {}
+        self._followed: dict[str, Followed[Any]] = {}
         self._slots = Slots()
         self._first_seen: dict[str, tuple[str, float]] = {}
         self._generation = 0
@@ -113,15 +118,15 @@ class Control:
         """Take in a report of a node. What it says of jobs that are not its own is passed over."""
         self._metrics.reports.inc()
         for told in report.jobs:
-            job = self._jobs.get(told.uid)
-            if job is None or node not in job.nodes or node in job.left_out:
+            followed = self._followed.get(told.uid.partition("/")[0])
+            if followed is None or node not in followed.nodes or node in followed.left_out:
                 continue
-            match job.hear(node, told):
+            match followed.hear(node, told):
                 case Heard.MOVED:
                     self._wake.set()
                 case Heard.UNTRUE:
                     self._metrics.bad_reports.inc()
-                    logger.warning("node %s says of job %s what cannot be", node, told.uid)
+                    logger.warning("node %s says of %s what cannot be", node, followed.object.uid)
                 case Heard.COUNTED:
                     pass
 
@@ -149,14 +154,14 @@ class Control:
         unreachable = self._unreachable(streams, now)
         moved = unreachable != self._last_unreachable
         self._last_unreachable = unreachable
-        for job in self._jobs.values():
-            if job.is_judgement_due(now) or (moved and not job.over):
-                changed = self._judge(job, now, unreachable) or changed
+        for each in self._followed.values():
+            if each.is_judgement_due(now) or (moved and not each.over):
+                changed = self._judge(each, now, unreachable) or changed
         if changed:
             streams.push(self._plan() | new_nodes)
-        for job in self._jobs.values():
-            self._publisher.look(job, now)
-        self._count_phases()
+        for each in self._followed.values():
+            self._publisher.look(each, now)
+        self._count_states()
 
     async def close(self) -> None:
         """Let go of what is being written."""
@@ -180,26 +185,31 @@ class Control:
         new = frozenset(nodes.keys() - self._first_seen.keys())
         for name in new:
             self._first_seen[name] = (nodes[name].uid, now)
-        self._take_in_jobs()
+        self._take_in_resources()
         placement = plan.Placement(nodes.values())
-        for job in self._jobs.values():
-            job.assign(placement, gone)
+        for each in self._followed.values():
+            each.assign(placement, gone)
         for name in gone:
             self._slots.release(name)
         return new
 
-    def _take_in_jobs(self) -> None:
+    def _take_in_resources(self) -> None:
         namespaces = self.world.namespaces
         ending = {name for name, each in namespaces.items() if each.terminating}
-        seen = {job.uid: job for job in self.world.jobs if job.namespace not in ending}
-        for uid in self._jobs.keys() - seen.keys():
-            del self._jobs[uid]
+        seen = {each.uid: each for each in self.world.resources if each.namespace not in ending}
+        for uid in self._followed.keys() - seen.keys():
+            del self._followed[uid]
         for uid, found in seen.items():
-            job = self._jobs.get(uid)
-            if job is None:
-                self._jobs[uid] = jobs.begin(found, self._catalogue, self._slots)
-            elif job.object != found:
-                job.change(found, self._catalogue)
+            followed = self._followed.get(uid)
+            if followed is None:
+                self._followed[uid] = self._follow(found)
+            elif followed.object != found:
+                followed.change(found)
+
+    def _follow(self, seen: Resource) -> Followed[Any]:
+        if seen.kind in ("SecurityPolicy", "ClusterSecurityPolicy"):
+            return Policy(seen, self._terms, self._slots)
+        return Job(seen, self._terms.catalogue, self._slots)
 
     def _unreachable(self, streams: Streams, now: float) -> frozenset[str]:
         since = now - GRACE_SECONDS
@@ -211,29 +221,29 @@ class Control:
             if max(self._first_seen[node][1], streams.left_at(node) or 0.0) <= since
         )
 
-    def _judge(self, job: Job, now: float, unreachable: frozenset[str]) -> bool:
-        """Bring a job's status up to date; return whether nodes are to be told otherwise."""
-        planned = job.planned()
+    def _judge(self, followed: Followed[Any], now: float, unreachable: frozenset[str]) -> bool:
+        """Bring a status up to date; return whether nodes are to be told otherwise."""
+        planned = followed.planned()
         try:
-            before = job.judge(now, self._led_since, unreachable)
+            happened = followed.judge(now, self._led_since, unreachable)
         except Exception:
-            # One job that surprises us must not stop the others.
-            logger.exception("the status of job %s could not be decided", job.object.uid)
+            # One that surprises us must not stop the others.
+            logger.exception("the status of %s could not be decided", followed.object.uid)
             return False
-        for piece in news(before, job.status):
-            self._tell(job.object, piece, now)
-        return job.planned() != planned
+        for piece in happened:
+            self._tell(followed.object.reference, piece, now)
+        return followed.planned() != planned
 
     def _plan(self) -> frozenset[str]:
         """Decide what each node shall do; return the nodes for which that is news."""
         before = self._desired
-        wanted = [planned for job in self._jobs.values() if (planned := job.planned())]
-        assigned = {job.object.uid: job.nodes for job in self._jobs.values()}
+        wanted = [planned for each in self._followed.values() if (planned := each.planned())]
+        assigned = {uid: each.nodes for uid, each in self._followed.items()}
         namespaces = self.world.namespaces.values()
         desired = plan.desired_jobs(wanted, assigned, namespaces)
         self._desired = desired.jobs
-        for uid, job in self._jobs.items():
-            if job.leave_out(desired.left_out.get(uid, frozenset())):
+        for uid, each in self._followed.items():
+            if each.leave_out(desired.left_out.get(uid, frozenset())):
                 self._wake.set()
         told = frozenset(
             node for node in self._first_seen if self._desired.get(node, ()) != before.get(node, ())
@@ -244,10 +254,22 @@ class Control:
             self._metrics.generation.set(self._generation)
         return told
 
-    def _count_phases(self) -> None:
-        counts = dict.fromkeys(Phase, 0)
-        for job in self._jobs.values():
-            if job.status.phase is not None:
-                counts[job.status.phase] += 1
-        for phase, count in counts.items():
+    def _count_states(self) -> None:
+        phases = dict.fromkeys(Phase, 0)
+        states = dict.fromkeys(PolicyState, 0)
+        for each in self._followed.values():
+            if isinstance(each, Policy):
+                states[_state(each)] += 1
+            elif each.status.phase is not None:
+                phases[each.status.phase] += 1
+        for phase, count in phases.items():
             self._metrics.jobs.labels(phase.value).set(count)
+        for state, count in states.items():
+            self._metrics.policies.labels(state.value).set(count)
+
+
+def _state(policy: Policy) -> PolicyState:
+    told = policy.status.conditions
+    if conditions.holds(told, READY):
+        return PolicyState.READY
+    return PolicyState.PENDING if conditions.holds(told, ACCEPTED) else PolicyState.REFUSED

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kubernetes Events on the jobs, written in the background.
+"""Kubernetes Events, written in the background.
 
-The same news of a job is one Event whose count goes up. A job that has much to tell is held to a
-rate; what is above it is left out of the Events, never out of the status.
+The same news of an object is one Event whose count goes up. One of which there is much to tell is
+held to a rate; what is above it is left out of the Events, never out of the status.
 """
 
 import asyncio
@@ -12,12 +12,11 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from eunomia_api import API_VERSION
 from eunomia_operator import clock
 from eunomia_operator.errors import ClusterError
 from eunomia_operator.news import News
 from eunomia_operator.settings import NAME
-from eunomia_operator.world import JobObject
+from eunomia_operator.world import Reference
 
 logger = logging.getLogger("eunomia.journal")
 
@@ -52,7 +51,7 @@ class _Written:
 
 @dataclass(slots=True)
 class _Allowance:
-    """What a job may still tell."""
+    """What may still be told of an object."""
 
     tokens: float
     at: float
@@ -72,60 +71,65 @@ class Journal:
     def __init__(self, store: EventStore, identity: str) -> None:
         self._store = store
         self._identity = identity
-        self._queue: asyncio.Queue[tuple[JobObject, News, float]] = asyncio.Queue(WAITING)
-        self._written: OrderedDict[tuple[str, News], _Written] = OrderedDict()
+        self._queue: asyncio.Queue[tuple[Reference, News, float]] = asyncio.Queue(WAITING)
+        self._written: OrderedDict[tuple[str, News | str], _Written] = OrderedDict()
         self._allowances: OrderedDict[str, _Allowance] = OrderedDict()
 
-    def tell(self, job: JobObject, news: News, now: float) -> None:
-        """Queue news of a job; drop it when the job tells too much."""
-        allowance = self._allowances.setdefault(job.uid, _Allowance(BURST, now))
+    def tell(self, about: Reference, news: News, now: float) -> None:
+        """Queue news of an object; drop it when there was too much of it."""
+        allowance = self._allowances.setdefault(about.uid, _Allowance(BURST, now))
         _bound(self._allowances)
         if not allowance.take(now) or self._queue.full():
-            logger.debug("left out of the Events of %s: %s", job.name, news)
+            logger.debug("left out of the Events of %s: %s", about.name, news)
             return
-        self._queue.put_nowait((job, news, now))
+        self._queue.put_nowait((about, news, now))
 
     async def run(self) -> None:
         """Write what is queued, until cancelled."""
         while True:
-            job, news, now = await self._queue.get()
+            about, news, now = await self._queue.get()
             try:
-                await self._write(job, news, now)
+                await self._write(about, news, now)
             except ClusterError as error:
                 logger.warning("an Event is lost: %s", error)
 
-    async def _write(self, job: JobObject, news: News, now: float) -> None:
-        namespace = job.namespace or "default"
-        known = self._written.get((job.uid, news))
+    async def _write(self, about: Reference, news: News, now: float) -> None:
+        namespace = about.namespace or "default"
+        same = about.uid, news.topic or news
+        known = self._written.get(same)
         if known is not None and now - known.at < SAME_EVENT_SECONDS:
             known.count += 1
             known.at = now
-            changes = {"count": known.count, "lastTimestamp": clock.written(now)}
+            changes = {
+                "count": known.count,
+                "lastTimestamp": clock.written(now),
+                "message": news.message[:LONGEST_MESSAGE],
+            }
             try:
                 return await self._store.patch_event(namespace, known.name, changes)
             except ClusterError as error:
                 if not error.gone:
                     raise
-        event = self._event(job, news, namespace, now)
-        self._written[job.uid, news] = _Written(event["metadata"]["name"], 1, now)
+        event = self._event(about, news, namespace, now)
+        self._written[same] = _Written(event["metadata"]["name"], 1, now)
         _bound(self._written)
         await self._store.create_event(namespace, event)
         return None
 
-    def _event(self, job: JobObject, news: News, namespace: str, now: float) -> dict[str, Any]:
+    def _event(self, about: Reference, news: News, namespace: str, now: float) -> dict[str, Any]:
         return {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {
-                "name": f"{job.name[:200].rstrip('.-')}.{secrets.token_hex(8)}",
+                "name": f"{about.name[:200].rstrip('.-')}.{secrets.token_hex(8)}",
                 "namespace": namespace,
             },
             "involvedObject": {
-                "apiVersion": API_VERSION,
-                "kind": job.kind,
-                "namespace": job.namespace,
-                "name": job.name,
-                "uid": job.uid,
+                "apiVersion": about.api_version,
+                "kind": about.kind,
+                "namespace": about.namespace,
+                "name": about.name,
+                "uid": about.uid,
             },
             "type": news.type,
             "reason": news.reason,

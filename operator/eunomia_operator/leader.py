@@ -33,7 +33,9 @@ class Leader:
         self._cluster = cluster
         self._metrics = metrics
         self._journal = Journal(cluster, settings.identity)
-        self._control = Control(Catalogue.load(), cluster, self._journal.tell, metrics)
+        self._control = Control(
+            Catalogue.load(), cluster, self._journal.tell, metrics, settings.namespace
+        )
         self._trust = Trust(cluster, settings.server_names)
         self._dispatch = Dispatch(settings, self._control, cluster.review_token, metrics)
         self._relist = asyncio.Event()

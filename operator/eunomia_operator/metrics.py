@@ -1,9 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The operator's own metrics."""
 
+from enum import StrEnum
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from eunomia_api.tracejob import Phase
+
+
+class PolicyState(StrEnum):
+    """Where a policy stands."""
+
+    READY = "Ready"
+    PENDING = "Pending"
+    REFUSED = "Refused"
 
 
 class Metrics:
@@ -20,6 +30,14 @@ class Metrics:
         )
         for phase in Phase:
             self.jobs.labels(phase.value)
+        self.policies = Gauge(
+            "eunomia_operator_policies",
+            "Policies by where they stand.",
+            ["state"],
+            registry=self.registry,
+        )
+        for state in PolicyState:
+            self.policies.labels(state.value)
         self.reports = self._counter("reports", "Reports of agents.")
         self.bad_reports = self._counter("bad_reports", "Parts of reports that cannot be true.")
         self.refusals = Counter(
@@ -30,7 +48,7 @@ class Metrics:
         )
         self.status_writes = Counter(
             "eunomia_operator_status_writes",
-            "Writes of a job's status.",
+            "Writes of statuses.",
             ["result"],
             registry=self.registry,
         )

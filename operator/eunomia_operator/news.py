@@ -1,38 +1,74 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is worth a Kubernetes Event between two statuses of a job. Pure."""
+"""What is worth a Kubernetes Event between two statuses. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from eunomia_api.policystatus import SecurityPolicyStatus
+from eunomia_api.status import Condition
 from eunomia_api.tracejob import Phase, TraceJobStatus
 from eunomia_operator import conditions
-from eunomia_operator.conditions import ACCEPTED, COMPLETE, FAILED, NOT_ACCEPTED
+from eunomia_operator.conditions import (
+    ACCEPTED,
+    COMPLETE,
+    FAILED,
+    NOT_ACCEPTED,
+    READY,
+    RULES_VALID,
+)
+
+_Told = TraceJobStatus | SecurityPolicyStatus
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """One thing that happened to a job."""
+    """One thing that happened to an object."""
 
     type: Literal["Normal", "Warning"]
     reason: str
     message: str
+    topic: str = ""
+    """News of one topic are one Event, which tells the newest. Empty: those alike are."""
 
 
 def news(before: TraceJobStatus, after: TraceJobStatus) -> list[News]:
     """Return what happened to a job between two of its statuses."""
-    return [*_acceptance(before, after), *_progress(before, after), *_troubles(before, after)]
+    return [
+        *_acceptance(before.conditions, after.conditions, f"trackers: {after.trackers}"),
+        *_progress(before, after),
+        *_troubles(before, after),
+    ]
 
 
-def _acceptance(before: TraceJobStatus, after: TraceJobStatus) -> Iterator[News]:
-    was = conditions.find(before.conditions, ACCEPTED)
-    now = conditions.find(after.conditions, ACCEPTED)
+def policy_news(before: SecurityPolicyStatus, after: SecurityPolicyStatus) -> list[News]:
+    """Return what happened to a policy between two of its statuses."""
+    return [
+        *_acceptance(before.conditions, after.conditions, f"{after.rules.total} rules"),
+        *_guarding(before.conditions, after.conditions),
+        *_troubles(before, after),
+    ]
+
+
+def _acceptance(
+    before: Sequence[Condition], after: Sequence[Condition], what: str
+) -> Iterator[News]:
+    was, now = conditions.find(before, ACCEPTED), conditions.find(after, ACCEPTED)
     if now is None or (was is not None and (was.status, was.message) == (now.status, now.message)):
         return
     if now.status == "True":
-        yield News("Normal", "Accepted", f"trackers: {after.trackers}")
+        yield News("Normal", "Accepted", what)
     else:
         yield News("Warning", "NotAccepted", f"{now.reason}: {now.message}")
+
+
+def _guarding(before: Sequence[Condition], after: Sequence[Condition]) -> Iterator[News]:
+    ready = conditions.find(after, READY)
+    if ready is not None and ready.status == "True" and not conditions.holds(before, READY):
+        yield News("Normal", "Ready", ready.message)
+    was, now = conditions.find(before, RULES_VALID), conditions.find(after, RULES_VALID)
+    if now is not None and now.status == "False" and (was is None or was.message != now.message):
+        yield News("Warning", now.reason, now.message)
 
 
 def _progress(before: TraceJobStatus, after: TraceJobStatus) -> Iterator[News]:
@@ -60,7 +96,7 @@ def _progress(before: TraceJobStatus, after: TraceJobStatus) -> Iterator[News]:
             pass
 
 
-def _troubles(before: TraceJobStatus, after: TraceJobStatus) -> Iterator[News]:
+def _troubles(before: _Told, after: _Told) -> Iterator[News]:
     known = {(failure.node, failure.reason) for failure in before.failures}
     for failure in after.failures:
         if (failure.node, failure.reason) in known:

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each node shall do: jobs, nodes and namespaces in, desired states out. Pure."""
+"""What each node shall do: jobs, policies, nodes and namespaces in, desired states out. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from eunomia_api import agent_pb2, message
 from eunomia_api.acceptance import Spec
+from eunomia_api.policy_acceptance import Accepted
 from eunomia_api.selector import LabelSelector
-from eunomia_api.tracejob import ClusterTraceJobSpec
-from eunomia_operator.seats import Candidate, left_out
+from eunomia_api.target import ClusterTarget, Target
+from eunomia_operator.seats import Candidate, Rank, left_out
 
 Labels = Mapping[str, str]
 
@@ -31,6 +33,34 @@ class Namespace:
     terminating: bool = False
 
 
+class Planned(Protocol):
+    """What nodes are to be told of one object."""
+
+    @property
+    def uid(self) -> str:
+        """The object's uid."""
+        ...
+
+    @property
+    def namespace(self) -> str:
+        """The object's namespace; empty for a kind of the whole cluster."""
+        ...
+
+    @property
+    def created(self) -> str:
+        """metadata.creationTimestamp."""
+        ...
+
+    @property
+    def rank(self) -> Rank:
+        """How it stands beside others when there is no place for all."""
+        ...
+
+    def messages(self, namespaces: Sequence[Namespace]) -> list[agent_pb2.Job]:
+        """Return the jobs of which it is made. namespaces: all that there are."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedJob:
     """A job that was accepted and is not over."""
@@ -47,6 +77,50 @@ class PlannedJob:
     created: str = ""
     """metadata.creationTimestamp."""
 
+    @property
+    def rank(self) -> Rank:
+        """A suspended job needs no slot."""
+        return Rank.RESTING if self.spec.suspend else Rank.TRACE
+
+    def messages(self, namespaces: Sequence[Namespace]) -> list[agent_pb2.Job]:
+        """Return the one job."""
+        return [job_message(self, namespaces)]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPolicy:
+    """A policy that was accepted."""
+
+    uid: str
+    kind: str
+    namespace: str
+    """Empty for a ClusterSecurityPolicy."""
+    name: str
+    generation: int
+    accepted: Accepted
+    created: str = ""
+    """metadata.creationTimestamp."""
+    spared: tuple[str, ...] = ()
+    """Namespaces in which nothing is killed, beside those that are spared anyway."""
+
+    @property
+    def rank(self) -> Rank:
+        """A guard goes before what only looks."""
+        return Rank.GUARD
+
+    def messages(self, namespaces: Sequence[Namespace]) -> list[agent_pb2.Job]:
+        """Return the job that judges, and one for each rule that kills."""
+        return message.policy_messages(
+            self.accepted,
+            uid=self.uid,
+            kind=self.kind,
+            namespace=self.namespace,
+            name=self.name,
+            generation=self.generation,
+            namespaces=selected(self.accepted.spec.target, namespaces),
+            excluded_namespaces=self.spared,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Desired:
@@ -55,19 +129,19 @@ class Desired:
     jobs: dict[str, tuple[bytes, ...]]
     """By node that has any: its jobs as serialised `Job` messages."""
     left_out: dict[str, frozenset[str]]
-    """By uid of a job: the names of nodes that have no place for it."""
+    """By uid of an object: the names of nodes that have no place for it."""
 
 
 class Placement:
-    """Finds the nodes that jobs are meant for; those that ask for the same share one answer."""
+    """Finds the nodes that objects are meant for; those that ask for the same share one answer."""
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         self._nodes = list(nodes)
         self._found: dict[frozenset[tuple[str, str]], frozenset[str]] = {}
 
-    def nodes_of(self, spec: Spec) -> frozenset[str]:
-        """Return the names of the nodes that have all the labels of a job's nodeSelector."""
-        wanted = frozenset(spec.target.node_selector.items())
+    def nodes_of(self, selector: Labels) -> frozenset[str]:
+        """Return the names of the nodes that have all the labels of a nodeSelector."""
+        wanted = frozenset(selector.items())
         if wanted not in self._found:
             self._found[wanted] = frozenset(
                 node.name
@@ -78,26 +152,26 @@ class Placement:
 
 
 def desired_jobs(
-    jobs: Iterable[PlannedJob],
+    wanted: Iterable[Planned],
     assigned: Mapping[str, frozenset[str]],
     namespaces: Iterable[Namespace],
 ) -> Desired:
     """Return what each node shall do.
 
-    assigned: names of nodes by the uid of a job. Nodes with the same jobs share one tuple.
+    assigned: names of nodes by the uid of an object. Nodes with the same jobs share one tuple.
     """
     known = list(namespaces)
-    bodies: dict[str, bytes] = {}
+    bodies: dict[str, tuple[bytes, ...]] = {}
     candidates: dict[str, Candidate] = {}
     meant: dict[str, list[str]] = {}
-    for job in sorted(jobs, key=lambda job: job.uid):
-        body = job_message(job, known).SerializeToString(deterministic=True)
-        bodies[job.uid] = body
-        candidates[job.uid] = Candidate(
-            job.uid, job.namespace, job.created, job.spec.suspend, len(body)
+    for each in sorted(wanted, key=lambda each: each.uid):
+        jobs = tuple(job.SerializeToString(deterministic=True) for job in each.messages(known))
+        bodies[each.uid] = jobs
+        candidates[each.uid] = Candidate(
+            each.uid, each.namespace, each.created, each.rank, sum(map(len, jobs)), len(jobs)
         )
-        for node in assigned.get(job.uid, ()):
-            meant.setdefault(node, []).append(job.uid)
+        for node in assigned.get(each.uid, ()):
+            meant.setdefault(node, []).append(each.uid)
     alike: dict[tuple[str, ...], list[str]] = {}
     for node, uids in meant.items():
         alike.setdefault(tuple(uids), []).append(node)
@@ -105,7 +179,7 @@ def desired_jobs(
     without: dict[str, list[str]] = {}
     for same, nodes in alike.items():
         refused = left_out([candidates[uid] for uid in same])
-        whole = tuple(bodies[uid] for uid in same if uid not in refused)
+        whole = tuple(job for uid in same if uid not in refused for job in bodies[uid])
         desired.update(dict.fromkeys(nodes, whole))
         for uid in refused:
             without.setdefault(uid, []).extend(nodes)
@@ -130,15 +204,15 @@ def job_message(job: PlannedJob, namespaces: Iterable[Namespace]) -> agent_pb2.J
         name=job.name,
         generation=job.generation,
         deadline=job.deadline,
-        namespaces=_selected(job.spec, namespaces),
+        namespaces=selected(job.spec.target, namespaces),
     )
 
 
-def _selected(spec: Spec, namespaces: Iterable[Namespace]) -> list[str] | None:
-    """Return the namespaces that a ClusterTraceJob's selector selects; None for all."""
-    if not isinstance(spec, ClusterTraceJobSpec):
+def selected(target: Target | ClusterTarget, namespaces: Iterable[Namespace]) -> list[str] | None:
+    """Return the namespaces that the selector of a cluster's kind selects; None for all."""
+    if isinstance(target, Target):
         return []
-    selector = spec.target.namespace_selector
+    selector = target.namespace_selector
     if selector is None or selector == LabelSelector():
         return None
     return [each.name for each in namespaces if selector.matches(each.labels)]

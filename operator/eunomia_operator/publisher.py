@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes statuses in the background, and deletes jobs whose time is over."""
+"""Writes statuses in the background, and deletes what is over and out of time."""
 
 import asyncio
 import logging
 import time
 from collections.abc import Coroutine
-from typing import Protocol
+from typing import Any, Protocol
 
-from eunomia_api.tracejob import TraceJobStatus
+from pydantic import BaseModel
+
 from eunomia_operator.errors import ClusterError
-from eunomia_operator.job import Job
+from eunomia_operator.followed import Followed
 from eunomia_operator.metrics import Metrics
-from eunomia_operator.status import to_patch
-from eunomia_operator.world import JobObject
+from eunomia_operator.world import Resource
 
 logger = logging.getLogger("eunomia.control")
 
@@ -22,17 +22,17 @@ WRITES_AT_ONCE = 8
 class StatusStore(Protocol):
     """Where statuses are written."""
 
-    async def patch_status(self, job: JobObject, status: dict[str, object]) -> None:
-        """Write the status of a job."""
+    async def patch_status(self, resource: Resource, status: dict[str, object], /) -> None:
+        """Write the status of a job or policy."""
         ...
 
-    async def delete_job(self, job: JobObject) -> None:
+    async def delete_job(self, job: Resource, /) -> None:
         """Delete a job."""
         ...
 
 
 class Publisher:
-    """Never more than one write of a job at a time; what failed is tried again, later each time."""
+    """Never more than one write of an object at a time; what failed is tried later and later."""
 
     def __init__(self, store: StatusStore, metrics: Metrics) -> None:
         self._store = store
@@ -40,19 +40,19 @@ class Publisher:
         self._writes = asyncio.Semaphore(WRITES_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def look(self, job: Job, now: float) -> None:
+    def look(self, followed: Followed[Any], now: float) -> None:
         """Begin to write or to delete, if that is due."""
-        if job.is_write_due(now):
-            job.writing = True
-            self._begin(self._write(job, job.status))
+        if followed.is_write_due(now):
+            followed.writing = True
+            self._begin(self._write(followed, followed.status))
             return
-        if job.writing or job.status != job.written:
-            # Who watches the job shall read how it ended before it is gone.
+        if followed.writing or followed.status != followed.written:
+            # Who watches it shall read how it ended before it is gone.
             return
-        due = job.delete_at()
-        if due is not None and now >= max(due, job.retry_at) and not job.deleting:
-            job.deleting = True
-            self._begin(self._delete(job))
+        due = followed.delete_at()
+        if due is not None and now >= max(due, followed.retry_at) and not followed.deleting:
+            followed.deleting = True
+            self._begin(self._delete(followed))
 
     async def close(self) -> None:
         """Let go of what is being written."""
@@ -65,27 +65,33 @@ class Publisher:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _write(self, job: Job, status: TraceJobStatus) -> None:
+    async def _write(self, followed: Followed[Any], status: BaseModel) -> None:
         try:
             async with self._writes:
-                await self._store.patch_status(job.object, to_patch(status))
-            job.note_written(status, time.time())
+                await self._store.patch_status(followed.object, to_patch(status))
+            followed.note_written(status, time.time())
             self._metrics.status_writes.labels("done").inc()
         except ClusterError as error:
-            self._note_failure(job, error)
+            self._note_failure(followed, error)
         finally:
-            job.writing = False
+            followed.writing = False
 
-    async def _delete(self, job: Job) -> None:
+    async def _delete(self, followed: Followed[Any]) -> None:
+        resource = followed.object
         try:
-            await self._store.delete_job(job.object)
-            logger.info("deleted %s %s: its time is over", job.object.kind, job.object.name)
+            await self._store.delete_job(resource)
+            logger.info("deleted %s %s: its time is over", resource.kind, resource.name)
         except ClusterError as error:
-            self._note_failure(job, error)
-            job.deleting = False
+            self._note_failure(followed, error)
+            followed.deleting = False
 
-    def _note_failure(self, job: Job, error: ClusterError) -> None:
-        job.note_failure(time.time())
+    def _note_failure(self, followed: Followed[Any], error: ClusterError) -> None:
+        followed.note_failure(time.time())
         self._metrics.status_writes.labels("gone" if error.gone else "failed").inc()
         if not error.gone:
             logger.warning("will try again: %s", error)
+
+
+def to_patch(status: BaseModel) -> dict[str, object]:
+    """Return the merge patch of a whole status: what is None there is removed."""
+    return status.model_dump(by_alias=True, mode="json")

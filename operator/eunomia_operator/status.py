@@ -2,11 +2,13 @@
 """What a job's status should say, from the last one, the job and what its nodes report. Pure."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eunomia_api import duration
 from eunomia_api.acceptance import NotAccepted, Spec
-from eunomia_api.tracejob import Condition, Failure, NodeCounts, Phase, TraceJobStatus
+from eunomia_api.status import Condition, Failure, NodeCounts
+from eunomia_api.tracejob import Phase, TraceJobStatus
 from eunomia_operator import clock, conditions, seats
 from eunomia_operator.conditions import (
     ACCEPTED,
@@ -105,19 +107,11 @@ def _refused(before: TraceJobStatus, facts: Facts, refusal: NotAccepted) -> Trac
 
 
 def _counted(before: TraceJobStatus, facts: Facts, spec: Spec) -> TraceJobStatus:
-    census = facts.census
     return before.model_copy(
         update={
             "observed_generation": facts.generation,
             "trackers": ",".join(use.name for use in spec.trackers),
-            "nodes": NodeCounts(
-                desired=census.desired,
-                running=census.running,
-                waiting=census.waiting,
-                failed=census.failed,
-                unsupported=census.unsupported,
-                unreachable=census.unreachable,
-            ),
+            "nodes": node_counts(facts.census),
             "pods": facts.pods,
             "events": facts.events.to_status(),
             "retired": facts.retired.to_status(),
@@ -130,7 +124,7 @@ def _counted(before: TraceJobStatus, facts: Facts, spec: Spec) -> TraceJobStatus
 
 def _suspended(status: TraceJobStatus, facts: Facts, said: Conditions) -> TraceJobStatus:
     said.put(RUNNING, False, "Suspended", "spec.suspend is true")
-    _put_degraded(said, facts)
+    put_degraded(said, facts.census, facts.failures)
     return status.model_copy(
         update={
             "phase": Phase.SUSPENDED,
@@ -205,7 +199,7 @@ def _ended(
     said: Conditions,
     ending: Ending,
 ) -> TraceJobStatus:
-    _put_degraded(said, facts)
+    put_degraded(said, facts.census, facts.failures)
     said.put(RUNNING, False, ending.reason)
     said.put(ending.type, True, ending.reason, ending.message)
     complete = ending.type == COMPLETE
@@ -239,7 +233,7 @@ def _going_on(status: TraceJobStatus, facts: Facts, said: Conditions) -> TraceJo
         said.put(RUNNING, False, "NoMatchingNode", "no node matches spec.target.nodeSelector yet")
     else:
         said.put(RUNNING, False, "Starting", "nodes have yet to take up the job")
-    _put_degraded(said, facts)
+    put_degraded(said, facts.census, facts.failures)
     return status.model_copy(
         update={
             "phase": Phase.RUNNING if running else Phase.PENDING,
@@ -248,8 +242,20 @@ def _going_on(status: TraceJobStatus, facts: Facts, said: Conditions) -> TraceJo
     )
 
 
-def _put_degraded(said: Conditions, facts: Facts) -> None:
-    census = facts.census
+def node_counts(census: Census) -> NodeCounts:
+    """Return nodes by state as a status shows them."""
+    return NodeCounts(
+        desired=census.desired,
+        running=census.running,
+        waiting=census.waiting,
+        failed=census.failed,
+        unsupported=census.unsupported,
+        unreachable=census.unreachable,
+    )
+
+
+def put_degraded(said: Conditions, census: Census, failures: Sequence[Failure]) -> None:
+    """Set the condition that tells of nodes in trouble, with how many and the worst."""
     counts = {
         "failed": census.failed,
         "unsupported": census.unsupported,
@@ -261,8 +267,8 @@ def _put_degraded(said: Conditions, facts: Facts) -> None:
         said.put(DEGRADED, False, "AsExpected")
         return
     message = f"of {census.desired} nodes: {wrong}"
-    if facts.failures:
-        worst = facts.failures[0]
+    if failures:
+        worst = failures[0]
         message += f"; {worst.node}: {worst.reason}: {worst.message}"
     said.put(DEGRADED, True, "NodesInTrouble", message)
 
@@ -275,16 +281,12 @@ def is_urgent(before: TraceJobStatus, after: TraceJobStatus) -> bool:
             status.phase,
             status.observed_generation,
             status.start_time,
-            [_essence(each) for each in status.conditions],
+            essence_of(status.conditions),
         )
 
     return essence(before) != essence(after)
 
 
-def _essence(condition: Condition) -> tuple[str, str, str]:
-    return condition.type, condition.status, condition.reason
-
-
-def to_patch(status: TraceJobStatus) -> dict[str, object]:
-    """Return the merge patch of a whole status: what is None there is removed."""
-    return status.model_dump(by_alias=True, mode="json")
+def essence_of(conditions: Sequence[Condition]) -> list[tuple[str, str, str]]:
+    """Return what of conditions may not wait: all but words and times."""
+    return [(each.type, each.status, each.reason) for each in conditions]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from eunomia_api import API_VERSION
 from eunomia_operator.plan import Namespace, Node
 
 logger = logging.getLogger("eunomia.control")
@@ -25,13 +26,39 @@ class Kind(StrEnum):
 
     TRACE_JOBS = "tracejobs"
     CLUSTER_TRACE_JOBS = "clustertracejobs"
+    SECURITY_POLICIES = "securitypolicies"
+    CLUSTER_SECURITY_POLICIES = "clustersecuritypolicies"
     NODES = "nodes"
     NAMESPACES = "namespaces"
 
 
+KINDS = {
+    Kind.TRACE_JOBS: "TraceJob",
+    Kind.CLUSTER_TRACE_JOBS: "ClusterTraceJob",
+    Kind.SECURITY_POLICIES: "SecurityPolicy",
+    Kind.CLUSTER_SECURITY_POLICIES: "ClusterSecurityPolicy",
+}
+"""The kinds of which nodes do something for each object."""
+
+
 @dataclass(frozen=True, slots=True)
-class JobObject:
-    """A job, as far as it matters. Two are equal when a user changed nothing between them."""
+class Reference:
+    """What tells one object from all others."""
+
+    kind: str
+    namespace: str
+    """Empty when there is none."""
+    name: str
+    uid: str
+    api_version: str = API_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A job or policy, as far as it matters.
+
+    Two are equal when a user changed nothing between them.
+    """
 
     kind: str
     namespace: str
@@ -43,12 +70,17 @@ class JobObject:
     created: str = ""
     """metadata.creationTimestamp."""
 
+    @property
+    def reference(self) -> Reference:
+        """What tells it from all others."""
+        return Reference(self.kind, self.namespace, self.name, self.uid)
 
-Known = JobObject | Node | Namespace
+
+Known = Resource | Node | Namespace
 
 
 class World:
-    """Jobs, nodes and namespaces."""
+    """Jobs, policies, nodes and namespaces."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
         """changed: called after anything changed that matters."""
@@ -58,14 +90,13 @@ class World:
         self._moment = 0
 
     @property
-    def jobs(self) -> list[JobObject]:
-        """All jobs of both kinds."""
-        both = (Kind.TRACE_JOBS, Kind.CLUSTER_TRACE_JOBS)
+    def resources(self) -> list[Resource]:
+        """All jobs and policies."""
         return [
-            job
-            for kind in both
-            for job in self._objects[kind].values()
-            if isinstance(job, JobObject)
+            resource
+            for kind in KINDS
+            for resource in self._objects[kind].values()
+            if isinstance(resource, Resource)
         ]
 
     @property
@@ -139,7 +170,7 @@ def _read(kind: Kind, body: Body) -> Known | None:
 
 
 def _parsed(kind: Kind, body: Body) -> Known | None:
-    """Return what matters of an object; None when a job is being deleted."""
+    """Return what matters of an object; None when a job or policy is being deleted."""
     metadata = body["metadata"]
     name = metadata["name"]
     terminating = bool(metadata.get("deletionTimestamp"))
@@ -149,11 +180,11 @@ def _parsed(kind: Kind, body: Body) -> Known | None:
             return Node(name, metadata.get("uid") or "", labels)
         case Kind.NAMESPACES:
             return Namespace(name, labels, terminating)
-        case Kind.TRACE_JOBS | Kind.CLUSTER_TRACE_JOBS:
+        case _:
             if terminating:
                 return None
-            return JobObject(
-                kind="TraceJob" if kind == Kind.TRACE_JOBS else "ClusterTraceJob",
+            return Resource(
+                kind=KINDS[kind],
                 namespace=metadata.get("namespace") or "",
                 name=name,
                 uid=metadata["uid"],

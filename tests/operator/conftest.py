@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokens, and a simulated agent."""
+"""Tokens, a simulated agent, and a leader whose clock only the test moves."""
 
 import asyncio
 import base64
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +15,16 @@ import grpc.aio
 import pytest
 
 from eunomia_api import agent_pb2, agent_pb2_grpc
+from eunomia_api.tracker import Catalogue
+from eunomia_operator import control as control_module
+from eunomia_operator.control import Control
+from eunomia_operator.errors import ClusterError
+from eunomia_operator.metrics import Metrics
 from eunomia_operator.settings import Settings
+from eunomia_operator.world import Kind, Resource
+
+BEGIN = 1767225600.0
+RUNNING = agent_pb2.JOB_STATE_RUNNING
 
 
 @pytest.fixture
@@ -128,3 +137,142 @@ def dial() -> Iterator[Dial]:
         return agent
 
     return dialled  # type: ignore[return-value]
+
+
+class Streams:
+    """Who is connected."""
+
+    def __init__(self, *nodes: str) -> None:
+        self.nodes: Iterable[str] = nodes
+        self.left: dict[str, float] = {}
+        self.pushed: list[set[str]] = []
+
+    def left_at(self, node: str) -> float | None:
+        return self.left.get(node)
+
+    def forget(self, node: str) -> None:
+        self.left.pop(node, None)
+
+    def push(self, nodes: Iterable[str]) -> None:
+        if nodes:
+            self.pushed.append(set(nodes))
+
+
+class Store:
+    """The statuses in the API server."""
+
+    def __init__(self) -> None:
+        self.statuses: dict[str, dict[str, Any]] = {}
+        self.writes: list[tuple[str, Any]] = []
+        self.deleted: list[str] = []
+        self.away = False
+
+    async def patch_status(self, job: Resource, status: dict[str, Any]) -> None:
+        if self.away:
+            raise ClusterError("write", "no answer")
+        self.statuses[job.name] = status
+        self.writes.append((job.name, status.get("phase")))
+
+    async def delete_job(self, job: Resource) -> None:
+        self.deleted.append(job.name)
+
+
+class Story:
+    """One leader, its cluster, and a clock that only the test moves."""
+
+    def __init__(self, catalogue: Catalogue, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.catalogue = catalogue
+        self.store = store
+        self.now = BEGIN
+        monkeypatch.setattr(control_module.time, "time", lambda: self.now)
+        self.lead()
+
+    def lead(self) -> None:
+        """A new leader begins, which knows nothing but the objects."""
+        self.news: list[tuple[str, str]] = []
+        self.metrics = Metrics()
+        self.streams = Streams("node-a", "node-b")
+        self.control = Control(
+            self.catalogue,
+            self.store,
+            lambda about, news, _: self.news.append((about.name, news.reason)),
+            self.metrics,
+        )
+        self.control.begin(self.now)
+
+    def node(self, name: str, event: str = "ADDED", uid: str = "", **labels: str) -> None:
+        metadata = {"name": name, "uid": uid or f"uid-{name}", "labels": labels}
+        self.control.world.see(Kind.NODES, event, {"metadata": metadata})
+
+    def namespace(self, name: str, **metadata: Any) -> None:
+        body = {"metadata": {"name": name, **metadata}}
+        self.control.world.see(Kind.NAMESPACES, "MODIFIED", body)
+
+    def job(self, name: str, event: str = "ADDED", *, generation: int = 1, **spec: Any) -> None:
+        written = {"target": {"podSelector": {}}, "trackers": [{"name": "process"}], **spec}
+        metadata = {
+            "name": name,
+            "namespace": "shop",
+            "uid": f"uid-{name}",
+            "generation": generation,
+        }
+        body = {"metadata": metadata, "spec": written, "status": self.store.statuses.get(name)}
+        self.control.world.see(Kind.TRACE_JOBS, event, body)
+
+    def policy(
+        self,
+        name: str,
+        event: str = "ADDED",
+        *,
+        rules: list[Any],
+        generation: int = 1,
+        nodeSelector: Any = None,  # noqa: N803
+        **spec: Any,
+    ) -> None:
+        target = {"podSelector": {}, "nodeSelector": nodeSelector or {}}
+        metadata = {
+            "name": name,
+            "namespace": "shop",
+            "uid": f"uid-{name}",
+            "generation": generation,
+        }
+        written = {"target": target, "rules": {"custom": rules}, **spec}
+        body = {"metadata": metadata, "spec": written, "status": self.store.statuses.get(name)}
+        self.control.world.see(Kind.SECURITY_POLICIES, event, body)
+
+    def tell(self, node: str, name: str, part: str = "", **told: Any) -> None:
+        """Report of a part of a policy."""
+        report = agent_pb2.JobReport(uid=f"uid-{name}{part}", **{"generation": 1, **told})
+        self.control.hear(node, agent_pb2.Report(node=node, jobs=[report]))
+
+    def report(self, node: str, job: str, delivered: int, **more: Any) -> None:
+        told = {"state": RUNNING, "generation": 1, "pods": 1, **more}
+        totals = agent_pb2.Totals(matched=delivered, delivered=delivered)
+        report = agent_pb2.JobReport(uid=f"uid-{job}", totals=totals, **told)
+        self.control.hear(node, agent_pb2.Report(node=node, jobs=[report]))
+
+    async def look(self, after: float = 0.0) -> None:
+        """Pass, let what is to be written be written, and take note of it."""
+        self.now += after
+        self.control.do_pass(self.streams, self.now)
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    def told(self, node: str) -> list[agent_pb2.Job]:
+        message = self.control.desired_state(node)
+        assert message is not None
+        return list(agent_pb2.ToAgent.FromString(message).desired_state.jobs)
+
+    def names(self, node: str) -> list[str]:
+        return [job.name for job in self.told(node)]
+
+    def status(self, name: str) -> Any:
+        return self.store.statuses[name]
+
+
+@pytest.fixture
+def story(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> Story:
+    story = Story(catalogue, Store(), monkeypatch)
+    story.node("node-a", pool="web")
+    story.node("node-b", pool="db")
+    return story

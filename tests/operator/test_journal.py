@@ -11,10 +11,10 @@ import pytest
 from eunomia_operator.errors import ClusterError
 from eunomia_operator.journal import BURST, Journal
 from eunomia_operator.news import News
-from eunomia_operator.world import JobObject
+from eunomia_operator.world import Reference
 
 NOW = 1767225600.0
-JOB = JobObject("TraceJob", "shop", "opens", "uid-1", 1, {}, {})
+JOB = Reference("TraceJob", "shop", "opens", "uid-1")
 STARTED = News("Normal", "Started", "tracing began")
 
 
@@ -81,7 +81,7 @@ async def test_an_event_belongs_to_its_job(store: Store, journal: Journal) -> No
 
 async def test_events_of_a_cluster_job_stand_in_default(store: Store, journal: Journal) -> None:
     with running(journal):
-        journal.tell(JobObject("ClusterTraceJob", "", "all", "u", 1, {}, {}), STARTED, NOW)
+        journal.tell(Reference("ClusterTraceJob", "", "all", "u"), STARTED, NOW)
         await settled()
     assert store.told() == [("default", "Started", "tracing began", 1)]
 
@@ -101,7 +101,7 @@ async def test_the_same_news_is_one_event_with_a_count(store: Store, journal: Jo
 async def test_a_job_that_tells_too_much_does_not_silence_another(
     store: Store, journal: Journal
 ) -> None:
-    other = JobObject("TraceJob", "shop", "other", "uid-2", 1, {}, {})
+    other = Reference("TraceJob", "shop", "other", "uid-2")
     with running(journal):
         for number in range(BURST * 5):
             journal.tell(JOB, News("Warning", "NodeFailed", f"node {number}"), NOW)

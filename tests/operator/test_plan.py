@@ -48,11 +48,18 @@ def cluster_job(**target: Any) -> PlannedJob:
 
 
 def test_a_node_needs_all_the_labels() -> None:
-    assert Placement(NODES).nodes_of(trace_job("1").spec) == {"node-a", "node-b", "node-c"}
+    assert Placement(NODES).nodes_of(trace_job("1").spec.target.node_selector) == {
+        "node-a",
+        "node-b",
+        "node-c",
+    }
     ssd = trace_job("1", nodeSelector={"pool": "web", "disk": "ssd"})
-    assert Placement(NODES).nodes_of(ssd.spec) == {"node-b"}
+    assert Placement(NODES).nodes_of(ssd.spec.target.node_selector) == {"node-b"}
     assert (
-        Placement(NODES).nodes_of(trace_job("1", nodeSelector={"pool": "none"}).spec) == frozenset()
+        Placement(NODES).nodes_of(
+            trace_job("1", nodeSelector={"pool": "none"}).spec.target.node_selector
+        )
+        == frozenset()
     )
 
 
@@ -110,7 +117,7 @@ def test_a_job_for_the_host_alone_selects_no_pods() -> None:
 
 def test_nodes_with_the_same_jobs_share_one_desired_state() -> None:
     jobs = [trace_job("1"), trace_job("2", nodeSelector={"pool": "web"})]
-    assigned = {job.uid: Placement(NODES).nodes_of(job.spec) for job in jobs}
+    assigned = {job.uid: Placement(NODES).nodes_of(job.spec.target.node_selector) for job in jobs}
     desired = desired_jobs(jobs, assigned, NAMESPACES).jobs
     assert desired["node-a"] is desired["node-b"]
     told = agent_pb2.ToAgent.FromString(desired_state(7, desired["node-a"])).desired_state
@@ -123,7 +130,7 @@ def test_nodes_with_the_same_jobs_share_one_desired_state() -> None:
 def test_a_node_is_told_no_more_than_it_can_take_and_others_are_not_affected() -> None:
     jobs = [trace_job(f"{number:03}", nodeSelector={"pool": "web"}) for number in range(70)]
     jobs.append(trace_job("everywhere"))
-    assigned = {job.uid: Placement(NODES).nodes_of(job.spec) for job in jobs}
+    assigned = {job.uid: Placement(NODES).nodes_of(job.spec.target.node_selector) for job in jobs}
     desired = desired_jobs(jobs, assigned, NAMESPACES)
     assert [len(desired.jobs[node.name]) for node in NODES] == [64, 64, 1]
     assert desired.left_out.keys() == {*(f"{number:03}" for number in range(64, 70)), "everywhere"}

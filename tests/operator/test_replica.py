@@ -61,6 +61,8 @@ def api(kmock: Any, review_of: Callable[[str], Any], _namespaces_have_a_path: No
     for resource in (
         JOBS,
         "eunomia.dev/v1alpha1/clustertracejobs",
+        "eunomia.dev/v1alpha1/securitypolicies",
+        "eunomia.dev/v1alpha1/clustersecuritypolicies",
         "v1/nodes",
         "v1/namespaces",
         "v1/events",

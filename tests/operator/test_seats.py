@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A namespace that wants all of a node cannot keep the others from it."""
 
-from eunomia_operator.seats import MOST_BYTES, SLOTS, Candidate, left_out
+from eunomia_operator.seats import MOST_BYTES, SLOTS, Candidate, Rank, left_out
 
 
 def candidates(namespace: str, count: int, *, begin: int = 0, **changes: object) -> list[Candidate]:
@@ -12,7 +12,7 @@ def candidates(namespace: str, count: int, *, begin: int = 0, **changes: object)
                 "uid": f"{namespace}-{number:03}",
                 "namespace": namespace,
                 "created": f"2026-01-01T00:{begin // 60:02}:{begin % 60:02}Z-{number:03}",
-                "suspended": False,
+                "rank": Rank.TRACE,
                 "size": 1000,
                 **changes,
             }
@@ -43,7 +43,7 @@ def test_two_that_want_all_get_half_each() -> None:
 
 
 def test_a_suspended_job_needs_no_slot() -> None:
-    resting = candidates("resting", 100, suspended=True)
+    resting = candidates("resting", 100, rank=Rank.RESTING)
     assert left_out([*resting, *candidates("shop", SLOTS)]) == frozenset()
 
 

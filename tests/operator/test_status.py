@@ -11,7 +11,8 @@ from eunomia_api.tracejob import Failure, NodeCounts, Phase, TraceJobSpec, Trace
 from eunomia_operator import clock
 from eunomia_operator.ledger import Census
 from eunomia_operator.news import news
-from eunomia_operator.status import Facts, is_terminal, is_urgent, judge, to_patch
+from eunomia_operator.publisher import to_patch
+from eunomia_operator.status import Facts, is_terminal, is_urgent, judge
 from eunomia_operator.tally import Tally
 
 START = clock.read("2026-01-01T00:00:00Z")

@@ -42,7 +42,7 @@ def test_a_list_mends_what_the_watch_missed(world: World) -> None:
     world.see(Kind.TRACE_JOBS, "ADDED", body("kept", "shop"))
     mark = world.mark()
     world.replace(Kind.TRACE_JOBS, [body("kept", "shop"), body("missed", "shop")], mark)
-    assert {job.name for job in world.jobs} == {"kept", "missed"}
+    assert {job.name for job in world.resources} == {"kept", "missed"}
 
 
 def test_a_list_does_not_undo_what_came_after_it(world: World) -> None:
@@ -52,16 +52,16 @@ def test_a_list_does_not_undo_what_came_after_it(world: World) -> None:
     world.see(Kind.TRACE_JOBS, "ADDED", body("made", "shop"))
     world.see(Kind.TRACE_JOBS, "MODIFIED", body("made", "shop", generation=2))
     world.replace(Kind.TRACE_JOBS, [body("deleted", "shop")], mark)
-    assert [(job.name, job.generation) for job in world.jobs] == [("made", 2)]
+    assert [(job.name, job.generation) for job in world.resources] == [("made", 2)]
     world.replace(Kind.TRACE_JOBS, [], world.mark())
-    assert world.jobs == []
+    assert world.resources == []
 
 
 def test_a_job_that_is_being_deleted_is_no_job_any_more(world: World) -> None:
     world.see(Kind.TRACE_JOBS, "ADDED", body("job", "shop"))
     ending = body("job", "shop", deletionTimestamp="2026-01-01T00:00:00Z")
     world.see(Kind.TRACE_JOBS, "MODIFIED", ending)
-    assert world.jobs == []
+    assert world.resources == []
 
 
 def test_an_object_that_cannot_be_read_hides_no_other(
@@ -69,5 +69,5 @@ def test_an_object_that_cannot_be_read_hides_no_other(
 ) -> None:
     odd = {"metadata": {"name": "odd", "namespace": "shop", "generation": "many"}}
     world.replace(Kind.TRACE_JOBS, [odd, body("good", "shop")], world.mark())
-    assert [job.name for job in world.jobs] == ["good"]
+    assert [job.name for job in world.resources] == ["good"]
     assert "odd" in caplog.text

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How often the rules of a policy were broken, on one node or over many. Pure."""
+
+from dataclasses import dataclass
+
+from eunomia_api import agent_pb2
+from eunomia_api.policystatus import AlertCounts
+from eunomia_operator.counts import Counts
+
+
+@dataclass(frozen=True, slots=True)
+class AlertTally(Counts):
+    """Numbers of alerts, and of what was done about them; each only ever goes up."""
+
+    events: int = 0
+    """Of that severity, as the two that follow."""
+    warnings: int = 0
+    alerts: int = 0
+    deduplicated: int = 0
+    dropped: int = 0
+    killed: int = 0
+
+    def to_status(self, isolated: int = 0) -> AlertCounts:
+        """Return the form in which a status shows it. isolated: pods, which no node counts."""
+        return AlertCounts(
+            events=self.events,
+            warnings=self.warnings,
+            alerts=self.alerts,
+            deduplicated=self.deduplicated,
+            dropped=self.dropped,
+            killed=self.killed,
+            isolated=isolated,
+        )
+
+
+NO_ALERTS = AlertTally()
+
+
+def from_status(told: AlertCounts) -> AlertTally:
+    """Return what a status shows."""
+    return AlertTally(
+        told.events, told.warnings, told.alerts, told.deduplicated, told.dropped, told.killed
+    )
+
+
+def from_report(told: agent_pb2.PolicyReport) -> AlertTally:
+    """Return what an agent reported."""
+    return AlertTally(
+        told.events, told.warnings, told.alerts, told.deduplicated, told.dropped, told.killed
+    )

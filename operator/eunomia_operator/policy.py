@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One policy as the operator follows it. On a node it is a job, and one more for each rule that
+kills, whose uid is that of the policy and /kill/RULE.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from eunomia_api import agent_pb2
+from eunomia_api.acceptance import NotAccepted
+from eunomia_api.library import Library
+from eunomia_api.policy import Mode
+from eunomia_api.policy_acceptance import Accepted, accept_policy
+from eunomia_api.policystatus import (
+    MAX_CONTAINERS,
+    MAX_PROBLEMS,
+    LastAlert,
+    RuleProblem,
+    SecurityPolicyStatus,
+)
+from eunomia_api.rule import Response
+from eunomia_api.tracker import Catalogue
+from eunomia_operator import alerttally, policy_status, tally
+from eunomia_operator.account import Account
+from eunomia_operator.alerttally import AlertTally
+from eunomia_operator.followed import LONGEST_MESSAGE, Followed, Heard, node_report
+from eunomia_operator.ledger import Ledger, NodeReport
+from eunomia_operator.news import News, policy_news
+from eunomia_operator.plan import PlannedPolicy
+from eunomia_operator.records import Slots
+from eunomia_operator.text import plain
+from eunomia_operator.world import Resource
+
+logger = logging.getLogger("eunomia.control")
+
+OBSERVES = ""
+"""The part of a policy's job that judges its rules; others are /kill/RULE."""
+KILLS = "/kill/"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What policies are judged by."""
+
+    catalogue: Catalogue
+    library: Library
+    spared: tuple[str, ...]
+    """Namespaces in which no policy responds."""
+
+
+class Policy(Followed[SecurityPolicyStatus]):
+    """One policy."""
+
+    def __init__(self, seen: Resource, terms: Terms, slots: Slots) -> None:
+        """Begin with a policy as it is first seen, and with what an earlier leader made of it."""
+        before = _status(seen)
+        ledger = Ledger(tally.from_status(before.events), tally.from_status(before.retired), slots)
+        ledger.begin_generation(seen.generation)
+        super().__init__(seen, before, ledger)
+        self._terms = terms
+        self.verdict = _judged(seen, terms)
+        self.learned: dict[str, Sequence[agent_pb2.Learned]] = {}
+        """What the nodes learned of the containers, each since it began."""
+        self.isolated = before.alerts.isolated
+        """Pods that were cut off the network."""
+        self.last_alert = before.last_alert
+        self._parts = {OBSERVES, *self._killing()}
+        self._part_slots = Slots()
+        self._alerts = Account(
+            alerttally.from_status(before.alerts),
+            alerttally.from_status(before.retired_alerts),
+            self._part_slots,
+        )
+        self._problems: dict[str, tuple[RuleProblem, ...]] = {}
+
+    @property
+    def over(self) -> bool:
+        """A policy is never over."""
+        return False
+
+    @property
+    def accepted(self) -> Accepted | None:
+        """The policy as it was accepted."""
+        return None if isinstance(self.verdict, NotAccepted) else self.verdict
+
+    @property
+    def rules(self) -> frozenset[str]:
+        """Names of the rules that are judged."""
+        return (
+            frozenset(each.name for each in self.accepted.rules) if self.accepted else frozenset()
+        )
+
+    def isolates(self, rule: str) -> bool:
+        """Tell whether pods that break a rule are to be cut off the network."""
+        return self.accepted is not None and any(
+            each.name == rule and each.rule.response == Response.ISOLATE
+            for each in self.accepted.rules
+        )
+
+    @property
+    def dry(self) -> bool:
+        """Whether it responds to nothing."""
+        return self.accepted is None or self.accepted.spec.mode == Mode.DRY_RUN
+
+    def planned(self) -> PlannedPolicy | None:
+        """Return what nodes are to be told; None when there is nothing to tell."""
+        if self.accepted is None:
+            return None
+        return PlannedPolicy(
+            uid=self.object.uid,
+            kind=self.object.kind,
+            namespace=self.object.namespace,
+            name=self.object.name,
+            generation=self.object.generation,
+            accepted=self.accepted,
+            created=self.object.created,
+            spared=self._terms.spared,
+        )
+
+    def node_selector(self) -> Mapping[str, str] | None:
+        """Return the labels of the nodes that it is meant for; None when it is for none."""
+        return None if self.accepted is None else self.accepted.spec.target.node_selector
+
+    def change(self, changed: Resource) -> None:
+        """Take in an edit by a user."""
+        before = self._killing()
+        self.object = changed
+        self.verdict = _judged(changed, self._terms)
+        self.ledger.begin_generation(changed.generation)
+        self._problems.clear()
+        now = self._killing()
+        self._parts |= now
+        for part in before - now:
+            for node in self.nodes:
+                self._alerts.withdraw(node + part)
+        self.dirty = True
+
+    def withdraw(self, node: str) -> None:
+        """A node that still exists has no part in it any more."""
+        super().withdraw(node)
+        for part in self._parts:
+            self._alerts.withdraw(node + part)
+        self._problems.pop(node, None)
+
+    def retire(self, node: str) -> None:
+        """A node is gone: what it counted stays."""
+        super().retire(node)
+        for part in self._parts:
+            self._alerts.retire(node + part)
+            self._part_slots.release(node + part)
+        self._problems.pop(node, None)
+        self.learned.pop(node, None)
+
+    def hear(self, node: str, report: agent_pb2.JobReport) -> Heard:
+        """Take in what a node says of one part."""
+        said = node_report(report)
+        counted = alerttally.from_report(report.policy)
+        part = report.uid.removeprefix(self.object.uid)
+        if said is None or not counted.believable:
+            return Heard.UNTRUE
+        if part not in self._parts:
+            # Of a rule that kills no more, or a newer agent's.
+            return Heard.COUNTED
+        self.dirty = True
+        if part == OBSERVES:
+            moved = self.ledger.report(node, said) | self._note(node, said, report.policy)
+        else:
+            # Its job is told of, with the alerts, by the one that observes.
+            counted = AlertTally(killed=counted.killed)
+            moved = self.ledger.note_aside(node, part, self._trouble(part, said))
+        self._alerts.report(node + part, counted)
+        return Heard.MOVED if moved else Heard.COUNTED
+
+    def judge(self, now: float, led_since: float, unreachable: frozenset[str]) -> list[News]:
+        """Bring the status up to date; return what is worth telling."""
+        before = self.status
+        census, failures = self.count(unreachable)
+        parts = {OBSERVES, *self._killing()}
+        told = self.nodes - self.left_out
+        self._alerts.settle(node + part for node in told for part in parts)
+        facts = policy_status.Facts(
+            now=now,
+            generation=self.object.generation,
+            verdict=self.verdict,
+            census=census,
+            pods=self.ledger.pods,
+            gaps=self.ledger.gaps,
+            events=self.ledger.events,
+            retired=self.ledger.retired,
+            alerts=self._alerts.figure,
+            retired_alerts=self._alerts.retired,
+            isolated=self.isolated,
+            last_alert=self.last_alert,
+            problems=self._node_problems(),
+            failures=failures,
+        )
+        self.status = policy_status.judge(before, facts)
+        self.dirty = False
+        return policy_news(before, self.status)
+
+    def is_judgement_due(self, now: float) -> bool:
+        """Tell whether the status may have to say something else by now."""
+        return self.dirty
+
+    def is_urgent(self) -> bool:
+        """Tell whether the status may not wait for the next time that counters are written."""
+        return policy_status.is_urgent(self.written, self.status)
+
+    def note_alert(self, alert: LastAlert) -> None:
+        """Take note of an alert, if it is the newest."""
+        if self.last_alert is None or self.last_alert.time <= alert.time:
+            self.last_alert = alert
+            self.dirty = True
+
+    def note_isolated(self) -> None:
+        """Take note that one more pod was cut off the network."""
+        self.isolated += 1
+        self.dirty = True
+
+    def _killing(self) -> frozenset[str]:
+        """Return the parts that kill."""
+        if self.accepted is None or self.dry:
+            return frozenset()
+        return frozenset(
+            KILLS + each.name for each in self.accepted.rules if each.rule.response == Response.KILL
+        )
+
+    def _trouble(self, part: str, said: NodeReport) -> str:
+        if said.generation < self.ledger.generation or said.state not in (
+            agent_pb2.JOB_STATE_FAILED,
+            agent_pb2.JOB_STATE_UNSUPPORTED,
+        ):
+            return ""
+        return f"{part.removeprefix(KILLS)} kills nobody: {said.reason}: {said.message}"
+
+    def _note(self, node: str, said: NodeReport, told: agent_pb2.PolicyReport) -> bool:
+        """Keep what else a node says; return whether that is news."""
+        if told.learned:
+            self.learned[node] = tuple(told.learned[:MAX_CONTAINERS])
+        if said.generation < self.ledger.generation:
+            return False
+        before = self._problems.pop(node, ())
+        rules = self.rules
+        problems = tuple(
+            RuleProblem(rule=each.rule, message=plain(each.message, LONGEST_MESSAGE))
+            for each in told.problems[:MAX_PROBLEMS]
+            if each.rule in rules
+        )
+        if problems:
+            self._problems[node] = problems
+        return problems != before
+
+    def _node_problems(self) -> tuple[RuleProblem, ...]:
+        """Return what nodes cannot judge, each rule once."""
+        told: dict[str, RuleProblem] = {}
+        for node in sorted(self._problems):
+            for each in self._problems[node]:
+                message = f"node {node}: {each.message}"
+                told.setdefault(each.rule, RuleProblem(rule=each.rule, message=message))
+        return tuple(told.values())
+
+
+def _judged(policy: Resource, terms: Terms) -> Accepted | NotAccepted:
+    try:
+        return accept_policy(policy.kind, policy.spec, terms.catalogue, terms.library)
+    except NotAccepted as refusal:
+        return refusal
+    except Exception:
+        # Whatever a policy holds, the others go on.
+        logger.exception("policy %s/%s could not be judged", policy.namespace, policy.name)
+        return NotAccepted("InvalidSpec", "spec: it cannot be read; see the operator's log")
+
+
+def _status(policy: Resource) -> SecurityPolicyStatus:
+    try:
+        return SecurityPolicyStatus.model_validate(policy.status or {})
+    except ValidationError as error:
+        where = f"{policy.namespace}/{policy.name}"
+        logger.warning("the status of policy %s cannot be read: %s", where, error)
+        return SecurityPolicyStatus()

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policies in the control loop: objects and reports in, jobs of nodes and statuses out."""
+
+from typing import Any
+
+from eunomia_api import agent_pb2
+from eunomia_operator.seats import SLOTS
+
+RUNNING = agent_pb2.JOB_STATE_RUNNING
+FAILED = agent_pb2.JOB_STATE_FAILED
+WAITING = agent_pb2.JOB_STATE_WAITING
+
+
+def rule(name: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "events": ["opensnoop"],
+        "when": 'path == "/etc/shadow"',
+        "message": "{path} was opened",
+        **changes,
+    }
+
+
+def condition(story: Any, name: str, type_: str) -> tuple[str, str, str]:
+    told = story.status(name)["conditions"]
+    found = next(each for each in told if each["type"] == type_)
+    return found["status"], found["reason"], found["message"]
+
+
+async def test_a_policy_is_a_job_that_judges_and_one_for_each_rule_that_kills(story: Any) -> None:
+    story.policy("guard", rules=[rule("shadow"), rule("deadly", response="Kill")])
+    await story.look()
+    judges, kills = story.told("node-a")
+    assert (judges.uid, judges.kind, judges.kill) == ("uid-guard", "SecurityPolicy", False)
+    assert [each.name for each in judges.rules] == ["shadow", "deadly"]
+    assert [each.name for each in judges.trackers] == ["opensnoop"]
+    assert (kills.uid, kills.kill) == ("uid-guard/kill/deadly", True)
+    assert kills.trackers[0].where == 'path == "/etc/shadow"'
+    assert set(kills.target.excluded_namespaces) == {"kube-system", "eunomia-system"}
+    assert condition(story, "guard", "Accepted")[:2] == ("True", "Accepted")
+    assert condition(story, "guard", "Ready")[:2] == ("False", "Starting")
+    assert condition(story, "guard", "RulesValid") == ("True", "AllValid", "2 rules")
+
+    story.tell("node-a", "guard", state=RUNNING, pods=3)
+    await story.look(1)
+    assert condition(story, "guard", "Ready")[:2] == ("False", "Starting")
+    story.tell("node-b", "guard", state=WAITING, pods=0)
+    await story.look(1)
+    assert condition(story, "guard", "Ready") == ("True", "Guarding", "on 2 of 2 nodes")
+    assert story.status("guard")["nodes"]["waiting"] == 1
+    assert [reason for _, reason in story.news] == ["Accepted", "Ready"]
+
+
+async def test_a_dry_run_kills_nobody(story: Any) -> None:
+    story.policy("guard", rules=[rule("deadly", response="Kill")], mode="DryRun")
+    await story.look()
+    (job,) = story.told("node-a")
+    assert (job.dry_run, [each.name for each in job.rules]) == (True, ["deadly"])
+
+
+async def test_a_rule_that_cannot_be_judged_is_named_and_the_others_go_on(story: Any) -> None:
+    story.policy("guard", rules=[rule("bad", when='pth == "/x"'), rule("good")])
+    await story.look()
+    assert [each.name for each in story.told("node-a")[0].rules] == ["good"]
+    status, reason, message = condition(story, "guard", "RulesValid")
+    assert (status, reason) == ("False", "InvalidRules")
+    assert 'at character 1: no column "pth"' in message
+    assert ("guard", "InvalidRules") in story.news
+    rules = story.status("guard")["rules"]
+    assert (rules["total"], rules["custom"], rules["invalid"]) == (1, 1, 1)
+    assert rules["problems"][0]["rule"] == "bad"
+
+
+async def test_a_rule_that_a_node_cannot_judge_is_named_with_the_node(story: Any) -> None:
+    story.policy("guard", rules=[rule("shadow")])
+    await story.look()
+    problems = [
+        agent_pb2.RuleProblem(rule="shadow", message="no column path here\nfake line"),
+        agent_pb2.RuleProblem(rule="invented", message="a rule that is none of the policy's"),
+    ]
+    for node in ("node-a", "node-b"):
+        report = agent_pb2.PolicyReport(problems=problems)
+        story.tell(node, "guard", state=RUNNING, policy=report)
+    await story.look(1)
+    assert condition(story, "guard", "RulesValid")[2].startswith(
+        "shadow: node node-a: no column path here\\nfake line"
+    )
+    assert story.status("guard")["rules"]["invalid"] == 1
+    for node in ("node-a", "node-b"):
+        story.tell(node, "guard", state=RUNNING)
+    await story.look(1)
+    assert condition(story, "guard", "RulesValid")[0] == "True"
+
+
+async def test_a_bad_spec_is_refused_and_judged_anew_when_it_is_edited(story: Any) -> None:
+    story.policy("guard", rules=[rule("shadow", count=5)])
+    story.job("opens")
+    await story.look()
+    assert story.names("node-a") == ["opens"]
+    status, reason, message = condition(story, "guard", "Accepted")
+    assert (status, reason) == ("False", "InvalidRule")
+    assert message.startswith("spec.rules.custom[0]: count needs within")
+    assert condition(story, "guard", "Ready")[1] == "NotAccepted"
+    story.policy("guard", "MODIFIED", generation=2, rules=[rule("shadow")])
+    await story.look(1)
+    assert sorted(story.names("node-a")) == ["guard", "opens"]
+    assert story.status("guard")["observedGeneration"] == 2
+
+
+async def test_alerts_are_counted_over_nodes_that_go_and_leaders_that_change(story: Any) -> None:
+    story.policy("guard", rules=[rule("deadly", response="Kill")])
+    await story.look()
+
+    def counts(node: str, alerts: int, killed: int) -> None:
+        told = agent_pb2.PolicyReport(alerts=alerts, warnings=1, deduplicated=2)
+        story.tell(node, "guard", state=RUNNING, policy=told)
+        # The alerts of the job that kills are those of the one that judges once more.
+        told = agent_pb2.PolicyReport(alerts=alerts, killed=killed)
+        story.tell(node, "guard", "/kill/deadly", state=RUNNING, policy=told)
+
+    counts("node-a", 10, 3)
+    counts("node-b", 5, 1)
+    await story.look(6)
+    alerts = story.status("guard")["alerts"]
+    assert (alerts["alerts"], alerts["warnings"], alerts["killed"]) == (15, 2, 4)
+
+    story.lead()
+    story.node("node-b", pool="db")
+    story.policy("guard", rules=[rule("deadly", response="Kill")])
+    await story.look(6)
+    assert story.status("guard")["alerts"]["alerts"] == 15
+    counts("node-b", 7, 1)
+    await story.look(6)
+    status = story.status("guard")
+    assert (status["alerts"]["alerts"], status["alerts"]["killed"]) == (15, 4)
+    assert (status["retiredAlerts"]["alerts"], status["retiredAlerts"]["killed"]) == (8, 3)
+    counts("node-b", 8, 2)
+    await story.look(6)
+    alerts = story.status("guard")["alerts"]
+    assert (alerts["alerts"], alerts["killed"]) == (16, 5)
+
+
+async def test_a_rule_that_kills_no_more_keeps_its_count_and_begins_anew(story: Any) -> None:
+    deadly, mild = [rule("deadly", response="Kill")], [rule("deadly")]
+    story.policy("guard", rules=deadly)
+    await story.look()
+    killed = agent_pb2.PolicyReport(killed=3)
+    story.tell("node-a", "guard", "/kill/deadly", state=RUNNING, policy=killed)
+    story.policy("guard", "MODIFIED", generation=2, rules=mild)
+    await story.look(6)
+    assert len(story.told("node-a")) == 1
+    story.policy("guard", "MODIFIED", generation=3, rules=deadly)
+    await story.look(6)
+    begun = agent_pb2.PolicyReport(killed=1)
+    story.tell("node-a", "guard", "/kill/deadly", state=RUNNING, generation=3, policy=begun)
+    await story.look(6)
+    assert story.status("guard")["alerts"]["killed"] == 4
+
+
+async def test_a_node_that_cannot_kill_for_a_rule_reports_and_says_so(story: Any) -> None:
+    story.policy("guard", rules=[rule("deadly", response="Kill")])
+    await story.look()
+    for node in ("node-a", "node-b"):
+        story.tell(node, "guard", state=RUNNING)
+    told = {"state": FAILED, "reason": "KillNotInKernel", "message": "path.contains"}
+    story.tell("node-b", "guard", "/kill/deadly", **told)
+    await story.look(1)
+    assert condition(story, "guard", "Ready")[0] == "True"
+    assert condition(story, "guard", "Degraded")[:2] == ("True", "NodesInTrouble")
+    status = story.status("guard")
+    assert status["nodes"]["running"] == 2
+    assert status["failures"] == [
+        {
+            "node": "node-b",
+            "reason": "Degraded",
+            "message": "deadly kills nobody: KillNotInKernel: path.contains",
+        }
+    ]
+    story.tell("node-b", "guard", "/kill/deadly", state=RUNNING)
+    await story.look(1)
+    assert condition(story, "guard", "Degraded")[0] == "False"
+
+
+async def test_what_cannot_be_is_passed_over(story: Any) -> None:
+    story.policy("guard", rules=[rule("shadow")])
+    await story.look()
+    story.tell("node-a", "guard", state=RUNNING, policy=agent_pb2.PolicyReport(alerts=1 << 63))
+    story.tell("node-a", "guard", "/kill/none", policy=agent_pb2.PolicyReport(killed=5))
+    await story.look(6)
+    status = story.status("guard")
+    assert (status["alerts"]["alerts"], status["alerts"]["killed"]) == (0, 0)
+
+
+async def test_traces_cannot_push_a_policy_from_a_node(story: Any) -> None:
+    for number in range(SLOTS):
+        story.job(f"old-{number:02}")
+    await story.look()
+    story.policy("guard", rules=[rule("shadow"), rule("deadly", response="Kill")])
+    await story.look(1)
+    told = [job.uid for job in story.told("node-a")]
+    assert len(told) == SLOTS
+    assert {"uid-guard", "uid-guard/kill/deadly"} <= set(told)
+
+
+async def test_a_policy_without_nodes_says_so(story: Any) -> None:
+    story.policy("guard", rules=[rule("shadow")], nodeSelector={"pool": "none"})
+    await story.look()
+    assert condition(story, "guard", "Ready")[:2] == ("False", "NoMatchingNode")
+    assert story.names("node-a") == []
