@@ -347,10 +347,29 @@ struct bio {
 	struct blkcg_gq *bi_blkg;
 };
 
+/* include/linux/xarray.h, lib/idr.c */
+struct xarray {
+	void *xa_head;
+};
+struct xa_node {
+	u8 shift;
+	void *slots[1];
+};
+struct idr {
+	struct xarray idr_rt;
+};
+
+/* include/linux/ns_common.h */
+struct ns_common {
+	void *ops;
+};
+
 /* include/linux/pid_namespace.h */
 struct pid_namespace {
+	struct idr idr;
 	struct task_struct *child_reaper;
 	u32 level;
+	struct ns_common ns;
 };
 
 /* include/linux/pid.h */
@@ -377,11 +396,25 @@ struct netns_mib {
 struct net {
 	struct netns_mib mib;
 	u64 net_cookie;
+	struct ns_common ns;
+};
+struct uts_namespace {
+	struct ns_common ns;
+};
+struct ipc_namespace {
+	struct ns_common ns;
+};
+struct mnt_namespace {
+	struct ns_common ns;
+};
+struct cgroup_namespace {
+	struct ns_common ns;
 };
 struct nsproxy {
 	struct uts_namespace *uts_ns;
 	struct ipc_namespace *ipc_ns;
 	struct mnt_namespace *mnt_ns;
+	struct pid_namespace *pid_ns_for_children;
 	struct net *net_ns;
 	struct cgroup_namespace *cgroup_ns;
 };
@@ -394,11 +427,16 @@ typedef struct {
 /* include/linux/user_namespace.h */
 struct user_namespace {
 	s32 level;
+	struct ns_common ns;
 };
 
 /* include/linux/cred.h */
+typedef struct {
+	u32 val;
+} kgid_t;
 struct cred {
-	kuid_t uid, euid;
+	kuid_t uid, euid, suid, fsuid;
+	kgid_t gid, egid, sgid, fsgid;
 	struct user_namespace *user_ns;
 };
 

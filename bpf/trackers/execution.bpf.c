@@ -4,6 +4,7 @@
  * who began it.
  */
 #include "lineage.h"
+#include "namespace.h"
 
 /* What stands behind a descriptor. */
 enum stream {
@@ -15,17 +16,6 @@ enum stream {
 	stream_device = 5,
 	stream_other = 6,
 };
-enum namespace_flags {
-	namespace_flags_mnt = 1 << 0,
-	namespace_flags_pid = 1 << 1,
-	namespace_flags_net = 1 << 2,
-	namespace_flags_ipc = 1 << 3,
-	namespace_flags_uts = 1 << 4,
-	namespace_flags_user = 1 << 5,
-	namespace_flags_cgroup = 1 << 6,
-};
-enum { ALL_NAMESPACES = 2 * namespace_flags_cgroup - 1 };
-
 struct event {
 	struct subject who;
 	LINEAGE_COLUMNS;
@@ -57,6 +47,7 @@ enum { MAX_VARIABLE = 1024 };
 enum { EVENT_TAIL = 2 * PATH_MAX + 4 * FILE_PATH + MAX_VARIABLE + LINEAGE_TAIL };
 
 #include "event_lineage.h"
+#include "layer.h"
 #include "match_path.h"
 #include "socket.h"
 
@@ -92,26 +83,6 @@ struct facts {
 
 /* ---- the file ---- */
 
-/* include/uapi/linux/magic.h */
-enum {
-	OVERLAYFS_SUPER_MAGIC = 0x794c7630,
-	TMPFS_MAGIC = 0x01021994,
-	RAMFS_MAGIC = 0x858458f6,
-	HUGETLBFS_MAGIC = 0x958458f6,
-};
-
-static __always_inline u64 magic_of(const struct inode *inode)
-{
-	const struct super_block *mounted = READ(struct inode, inode, i_sb);
-
-	return READ(struct super_block, mounted, s_magic);
-}
-
-static __always_inline bool is_in_memory(u64 magic)
-{
-	return magic == TMPFS_MAGIC || magic == RAMFS_MAGIC || magic == HUGETLBFS_MAGIC;
-}
-
 /* A file in memory that never had a place in a tree of directories: its name is of no account. */
 static __always_inline bool is_memfd(const struct file *file, u64 magic)
 {
@@ -120,23 +91,6 @@ static __always_inline bool is_memfd(const struct file *file, u64 magic)
 
 	return is_in_memory(magic) && dentry == READ(struct dentry, dentry, d_parent) &&
 	       dentry != READ(struct vfsmount, mount, mnt_root);
-}
-
-/* Where an overlay's inode names its entry in the upper layer. overlayfs is often a module, whose types
- * not everyone may ask for; the member has stood behind the inode itself since Linux 4.13. */
-static __always_inline u64 offset_of_upper(void)
-{
-	if (!bpf_core_type_exists(struct ovl_inode))
-		return bpf_core_type_size(struct inode);
-	return bpf_core_field_offset(struct ovl_inode, __upperdentry) -
-	       bpf_core_field_offset(struct ovl_inode, vfs_inode);
-}
-
-static __always_inline bool is_upper(const struct inode *inode, u64 magic)
-{
-	if (magic == OVERLAYFS_SUPER_MAGIC)
-		return read_pointer((const void *)inode + offset_of_upper());
-	return is_in_memory(magic);
 }
 
 enum { SECOND = 1000000000 };
@@ -255,38 +209,19 @@ static __always_inline void facts_of_streams(struct facts *facts)
 
 /* ---- where it runs ---- */
 
-static __always_inline const void *pid_namespace_of(const struct task_struct *task)
-{
-	enum { MAX_PID_NS_LEVEL = 32 }; /* kernel/pid_namespace.c */
-	const struct pid *pid = task->thread_pid;
-	const void *number = (const void *)pid + bpf_core_field_offset(struct pid, numbers) +
-			     (pid->level % (2 * MAX_PID_NS_LEVEL)) * bpf_core_type_size(struct upid);
-
-	return READ(struct upid, number, ns);
-}
-
 /* The namespaces that the current task has in common with its parent, or with the host. */
 __weak u32 in_common(bool with_host)
 {
-	const struct task_struct *one = bpf_get_current_task_btf();
-	const struct task_struct *other = with_host ? host_task() : one->real_parent;
-	const struct nsproxy *its = one->nsproxy, *others = other->nsproxy;
+	const struct task_struct *task = bpf_get_current_task_btf();
+	const struct task_struct *other = with_host ? host_task() : task->real_parent;
+	struct namespaces its, others;
 	u32 found = 0;
 
-	if (its->mnt_ns == others->mnt_ns)
-		found |= namespace_flags_mnt;
-	if (pid_namespace_of(one) == pid_namespace_of(other))
-		found |= namespace_flags_pid;
-	if (its->net_ns == others->net_ns)
-		found |= namespace_flags_net;
-	if (its->ipc_ns == others->ipc_ns)
-		found |= namespace_flags_ipc;
-	if (its->uts_ns == others->uts_ns)
-		found |= namespace_flags_uts;
-	if (one->cred->user_ns == other->cred->user_ns)
-		found |= namespace_flags_user;
-	if (its->cgroup_ns == others->cgroup_ns)
-		found |= namespace_flags_cgroup;
+	namespaces_of(&its, task);
+	namespaces_of(&others, other);
+#pragma unroll
+	for (u32 i = 0; i < NAMESPACES; i++)
+		found |= are_same(its.of[i], others.of[i]) << i;
 	return found;
 }
 
