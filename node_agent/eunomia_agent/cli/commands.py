@@ -2,15 +2,14 @@
 """The commands of `eunomia` and their options. What each does is imported once it is called."""
 
 # ruff: noqa: PLC0415  (a command is to start at once: it pays for its own imports alone)
-import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
+from eunomia_agent.cli import rule_commands
 from eunomia_agent.cli.catalogue import CORE, catalogue, tracker
+from eunomia_agent.cli.command import Command, Commands, Form, Told, say
 from eunomia_agent.cli.completion import tracker_names
 from eunomia_agent.cli.errors import CommandError
 from eunomia_agent.cli.options import (
@@ -27,28 +26,6 @@ from eunomia_agent.cli.options import (
     spellings,
     with_shared,
 )
-from eunomia_agent.cli.plain import spare
-
-
-class Command(TyperCommand):
-    """A command that starts without delay."""
-
-    def get_params(self, ctx: Any) -> Any:
-        """Return its options."""
-        found = super().get_params(ctx)
-        spare(found)
-        return found
-
-
-class Commands(TyperGroup):
-    """Commands that start without delay."""
-
-    def get_params(self, ctx: Any) -> Any:
-        """Return the options that all of them share."""
-        found = super().get_params(ctx)
-        spare(found)
-        return found
-
 
 app = typer.Typer(
     name="eunomia",
@@ -88,6 +65,7 @@ class Trackers(Commands):
 
 run_app = typer.Typer(cls=Trackers, rich_markup_mode=None, subcommand_metavar="TRACKER")
 app.add_typer(run_app, name="run")
+app.add_typer(rule_commands.app)
 
 
 def _load_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -176,16 +154,6 @@ def config_keys() -> dict[str, dict[str, str]]:
     }
 
 
-class Form(StrEnum):
-    """How a command tells what it found."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-Told = Annotated[Form, typer.Option("--fmt", help="For people, or for programs.")]
-
-
 @app.command("trackers")
 def _trackers(
     name: Annotated[
@@ -219,19 +187,25 @@ def _daemon(
     ] = None,
     interval: Interval = 10.0,
     buffer: Buffer = 16,
+    no_rules: Annotated[
+        bool, typer.Option("--no-rules", help="Judge nothing by rules, and tell rows alone.")
+    ] = False,
     config: ConfigFile = None,
 ) -> None:
     """Run the trackers of a config file until SIGTERM; where it names none, the core trackers.
 
-    Rows are JSON lines, on standard output or in files.
+    Judge by the rules of the file; where it names none, by those of the group container-escape.
+    Rows and alerts are JSON lines, on standard output or in files.
     """
     from eunomia_agent.cli import service
-    from eunomia_agent.cli.config import core_trackers
+    from eunomia_agent.cli.config import Config, core_trackers
 
+    told = context.obj or Config({}, [])
     service.daemon(
-        (context.obj.daemon if context.obj else []) or core_trackers(CORE),
+        told.daemon or core_trackers(CORE),
         service.Whom(container, pid, children),
         output,
+        None if no_rules else told.rules,
         port=metrics,
         interval=interval,
         buffer=buffer,
@@ -281,8 +255,3 @@ def _doctor(fmt: Told = Form.TABLE) -> None:
     findings = doctor.examine()
     say(doctor.as_json(findings) if fmt is Form.JSON else doctor.as_text(findings))
     raise typer.Exit(0 if doctor.is_fit(findings) else 1)
-
-
-def say(text: str) -> None:
-    """Print to standard output."""
-    sys.stdout.write(f"{text}\n")

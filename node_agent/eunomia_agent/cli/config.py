@@ -9,13 +9,16 @@
     output = "/var/log/eunomia"
     [daemon.trackers.process]
     where = "uid == 0"
+    [rules]
+    builtin = ["container-escape", "shells/reverse-shell"]
+    files = ["mine.yaml"]
 
 Options are called as on the command line, without dashes in front; a tracker's also as in a
-TraceJob.
+TraceJob. Files of rules are looked for beside this one.
 """
 
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -31,6 +34,16 @@ from eunomia_api import sample
 MAX_BYTES = 1 << 20
 USE = frozenset({"where", "sample"})
 """What a tracker of the daemon takes beside its params."""
+RULES = ("container-escape",)
+"""Groups of rules that the daemon judges by where nothing is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class RulesWanted:
+    """Rules of the daemon. builtin: GROUP or GROUP/NAME; files: rules of the user's own."""
+
+    builtin: Sequence[str] = RULES
+    files: Sequence[Path] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +52,7 @@ class Config:
 
     defaults: Mapping[str, Mapping[str, Any]]
     daemon: list[Use]
+    rules: RulesWanted = RulesWanted()
 
 
 def load(path: Path, commands: Mapping[str, Mapping[str, str]]) -> Config:
@@ -67,15 +81,25 @@ class _Reader:
     def config(self, written: dict[str, Any]) -> Config:
         defaults: dict[str, dict[str, Any]] = {}
         daemon: list[Use] = []
+        rules = self._rules(self._table("rules", written.pop("rules", {})))
         for command, values in written.items():
             known = self._commands.get(command)
             if known is None:
-                raise self._unknown(command, command, self._commands)
+                raise self._unknown(command, command, [*self._commands, "rules"])
             table = self._table(command, values)
             if command == "daemon":
                 daemon = self._uses(self._table("daemon.trackers", table.pop("trackers", {})))
             defaults[command] = self._options(command, table, known)
-        return Config(defaults, daemon)
+        return Config(defaults, daemon, rules)
+
+    def _rules(self, values: Mapping[str, Any]) -> RulesWanted:
+        for key, value in values.items():
+            if key not in ("builtin", "files"):
+                raise self._unknown(f"rules.{key}", key, ("builtin", "files"))
+            if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+                raise CommandError(f"{self._path}: rules.{key}: must be a list of texts")
+        files = [self._path.parent / each for each in values.get("files", ())]
+        return RulesWanted(values.get("builtin", RULES), files)
 
     def _options(
         self, command: str, values: Mapping[str, Any], known: Mapping[str, str]

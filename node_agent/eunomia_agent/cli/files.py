@@ -73,6 +73,19 @@ class Files:
             self.problem = None
         return accepted
 
+    def append(self, name: str, line: bytes) -> bool:
+        """Append a line to a file that is called so; whether that could be done."""
+        try:
+            self._folder = self._folder or Folder(self._root)
+            if name not in self._open:
+                self._start(name, self._make_format())
+            self._append(name, None, Lines.of([line]), 0)
+        except OSError as error:
+            self.problem = f"{self._root / name}: {error.strerror or error}"
+            return False
+        self.problem = None
+        return True
+
     def close(self) -> None:
         """Close all files."""
         for name in list(self._open):
@@ -101,12 +114,12 @@ class Files:
         file = self._open[name] = _File(fd, form, os.fstat(fd).st_size)
         return file
 
-    def _append(self, name: str, rows: Rows, lines: Lines, first: int) -> int:
+    def _append(self, name: str, rows: Rows | None, lines: Lines, first: int) -> int:
         """Append as many rows as fit, at least one; return their number. Raises OSError."""
         file = self._open[name]
         if file.size and not lines.fitting(self._max_bytes - file.size, first):
             file = self._rotate(name)
-        head = self._make_format().head(rows) if not file.size else b""
+        head = self._make_format().head(rows) if rows and not file.size else b""
         count = max(1, lines.fitting(self._max_bytes - len(head), first))
         data = head + bytes(lines.part(first, first + count))
         try:

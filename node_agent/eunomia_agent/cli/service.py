@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eunomia_agent.cli.alerts import Filed, Printed
 from eunomia_agent.cli.catalogue import catalogue, tracker
+from eunomia_agent.cli.config import RulesWanted
 from eunomia_agent.cli.errors import CommandError
 from eunomia_agent.cli.files import Files, check_folder
 from eunomia_agent.cli.formats import Json
 from eunomia_agent.cli.job import MIB, Use, job
+from eunomia_agent.cli.judging import Judging
 from eunomia_agent.cli.local import Local
 from eunomia_agent.cli.machine import require
 from eunomia_agent.cli.problems import Problems
@@ -27,6 +30,7 @@ from eunomia_agent.cli.target import target
 from eunomia_agent.cli.writer import Writer
 from eunomia_agent.metrics.exporter import Accounts, Exporter
 from eunomia_agent.metrics.observed import Observed
+from eunomia_agent.metrics.security import Security
 from eunomia_agent.sinks.sink import Sink
 from eunomia_agent.standing import Standing
 from eunomia_api import agent_pb2
@@ -43,18 +47,24 @@ class Whom:
     children: bool = False
 
 
-def daemon(uses: Sequence[Use], whom: Whom, folder: Path | None, **options: Any) -> None:
-    """Run trackers, with their rows as JSON in a folder, or on standard output.
+def daemon(
+    uses: Sequence[Use], whom: Whom, folder: Path | None, rules: RulesWanted | None, **options: Any
+) -> None:
+    """Run trackers, with their rows and alerts as JSON in a folder, or on standard output.
 
-    options: see `_serve`. Raises AgentError.
+    rules: None: none are judged. options: see `_serve`. Raises AgentError.
     """
-    stop = Stop()
-    if folder is None:
-        writer = Writer(1, stop)
-        _serve("daemon", uses, whom, lambda _: [StdoutSink(writer, Json())], stop, **options)
-    else:
+    stop, node = Stop(), os.uname().nodename
+    writer = Writer(1, stop)
+    if folder is not None:
         check_folder(folder)
-        _serve("daemon", uses, whom, lambda _: [Files(folder, Json)], stop, **options)
+    outlet = Printed(writer, node) if folder is None else Filed(Files(folder, Json), node)
+    judging = Judging(rules, outlet, node) if rules else None
+
+    def open_sinks(_: agent_pb2.Job) -> Sequence[Sink]:
+        return [StdoutSink(writer, Json()) if folder is None else Files(folder, Json)]
+
+    _serve("daemon", uses, whom, open_sinks, stop, judging=judging, **options)
 
 
 def server(uses: Sequence[Use], whom: Whom, **options: Any) -> None:
@@ -69,6 +79,7 @@ def _serve(
     open_sinks: Callable[[agent_pb2.Job], Sequence[Sink]],
     stop: Stop,
     *,
+    judging: Judging | None = None,
     port: int | None,
     interval: float,
     buffer: int,
@@ -76,9 +87,13 @@ def _serve(
     """Run trackers until told to end, each as a job of its own.
 
     A tracker that cannot run here is told of, and the others go on. port: of /metrics; None: of
-    nothing. interval: seconds between readings of what is counted. buffer: MiB a tracker.
+    nothing. interval: seconds between readings of what is counted. buffer: MiB a tracker. judging:
+    the rules that rows are judged by; None: by none.
     """
     require([tracker(use.tracker) for use in uses])
+
+    def opened(job: agent_pb2.Job) -> Sequence[Sink]:
+        return [judging.guard] if judging is not None and job.rules else open_sinks(job)
 
     async def trace() -> Standing:
         async with open_runtime() as runtime:
@@ -89,24 +104,29 @@ def _serve(
                 job([use], wanted, buffer=buffer * MIB, interval=interval, name=name)
                 for use in uses
             ]
+            if judging is not None:
+                jobs += judging.jobs(wanted, buffer=buffer * MIB, interval=interval)
             node = os.uname().nodename
             observed, seen = Observed(catalogue().trackers, node), Seen()
             local = Local(
                 jobs,
-                open_sinks,
+                opened,
                 catalogue=catalogue(),
                 observed=observed,
                 node=node,
                 runtime=runtime,
                 on_look=seen.look,
             )
-            with stop.on_signals(), _exporter(port, seen, observed):
-                sys.stderr.write(f"eunomia: {_announcement(uses, port)}\n")
+            security = judging.security if judging is not None else None
+            with stop.on_signals(), _exporter(port, seen, observed, security):
+                sys.stderr.write(f"eunomia: {_announcement(uses, judging, port)}\n")
                 return await local.run(stop)
 
     standing = asyncio.run(trace())
     totals = [each for found in standing.totals.values() for each in found.trackers.values()]
     sys.stderr.write(f"{summary(totals)}\n")
+    if judging is not None:
+        sys.stderr.write(f"{judging.summary()}\n")
 
 
 class Seen:
@@ -129,12 +149,14 @@ class Seen:
 
 
 @contextmanager
-def _exporter(port: int | None, seen: Seen, observed: Observed) -> Generator[None]:
+def _exporter(
+    port: int | None, seen: Seen, observed: Observed, security: Security | None
+) -> Generator[None]:
     if port is None:
         yield
         return
     try:
-        exporter = Exporter(port, seen.accounts, observed, seen.healthy)
+        exporter = Exporter(port, seen.accounts, observed, seen.healthy, security)
     except OSError as error:
         raise CommandError(f"cannot listen on port {port}: {error.strerror}") from None
     try:
@@ -143,6 +165,12 @@ def _exporter(port: int | None, seen: Seen, observed: Observed) -> Generator[Non
         exporter.close()
 
 
-def _announcement(uses: Sequence[Use], port: int | None) -> str:
-    names = ", ".join(use.tracker for use in uses)
-    return f"running {names}" + (f"; metrics on port {port} at /metrics" if port else "")
+def _announcement(uses: Sequence[Use], judging: Judging | None, port: int | None) -> str:
+    parts = [f"running {', '.join(use.tracker for use in uses)}"]
+    if judging is not None and judging.rules:
+        many = len(judging.rules)
+        rules = f"{many} rule{'' if many == 1 else 's'}"
+        parts.append(f"judging {', '.join(judging.trackers)} by {rules}")
+    if port:
+        parts.append(f"metrics on port {port} at /metrics")
+    return "; ".join(parts)

@@ -20,7 +20,7 @@ def list_as_text() -> str:
     """Return a line for each tracker."""
     rows = [("TRACKER", "RESULTS", "")]
     rows += [(t.name, ", ".join(t.sources), t.help) for t in catalogue().trackers.values()]
-    return "\n".join(_table(rows, indent=0))
+    return "\n".join(table(rows, indent=0))
 
 
 def list_as_json() -> str:
@@ -44,17 +44,17 @@ def one_as_json(tracker: Tracker) -> str:
 def one_as_text(tracker: Tracker) -> str:
     """Return a tracker's help, params and columns, and which of its hooks this kernel offers."""
     lines = [f"{tracker.name}: {tracker.help}", "", "Options"]
-    lines += _table([_told(name, param) for name, param in tracker.params.items()])
+    lines += table([_told(name, param) for name, param in tracker.params.items()])
     if not tracker.params:
         lines.append("  none of its own")
     for source, names in tracker.sources.items():
         lines += ["", f"Columns of its {source}"]
-        lines += _table([_column(each) for each in tracker.columns if each.name in names])
+        lines += table([_column(each) for each in tracker.columns if each.name in names])
     lines += ["", "Hooks"]
     if ungranted():
         lines += [f"  {section}" for section in sections(tracker)]
         return "\n".join([*lines, "", "As root it can be told whether this kernel has them."])
-    lines += _table(
+    lines += table(
         [(hook, reason or "this kernel has it") for hook, reason in offered(tracker).items()]
     )
     missing = lacks(tracker)
@@ -109,7 +109,7 @@ def _plain(tracker: Tracker) -> dict[str, object]:
     }
 
 
-def _table(rows: Sequence[tuple[str, ...]], *, indent: int = INDENT) -> Iterator[str]:
+def table(rows: Sequence[tuple[str, ...]], *, indent: int = INDENT) -> Iterator[str]:
     """Give aligned lines; the last column is wrapped at the terminal's width."""
     if not rows:
         return

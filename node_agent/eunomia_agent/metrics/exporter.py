@@ -14,6 +14,7 @@ from prometheus_client.exposition import ThreadingWSGIServer, make_wsgi_app
 from prometheus_client.metrics_core import Metric as Family
 
 from eunomia_agent.metrics.observed import Observed
+from eunomia_agent.metrics.security import Security
 from eunomia_agent.standing import Standing
 
 OUTCOMES = ("delivered", "lost_kernel", "lost_agent", "limited", "sampled_out")
@@ -66,11 +67,18 @@ class Exporter:
     """Serves until closed; a scrape never waits for the data thread."""
 
     def __init__(
-        self, port: int, accounts: Accounts, observed: Observed, healthy: Callable[[], bool]
+        self,
+        port: int,
+        accounts: Accounts,
+        observed: Observed,
+        healthy: Callable[[], bool],
+        security: Security | None = None,
     ) -> None:
         registry = CollectorRegistry()
         for collector in (accounts, observed):
             registry.register(collector)
+        if security is not None:
+            registry.register(security)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)

@@ -158,6 +158,8 @@ class Recorded:
     def __init__(self, events: Sequence[Event], tracker: Tracker) -> None:
         self._events = events
         first = events[0]
+        present = tracker.sources.get(first.source, ())
+        self._zeros = {each.name: zero(each) for each in tracker.columns if each.name in present}
         self.tracker = tracker.name
         self.owner = first.owner
         constants = {name: str(first.row.get(name) or "") for name in OWNER}
@@ -166,8 +168,14 @@ class Recorded:
         self.times: NDArray[np.int64] = np.array([event.time_ns for event in events], np.int64)
 
     def json(self, rows: Index) -> Sequence[bytes]:
-        """Return some rows as they were written down."""
-        return [self._events[row].line for row in rows.tolist()]
+        """Return some rows as they were written down, with what is zero in them."""
+        return [self._line(self._events[row]) for row in rows.tolist()]
+
+    def _line(self, event: Event) -> bytes:
+        missing = self._zeros.keys() - event.row.keys()
+        if not missing:
+            return event.line
+        return json.dumps({**event.row, **{name: self._zeros[name] for name in missing}}).encode()
 
 
 def nanoseconds(date: str) -> int:
