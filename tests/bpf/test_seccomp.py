@@ -11,10 +11,8 @@ import signal
 import struct
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,41 +73,20 @@ def record() -> Iterator[Callable[..., Recorded]]:
         yield start
 
 
-@pytest.fixture
-def run_in() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start a command that somebody else puts into a cgroup before its exec, as a runtime does."""
-    started: list[subprocess.Popen[str]] = []
-
-    def run(cgroup: Path, *command: str, before: Callable[[], object] = int) -> Any:
-        ready, go = os.pipe()
-
-        def wait() -> None:
-            os.read(ready, 1)
-            before()
-
-        def move() -> None:
-            for _ in range(500):
-                time.sleep(0.01)
-                children = Path(f"/proc/self/task/{maker}/children").read_text().split()
-                if children:
-                    (cgroup / "cgroup.procs").write_text(children[-1])
-                    break
-            os.write(go, b"x")
-
-        maker = threading.get_native_id()
-        mover = threading.Thread(target=move)
-        mover.start()
-        process = subprocess.Popen(
-            command, preexec_fn=wait, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        mover.join()
-        started.append(process)
-        return process
-
-    yield run
-    for process in started:
-        process.kill()
-        process.communicate()
+def run_in(cgroup: Path, *command: str, before: Callable[[], object] = int) -> None:
+    """Run a command that somebody else puts into a cgroup before its exec, as a runtime does."""
+    ready, go = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.read(ready, 1)
+        before()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.execv(command[0], command)
+    (cgroup / "cgroup.procs").write_text(str(pid))
+    os.write(go, b"x")
+    os.close(ready)
+    os.close(go)
+    os.waitpid(pid, 0)
 
 
 def of(name: str) -> int:
@@ -139,22 +116,20 @@ def test_each_call_of_a_target_is_a_bit_and_of_others_none(
 
 def strace(arguments: list[str], tmp_path: Path) -> set[str]:
     log = tmp_path / "strace"
-    subprocess.run(["strace", "-f", "-o", log, *arguments], check=True, capture_output=True)
+    subprocess.run(["strace", "-f", "-o", log, *arguments], check=True, stdout=subprocess.DEVNULL)
     lines = log.read_text(errors="replace").splitlines()
     found = {match[1] for line in lines if (match := re.match(r"\d+ +(\w+)\(", line))}
     return {{"pread": "pread64"}.get(name, name) for name in found}
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
-def test_the_recorded_set_is_what_strace_sees(
-    record: Any, run_in: Any, cgroup: Path, tmp_path: Path
-) -> None:
+def test_the_recorded_set_is_what_strace_sees(record: Any, cgroup: Path, tmp_path: Path) -> None:
     command = ["/usr/bin/sort", "--parallel=4", "/etc/services"]
     seen = strace(command, tmp_path)
     recorded = record()
     recorded.target(cgroup)
 
-    run_in(cgroup, *command).communicate()
+    run_in(cgroup, *command)
 
     # strace begins with the exec that starts the program; here it is the runtime's own.
     assert recorded.names(cgroup) | {"execve"} == seen
@@ -188,7 +163,7 @@ def test_a_thousand_short_processes_are_missed_by_none(
 
 
 def test_a_new_cgroup_is_recorded_from_its_first_instruction_the_runtime_apart(
-    record: Any, run_in: Any, make_cgroup: Any
+    record: Any, make_cgroup: Any
 ) -> None:
     recorded = record(pending=True)
     cgroup = make_cgroup("new")
@@ -197,7 +172,7 @@ def test_a_new_cgroup_is_recorded_from_its_first_instruction_the_runtime_apart(
         call("acct", "dup", "mount")  # the mount is the last of what builds the container
         call("setgroups", "capget")
 
-    run_in(cgroup, "/bin/true", before=runtime).wait()
+    run_in(cgroup, "/bin/true", before=runtime)
     seen = recorded.seen(cgroup)
     started = set(calls.names(seen.started.own, calls.OWN))
 
@@ -210,7 +185,7 @@ def test_a_new_cgroup_is_recorded_from_its_first_instruction_the_runtime_apart(
 
 
 def test_who_comes_in_later_is_no_workload_before_its_exec(
-    record: Any, run_in: Any, cgroup: Path, spawn: Any
+    record: Any, cgroup: Path, spawn: Any
 ) -> None:
     recorded = record()
     recorded.target(cgroup)
@@ -223,7 +198,7 @@ def test_who_comes_in_later_is_no_workload_before_its_exec(
             os._exit(0)
         os.wait()
 
-    run_in(cgroup, "/bin/true", before=runtime).wait()
+    run_in(cgroup, "/bin/true", before=runtime)
     seen = recorded.seen(cgroup)
 
     assert not seen.whole
@@ -383,10 +358,8 @@ def test_capabilities_that_are_asked_for_are_told_with_the_call_that_asked(
         mmap.mmap(-1, 1 << 20)  # which asks for CAP_SYS_ADMIN, unheard
         libc.prctl(24, net_raw, 0, 0, 0)  # PR_CAPBSET_DROP does not take what is there
         os.setresuid(65534, 65534, 65534)
-        try:
+        with suppress(PermissionError):
             os.chroot("/")
-        except PermissionError:
-            pass
 
     os.waitpid(spawn(asks), 0)
     asked = recorded.seen(cgroup).asked
@@ -441,8 +414,7 @@ def test_a_recorded_call_costs_40_ns_more_than_an_empty_program(
         def enter() -> None:
             (cgroup / "cgroup.procs").write_text("0")
 
-        done = subprocess.run([tmp_path / "spin"], capture_output=True, text=True, preexec_fn=enter)
-        return float(done.stdout)
+        return float(subprocess.check_output([tmp_path / "spin"], preexec_fn=enter))
 
     empty: list[float] = []
     learned: list[float] = []

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A seccomp profile out of what was learned: when enough was seen, and what it allows. Pure.
+
+    merged = merge(learned)                    # what agents report of one container's name
+    verdict = judge(merged, Thresholds(…), now_ms)
+    if verdict.converged:
+        content = encode(profile(merged.allowed, merged.architectures, base=…, allow=…))
+        sha256 = digest(content)
+
+Runs of a container are samples, and what each called its species: what no run has shown yet is
+estimated from what only one or two have (A. Chao, "Estimating the population size for capture-
+recapture data with unequal catchability", 1987; A. Chao and L. Jost, "Coverage-based rarefaction
+and extrapolation", 2012, after Good and Turing).
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from eunomia_api import agent_pb2, runtimedefault
+
+ALWAYS = frozenset(
+    {"exit", "exit_group", "restart_syscall", "rt_sigreturn", "sigreturn"}
+    | {"clock_getres", "clock_gettime", "clock_gettime64", "getcpu", "gettimeofday", "time"}
+)
+"""What every profile allows: the ways back from a signal and out, which a run may happen not to
+take, and what the vDSO answers without a call on one machine and with one on the next."""
+
+ABIS = {
+    "SCMP_ARCH_X86_64": ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"),
+    "SCMP_ARCH_AARCH64": ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"),
+}
+"""A machine's own ABI and those of other programs that it runs. One that a profile does not list
+is not refused but killed: libseccomp's SCMP_FLTATR_ACT_BADARCH."""
+MAX_REASONS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What containers of one name did, on all nodes. Counts of runs by the name of the call.
+
+    since_ms, last_new_ms: Unix time; 0: never. bases: names of the profiles that were on, which
+    hide what they refuse.
+    """
+
+    runs: int = 0
+    whole_runs: int = 0
+    calls: Mapping[str, int] = field(default_factory=dict[str, int])
+    compat_calls: Mapping[str, int] = field(default_factory=dict[str, int])
+    runtime_calls: Mapping[str, int] = field(default_factory=dict[str, int])
+    since_ms: int = 0
+    last_new_ms: int = 0
+    bases: frozenset[str] = frozenset()
+    machines: frozenset[str] = frozenset()
+    images: frozenset[str] = frozenset()
+    pods: tuple[str, ...] = ()
+
+    @property
+    def allowed(self) -> frozenset[str]:
+        """Names of all that was called, by the workload or by the runtime under its filter."""
+        seen = self.calls.keys() | self.compat_calls.keys() | self.runtime_calls.keys()
+        return frozenset(name for name in seen if not name.startswith("#"))
+
+    @property
+    def nameless(self) -> tuple[str, ...]:
+        """Calls that were made and have no name here, as #NUMBER: no profile can allow them."""
+        return tuple(sorted(name for name in self.calls if name.startswith("#")))
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """The ABIs of the machines that it ran on, each with those beside it."""
+        return tuple(abi for machine in sorted(self.machines) for abi in ABIS.get(machine, ()))
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """What has not been seen yet, as estimated. calls: at least so many names (Chao2).
+
+    percent: how likely the next call-of-a-run is to be of a name that no run has shown (Good and
+    Turing); 100 for fewer than two runs, which say nothing.
+    """
+
+    calls: float
+    percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """When enough was seen: a policy's spec.seccomp.convergence. quiet_ms: since the last new."""
+
+    min_runs: int = 3
+    min_restarts: int = 1
+    quiet_ms: int = 600_000
+    max_unseen_percent: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a profile can be made, and if not, what is missing: one sentence each."""
+
+    converged: bool
+    reasons: tuple[str, ...]
+    unseen: Unseen
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Names of calls that one profile allows and the other does not, in order."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+def merge(reports: Iterable[agent_pb2.Learned]) -> Merged:
+    """Add up the reports of all nodes about containers of one name."""
+    found = list(reports)
+    calls, compat, runtime = Counter[str](), Counter[str](), Counter[str]()
+    for each in found:
+        calls.update({call.name: call.runs for call in each.calls})
+        compat.update({call.name: call.runs for call in each.compat_calls})
+        runtime.update({call.name: call.runs for call in each.runtime_calls})
+    return Merged(
+        runs=sum(each.runs for each in found),
+        whole_runs=sum(each.whole_runs for each in found),
+        calls=dict(calls),
+        compat_calls=dict(compat),
+        runtime_calls=dict(runtime),
+        since_ms=min((each.since_ms for each in found if each.since_ms), default=0),
+        last_new_ms=max((each.last_new_ms for each in found), default=0),
+        bases=frozenset(base for each in found for base in each.base.split(", ") if base),
+        machines=frozenset(each.architecture for each in found if each.architecture),
+        images=frozenset(each.image for each in found if each.image),
+        pods=tuple(dict.fromkeys(pod for each in found for pod in each.pods)),
+    )
+
+
+def unseen(incidences: Iterable[int], runs: int) -> Unseen:
+    """Estimate what has not been seen. incidences: of each call, in how many runs it occurred."""
+    counts = [count for count in incidences if count > 0]
+    once, twice, total = counts.count(1), counts.count(2), sum(counts)
+    if runs < 2 or not total:
+        return Unseen(float(once), 100.0)
+    rest = (runs - 1) / runs
+    calls = rest * (once * once / (2 * twice) if twice else once * (once - 1) / 2)
+    missed = (runs - 1) * once
+    weight = missed / (missed + 2 * twice) if missed else 0.0
+    return Unseen(calls, 100.0 * once / total * weight)
+
+
+def judge(merged: Merged, thresholds: Thresholds, now_ms: int) -> Verdict:
+    """Say whether enough was seen to make a profile of."""
+    counts = [*merged.calls.values(), *merged.compat_calls.values()]
+    estimate = unseen(counts, merged.runs)
+    quiet_ms = max(0, now_ms - merged.last_new_ms)
+    reasons: list[str] = []
+    if merged.runs < thresholds.min_runs:
+        reasons.append(f"{_counted(merged.runs, 'run')} of {thresholds.min_runs} were seen")
+    if merged.whole_runs < thresholds.min_restarts:
+        reasons.append(
+            f"{_counted(merged.whole_runs, 'start')} of {thresholds.min_restarts} were seen: "
+            "restart a pod"
+        )
+    elif not merged.runtime_calls:
+        reasons.append(
+            "no start of a container was seen, and so not what its runtime calls: restart a pod"
+        )
+    if quiet_ms < thresholds.quiet_ms:
+        reasons.append(
+            f"the last new call came {quiet_ms // 1000} s ago, less than "
+            f"{thresholds.quiet_ms // 1000} s"
+        )
+    if estimate.percent > thresholds.max_unseen_percent:
+        reasons.append(
+            f"an estimated {estimate.percent:.1f} % is unseen, more than "
+            f"{thresholds.max_unseen_percent:g} %"
+        )
+    return Verdict(not reasons, tuple(reasons[:MAX_REASONS]), estimate)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def profile(
+    calls: Iterable[str],
+    architectures: Iterable[str],
+    *,
+    base: str = "None",
+    allow: Iterable[str] = (),
+    default_action: str = "SCMP_ACT_ERRNO",
+) -> dict[str, Any]:
+    """Return a profile as the OCI runtime specification and Docker have it.
+
+    calls: those that were learned. base: "RuntimeDefault" adds what runtimes allow by default.
+    allow: further names. A call that is learned is allowed whatever its arguments. Raises
+    ValueError for another base.
+    """
+    if base not in ("None", "RuntimeDefault"):
+        raise ValueError(f"the base of a profile is None or RuntimeDefault, not {base!r}")
+    learned = {*calls, *allow}
+    names, conditional = learned | ALWAYS, list[dict[str, Any]]()
+    if base == "RuntimeDefault":
+        names |= runtimedefault.ALLOWED
+        conditional = [
+            rule for rule in runtimedefault.CONDITIONAL if learned.isdisjoint(rule["names"])
+        ]
+    return {
+        "defaultAction": default_action,
+        "architectures": list(dict.fromkeys(architectures)),
+        "syscalls": [{"names": sorted(names), "action": "SCMP_ACT_ALLOW"}, *conditional],
+    }
+
+
+def allowed_names(found: Mapping[str, Any]) -> frozenset[str]:
+    """Return the calls that a profile allows, with some arguments at least."""
+    rules = found.get("syscalls", ())
+    return frozenset(
+        name
+        for rule in rules
+        if rule["action"] in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG")
+        for name in rule["names"]
+    )
+
+
+def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> Difference:
+    """Return which calls a newer profile allows beside those of an older one, and which no more."""
+    old, new = allowed_names(before), allowed_names(after)
+    return Difference(tuple(sorted(new - old)), tuple(sorted(old - new)))
+
+
+def encode(found: Mapping[str, Any]) -> bytes:
+    """Return the file of a profile: the same bytes for the same profile."""
+    return json.dumps(found, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def digest(content: bytes) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
