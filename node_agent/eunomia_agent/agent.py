@@ -12,14 +12,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
+from eunomia_agent.alerts import Sending, Spool
 from eunomia_agent.cgroups import Cgroups
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.errors import AgentError
 from eunomia_agent.heap import trim
+from eunomia_agent.job import is_policy
 from eunomia_agent.metrics.exporter import Accounts
 from eunomia_agent.reporter import Reporter
+from eunomia_agent.seccomp_files import SeccompFiles
 from eunomia_agent.session import Heard, Session
 from eunomia_agent.standing import Standing
 from eunomia_agent.state import Desired, JobTotals, Store
@@ -47,11 +50,23 @@ class Agent:
 
     cgroups: Cgroups
     session: Session
+    sending: Sending
 
-    def __init__(self, tracing: Tracing, store: Store, node: str, accounts: Accounts) -> None:
-        """Prepare; `cgroups` and `session`, which call back, must be set before `run`."""
+    def __init__(
+        self,
+        tracing: Tracing,
+        store: Store,
+        node: str,
+        accounts: Accounts,
+        *,
+        alerts: Spool,
+        seccomp_files: SeccompFiles,
+    ) -> None:
+        """Prepare; `cgroups`, `session` and `sending` call back: set them before `run`."""
         self._tracing = tracing
         self._store = store
+        self._alerts = alerts
+        self._seccomp_files = seccomp_files
         self._accounts = accounts
         self._thread = ThreadPoolExecutor(1, "data")
         self._watched: dict[Instance, int] = {}
@@ -65,6 +80,7 @@ class Agent:
         self._before: dict[str, JobTotals] = {}
         self._kept: Mapping[str, JobTotals] | None = None
         """The totals on the disk."""
+        self._kept_learned: Mapping[str, Any] | None = None
         self._reporter = Reporter(node)
         self._heard_on_stream = False
         """Whether the present stream's desired state is applied: it may be for another node."""
@@ -90,6 +106,7 @@ class Agent:
     def stream_is_up(self) -> None:
         """Forget what was reported: the new stream has heard nothing."""
         self._reporter.begin()
+        self.sending.begin()
         self._heard_on_stream = False
 
     def meet(self, owner: Owner) -> None:
@@ -115,11 +132,13 @@ class Agent:
             tasks.create_task(self._keep_time())
             tasks.create_task(self._keep_heard())
             tasks.create_task(self.session.run())
+            tasks.create_task(self.sending.run())
 
     async def _resume(self) -> None:
         self._before = await self._on_data_thread(self._store.load_totals)
         self._desired = await self._on_data_thread(self._store.load_desired)
         if self._desired is not None:
+            await self._on_data_thread(self._tracing.silent_for, self._silence())
             await self._apply(self._desired.state)
 
     async def close(self) -> None:
@@ -129,10 +148,9 @@ class Agent:
         standing = await self._on_data_thread(self._tracing.end)
         await self.cgroups.close()
         self._thread.shutdown()
-        try:
-            await asyncio.to_thread(self._store.save_totals, standing.totals)
-        except OSError as error:
-            logger.error("the last totals cannot be kept: %s", error)
+        await asyncio.to_thread(self._keep, standing)
+        await asyncio.to_thread(self._alerts.sync)
+        self._alerts.close()
 
     async def _follow(self) -> None:
         while True:
@@ -158,6 +176,7 @@ class Agent:
     async def _apply(self, state: agent_pb2.DesiredState) -> None:
         began = time.monotonic()
         async with self._turn:
+            await asyncio.to_thread(self._seccomp_files.apply, state.seccomp_files)
             if any(may_run(job, time.time()) for job in state.jobs):
                 await self._open_cgroups()
             await self._on_data_thread(
@@ -209,7 +228,7 @@ class Agent:
 
     async def _look(self) -> Standing:
         """See where the jobs stand; keep the totals, then report them."""
-        standing = await self._on_data_thread(self._expire_and_tick)
+        standing = await self._on_data_thread(self._expire_and_tick, self._silence())
         self._last_look = time.monotonic()
         self._retry_at = time.monotonic() + RETRY_SECONDS if standing.to_retry else None
         before = self._accounts.standing
@@ -217,20 +236,37 @@ class Agent:
         self._watch(standing.instances)
         self._next_deadline, self._next_reading = standing.next_deadline, standing.next_reading
         self._accounts.standing, self._accounts.connected = standing, self.session.connected
-        problems = [self.cgroups.problem] if self.cgroups.problem else []
-        if standing.totals != self._kept:
-            try:
-                await asyncio.to_thread(self._store.save_totals, standing.totals)
-                self._kept = standing.totals
-            except OSError as error:
-                logger.error("totals cannot be kept, so they are not reported: %s", error)
-                problems.append(f"state: {error}")
+        kept = await asyncio.to_thread(self._keep, standing)
+        problems = [each for each in (self.cgroups.problem, kept, self._alerts.problem) if each]
         if self._heard_on_stream:
             self._reporter.report(self.session, standing.reports, self._kept or {}, problems)
+            self._reporter.report_files(self.session, self._seccomp_files.reports())
         return standing
 
-    def _expire_and_tick(self) -> Standing:
+    def _keep(self, standing: Standing) -> str | None:
+        """Write what is to be reported, and profiles that somebody changed. Returns what failed."""
+        self._seccomp_files.tick()
+        try:
+            if standing.learned is not None and standing.learned != self._kept_learned:
+                self._store.save_learned(standing.learned)
+                self._kept_learned = standing.learned
+            if standing.totals != self._kept:
+                self._store.save_totals(standing.totals)
+                self._kept = standing.totals
+        except OSError as error:
+            logger.error("totals cannot be kept, so they are not reported: %s", error)
+            return f"state: {error}"
+        return None
+
+    def _silence(self) -> float:
+        """Return for how long the operator has been silent, in seconds."""
+        if self._desired is None or self.session.connected:
+            return 0.0
+        return max(0.0, time.time() - self._desired.heard)
+
+    def _expire_and_tick(self, silence: float) -> Standing:
         self._tracing.expire(time.time())
+        self._tracing.silent_for(silence)
         return self._tracing.tick()
 
     async def _pause(self, left: float) -> None:
@@ -257,14 +293,17 @@ class Agent:
                 await self._save_desired()
 
     async def _end_unheard(self, now: float) -> None:
-        """Suspend jobs without a deadline when the operator has been silent for a day."""
+        """Suspend jobs without a deadline when the operator has been silent for a day.
+
+        Policies go on: they say themselves for how long they kill.
+        """
         desired = self._desired
         if desired is None or self.session.connected or now - desired.heard < UNHEARD_SECONDS:
             return
         state = agent_pb2.DesiredState()
         state.CopyFrom(desired.state)
         for job in state.jobs:
-            job.suspended = job.suspended or not job.deadline_ms
+            job.suspended = job.suspended or not (job.deadline_ms or is_policy(job))
         if state != desired.state:
             logger.warning("the operator has been silent for 24 h: jobs without an end are halted")
             self._desired = Desired(state, desired.node_uid, desired.heard)

@@ -135,9 +135,12 @@ class Delivery:
                 self._observe(job, job.deliver(shown if its.all() else shown.take(its)))
 
     def _observe(self, job: Job, rows: Rows) -> None:
-        """Count rows for the tracker's metrics. They are delivered, whatever becomes of that."""
+        """Count rows for the tracker's metrics. They are delivered, whatever becomes of that.
+
+        Those of a policy are what its rules look at, and no measure of what goes on.
+        """
         try:
-            if len(rows):
+            if len(rows) and not job.is_policy:
                 self._observed.count(
                     job.wanted, rows.tracker, rows.batch, rows.owner, rows.interval
                 )

@@ -64,6 +64,9 @@ class Trouble:
 class Judge(Protocol):
     """A sink that judges rows by a policy's rules, and counts what comes of it."""
 
+    killing: bool
+    """Whether who breaks a rule is killed for it."""
+
     def report(self) -> agent_pb2.PolicyReport:
         """Return what came of it since the policy began on this node."""
         ...
@@ -116,6 +119,17 @@ class Job:
     def bit(self) -> int:
         """The bit that stands for the job in sets of jobs; 0 while it does not run."""
         return 1 << self.slot if self.running else 0
+
+    @property
+    def attached(self) -> bool:
+        """Whether all of its programs are at work."""
+        return self.running and all(run.instance.attached for run in self.runs.values())
+
+    @property
+    def learns(self) -> bool:
+        """Whether it runs, and is to learn what its containers do."""
+        asked = self.wanted.learning
+        return self.running and (asked.seccomp or asked.capabilities or bool(asked.audited))
 
     def shares(self, instance: Instance) -> bool:
         """Whether the instance runs for this job, too."""
@@ -211,18 +225,19 @@ class Job:
     def open(self, sinks: Sequence[Sink]) -> None:
         """Take the job's sinks."""
         self.sinks = sinks
-        for judge in self._judges():
+        for judge in self.judges():
             judge.restore(self.judged)
 
     def close(self) -> None:
         """Let go of the sinks."""
-        for judge in self._judges():
+        for judge in self.judges():
             self.judged = judge.report()
         for sink in self.sinks:
             sink.close()
         self.sinks = ()
 
-    def _judges(self) -> Iterator[Judge]:
+    def judges(self) -> Iterator[Judge]:
+        """Give those of the sinks that judge."""
         for sink in self.sinks:
             if isinstance(sink, Judge):
                 yield sink
@@ -230,14 +245,14 @@ class Job:
     @property
     def is_policy(self) -> bool:
         """Whether it is asked of the node by a policy."""
-        return bool(self.wanted.rules) or self.wanted.kill or self.wanted.HasField("learning")
+        return is_policy(self.wanted)
 
     def _policy(self, trackers: Mapping[str, Totals]) -> bytes:
         """Return a policy's report; whom the kernel killed the kernel alone knows."""
         if not self.is_policy:
             return b""
         report = agent_pb2.PolicyReport()
-        report.CopyFrom(next((judge.report() for judge in self._judges()), self.judged))
+        report.CopyFrom(next((judge.report() for judge in self.judges()), self.judged))
         report.killed = sum(totals.killed for totals in trackers.values())
         return report.SerializeToString(deterministic=True)
 
@@ -252,8 +267,13 @@ class Job:
             finished_deadline_ms=self.wanted.deadline_ms if self.finished else 0,
         )
 
-    def report(self, totals: JobTotals) -> agent_pb2.JobReport:
+    def report(
+        self, totals: JobTotals, learned: Sequence[agent_pb2.Learned] = ()
+    ) -> agent_pb2.JobReport:
         """Return the report of the job, with totals that are on the disk already."""
+        policy = policy_of(totals)
+        if policy is not None:
+            policy.learned.extend(learned)
         state, reason, message = self._state()
         return agent_pb2.JobReport(
             uid=self.wanted.uid,
@@ -264,7 +284,7 @@ class Job:
             pods=len(set(self.pods.values())),
             totals=wire_totals(totals),
             gaps=totals.gaps,
-            policy=policy_of(totals),
+            policy=policy,
             degraded="; ".join(self._problems())[:MAX_MESSAGE],
         )
 
@@ -289,8 +309,7 @@ class Job:
             return state, self.trouble.reason, self.trouble.message
         if self.finished:
             return agent_pb2.JOB_STATE_FINISHED, "Finished", ""
-        attached = all(run.instance.attached for run in self.runs.values())
-        if self.running and attached and (self.pods or self.members):
+        if self.attached and (self.pods or self.members):
             return agent_pb2.JOB_STATE_RUNNING, "Attached", ""
         return agent_pb2.JOB_STATE_WAITING, "NoPodMatches", ""
 
@@ -298,6 +317,11 @@ class Job:
 def name_of(wanted: agent_pb2.Job) -> str:
     """Return namespace/name, or the name alone of a ClusterTraceJob."""
     return f"{wanted.namespace}/{wanted.name}" if wanted.namespace else wanted.name
+
+
+def is_policy(wanted: agent_pb2.Job) -> bool:
+    """Tell whether a job is what a policy asks of a node."""
+    return bool(wanted.rules) or wanted.kill or wanted.HasField("learning")
 
 
 def wire_totals(totals: JobTotals) -> agent_pb2.Totals:

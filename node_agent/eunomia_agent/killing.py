@@ -17,6 +17,8 @@ def allow(jobs: Iterable[Job], silence: float) -> None:
             until = deadline(now, job.wanted.respond_ms, silence)
             for run in job.runs.values():
                 run.instance.kill_until(job.slot, until)
+            for judge in job.judges():
+                judge.killing = not job.wanted.dry_run and (not until or now < until)
 
 
 def deadline(now: int, respond_ms: int, silence: float) -> int:

@@ -5,17 +5,23 @@ import logging
 import os
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eunomia_agent.agent import Agent
+from eunomia_agent.alerts import Sending, Spool
 from eunomia_agent.cgroups import Cgroups
 from eunomia_agent.containers.sockets import open_runtime
 from eunomia_agent.errors import OutputUnknown
+from eunomia_agent.guards import Guards
 from eunomia_agent.heap import map_large_blocks, trim
 from eunomia_agent.job import name_of
 from eunomia_agent.kernel import features
 from eunomia_agent.keys import Keys
+from eunomia_agent.lessons import Lessons
 from eunomia_agent.metrics.exporter import Accounts, Exporter
 from eunomia_agent.metrics.observed import Observed
+from eunomia_agent.metrics.security import Security
+from eunomia_agent.seccomp_files import SeccompFiles
 from eunomia_agent.session import Session
 from eunomia_agent.settings import Settings
 from eunomia_agent.sinks.file import FileSink
@@ -31,6 +37,9 @@ from eunomia_agent.trackers.support import lacks
 from eunomia_api import agent_pb2
 from eunomia_api.param import shown
 
+if TYPE_CHECKING:
+    from eunomia_agent.learning.learner import Learner
+
 logger = logging.getLogger("eunomia.node")
 
 PROTOCOL = 1
@@ -42,7 +51,9 @@ async def serve(settings: Settings) -> None:
     store = Store(settings.state)
     catalogue = Catalogue.load()
     observed = Observed(catalogue.trackers, settings.node)
-    accounts = Accounts()
+    accounts, security = Accounts(), Security(settings.node)
+    spool = Spool(settings.state)
+    guards = Guards(catalogue.trackers, spool, security)
     runtime = open_runtime(cri=settings.cri_socket, docker=settings.docker_socket)
     if runtime is None:
         logger.warning("no container runtime's socket was found: containers stay unknown")
@@ -55,18 +66,29 @@ async def serve(settings: Settings) -> None:
         Pool(load, settings.memory_bytes),
         node=settings.node,
         use_of=Keys(catalogue, OBJECTS).use,
-        open_sinks=Sinks(settings.state / "jobs").open,
+        open_sinks=Sinks(settings.state / "jobs", guards).open,
         observed=observed,
+        lessons=Lessons(lambda: _learner(store), lambda: cgroups.node),
+        on_forget=guards.forget,
     )
-    agent = Agent(tracing, store, settings.node, accounts)
+    guards.jobs = tracing.jobs
+    agent = Agent(
+        tracing,
+        store,
+        settings.node,
+        accounts,
+        alerts=spool,
+        seccomp_files=SeccompFiles(settings.seccomp_dir),
+    )
     cgroups = Cgroups(
         OBJECTS, runtime, root=settings.cgroup_root, on_change=agent.meet, on_gone=agent.gone
     )
     hello = _hello(catalogue)
     trim()
-    session = Session(settings, lambda: hello, agent.hear, agent.stream_is_up)
+    session = Session(settings, lambda: hello, agent.hear, agent.stream_is_up, spool.taken)
     agent.cgroups, agent.session = cgroups, session
-    exporter = Exporter(settings.metrics_port, accounts, observed, agent.healthy)
+    agent.sending = Sending(spool, session)
+    exporter = Exporter(settings.metrics_port, accounts, observed, agent.healthy, security)
     try:
         await agent.run()
     finally:
@@ -77,16 +99,17 @@ async def serve(settings: Settings) -> None:
 
 
 class Sinks:
-    """Opens the outputs of jobs."""
+    """Opens the outputs of jobs; before those of a policy, its guard."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, guards: Guards) -> None:
         self._folder = folder
+        self._guards = guards
         self._writer = LineWriter()
 
     def open(self, job: agent_pb2.Job) -> list[Sink]:
         """Return the sinks of a job. Raises OutputUnknown."""
         name = name_of(job)
-        sinks: list[Sink] = []
+        sinks: list[Sink] = [self._guards.guard(job)] if job.rules else []
         for output in job.outputs:
             match output:
                 case "file":
@@ -98,6 +121,12 @@ class Sinks:
                         f"this agent has no output {shown(output)}; it has file, log"
                     )
         return sinks
+
+
+def _learner(store: Store) -> "Learner":
+    from eunomia_agent.learning.learner import Learner  # noqa: PLC0415  (few nodes learn)
+
+    return Learner(OBJECTS, store.load_learned())
 
 
 def _hello(catalogue: Catalogue) -> agent_pb2.Hello:

@@ -10,6 +10,8 @@ from eunomia_agent.state import JobTotals
 from eunomia_api import agent_pb2
 
 JOBS_A_MESSAGE = 50
+BYTES_A_MESSAGE = 1024 * 1024
+"""Of several jobs; what one job alone has to say goes whatever its size."""
 
 
 class Reporter:
@@ -19,10 +21,12 @@ class Reporter:
         self._node = node
         self._told: dict[str, agent_pb2.JobReport] = {}
         self._counted_at = 0.0
+        self._told_files: Sequence[agent_pb2.SeccompFileReport] | None = None
 
     def begin(self) -> None:
         """Begin a stream, which has heard nothing."""
         self._told.clear()
+        self._told_files = None
         self._counted_at = 0.0
 
     def report(
@@ -52,6 +56,14 @@ class Reporter:
         if counters_due and news:
             self._counted_at = now
         self._told = {uid: self._told[uid] for uid in reports if uid in self._told}
+
+    def report_files(self, session: Session, files: Sequence[agent_pb2.SeccompFileReport]) -> None:
+        """Say which seccomp profiles lie here, if that is news."""
+        if files == self._told_files:
+            return
+        report = agent_pb2.Report(node=self._node, seccomp_files=files, has_seccomp_files=True)
+        if session.send(agent_pb2.FromAgent(report=report)):
+            self._told_files = files
 
     def _is_news(self, report: agent_pb2.JobReport, counters_due: bool) -> bool:
         before = self._told.get(report.uid)
@@ -91,5 +103,14 @@ def _state(report: agent_pb2.JobReport) -> tuple[object, ...]:
 
 
 def _parts(reports: Sequence[agent_pb2.JobReport]) -> Iterator[Sequence[agent_pb2.JobReport]]:
-    for start in range(0, len(reports), JOBS_A_MESSAGE):
-        yield reports[start : start + JOBS_A_MESSAGE]
+    part: list[agent_pb2.JobReport] = []
+    size = 0
+    for report in reports:
+        own = report.ByteSize()
+        if part and (len(part) == JOBS_A_MESSAGE or size + own > BYTES_A_MESSAGE):
+            yield part
+            part, size = [], 0
+        part.append(report)
+        size += own
+    if part:
+        yield part

@@ -23,6 +23,7 @@ class Settings:
     cgroup_root: the tree of cgroups (EUNOMIA_CGROUP_ROOT); None: find it in /proc/self/mountinfo.
     memory_bytes: what the buffers of all jobs may take up together (EUNOMIA_MEMORY_BYTES); well
         below the memory limit of the agent's container.
+    seccomp_dir: the kubelet's folder of seccomp profiles, as it is seen here (EUNOMIA_SECCOMP_DIR).
     metrics_port: where /metrics and /healthz are served (EUNOMIA_METRICS_PORT).
     log_level: of the agent's own log on stderr (EUNOMIA_LOG_LEVEL).
     """
@@ -36,6 +37,7 @@ class Settings:
     docker_socket: Path | None
     cgroup_root: Path | None
     memory_bytes: int
+    seccomp_dir: Path
     metrics_port: int
     log_level: str
 
@@ -59,6 +61,7 @@ class Settings:
             docker_socket=_path(environment, "EUNOMIA_DOCKER_SOCKET"),
             cgroup_root=_path(environment, "EUNOMIA_CGROUP_ROOT"),
             memory_bytes=_number(environment, "EUNOMIA_MEMORY_BYTES", 192 << 20, 1 << 20, 1 << 40),
+            seccomp_dir=Path(environment.get("EUNOMIA_SECCOMP_DIR", "/var/lib/kubelet/seccomp")),
             metrics_port=_number(environment, "EUNOMIA_METRICS_PORT", 9464, 1, 65535),
             log_level=level,
         )

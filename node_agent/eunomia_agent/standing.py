@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from eunomia_agent.state import JobTotals
 from eunomia_agent.trackers.instance import Instance
@@ -30,5 +31,7 @@ class Standing:
     """Whether any job runs: while none does, the cgroups need not be watched."""
     problem: str | None = None
     """What keeps owners from being known, as far as it is looked at."""
+    learned: Mapping[str, Any] | None = None
+    """All that was learned for policies, as JSON has it; None: nothing new was since the start."""
     starts: Mapping[str, int] = field(default_factory=dict[str, int])
     """Starts of each tracker so far."""

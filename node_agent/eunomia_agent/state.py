@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the agent keeps on the node's disk: the last desired state, and the totals of its jobs.
+"""What the agent keeps on the node's disk: the last desired state, the totals of its jobs, and
+what was learned for policies.
 
-Two files, each replaced as a whole, so that a kill leaves the old one or the new one. Totals are
+Files, each replaced as a whole, so that a kill leaves the old one or the new one. Totals are
 written before they are reported: an agent that starts again never reports less than before.
 """
 
@@ -101,6 +102,19 @@ class Store:
             "totals.json",
             json.dumps({uid: _encoded(job) for uid, job in totals.items()}).encode(),
         )
+
+    def load_learned(self) -> dict[str, Any]:
+        """Return what was learned for policies; nothing when it cannot be read."""
+        try:
+            content = json.loads(self._read("learned.json") or b"{}")
+        except ValueError as error:
+            logger.error("learned.json cannot be read, learning anew: %s", error)
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def save_learned(self, learned: Mapping[str, Any]) -> None:
+        """Keep what was learned. Raises OSError."""
+        self._replace("learned.json", json.dumps(learned).encode())
 
     def _read(self, name: str) -> bytes:
         try:

@@ -16,9 +16,10 @@ from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
 from eunomia_agent.delivery import Delivery
 from eunomia_agent.errors import AgentError, JobInvalid, TrackerError, TrackerUnsupported
-from eunomia_agent.job import Job, Run, Trouble, policy_of, target_of
+from eunomia_agent.job import MAX_MESSAGE, Job, Run, Trouble, policy_of, target_of
 from eunomia_agent.kernel.rcu import wait_for_programs
 from eunomia_agent.keys import UseOf
+from eunomia_agent.lessons import Lessons
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.shedding import Shedding
 from eunomia_agent.sinks.sink import Sink
@@ -51,10 +52,14 @@ class Tracing:
         use_of: UseOf,
         open_sinks: Callable[[agent_pb2.Job], Sequence[Sink]],
         observed: Observed,
+        lessons: Lessons | None = None,
+        on_forget: Callable[[agent_pb2.Job], None] = lambda _: None,
     ) -> None:
         """Prepare, with nothing running.
 
         use_of checks a tracker's name and params and fills in defaults; raises TrackerError.
+        lessons: None where no job is there to learn. on_forget: told of jobs that are wanted no
+        more.
         """
         self._pool = pool
         self._watched: Targets | None = None
@@ -62,6 +67,8 @@ class Tracing:
         self._use_of = use_of
         self._open_sinks = open_sinks
         self._observed = observed
+        self._lessons = lessons
+        self._on_forget = on_forget
         self._slots = Slots()
         self._idle_since: dict[Instance, float] = {}
         self._gone: list[int] = []
@@ -104,8 +111,7 @@ class Tracing:
         fresh = {job.uid: job for job in wanted}
         for uid in [uid for uid in self.jobs if uid not in fresh]:
             self._stop(self.jobs[uid])
-            self._observed.forget(uid)
-            del self.jobs[uid]
+            self._forget(uid)
         for uid, job in fresh.items():
             if uid not in self.jobs:
                 self.jobs[uid] = _admit(job, before.pop(uid, JobTotals()))
@@ -116,6 +122,12 @@ class Tracing:
         self.expire(now)
         if self._watched is not None:
             self._balance()
+
+    def _forget(self, uid: str) -> None:
+        self._observed.forget(uid)
+        if self._lessons is not None:
+            self._lessons.forget(uid)
+        self._on_forget(self.jobs.pop(uid).wanted)
 
     def silent_for(self, seconds: float) -> None:
         """Take note of how long ago the operator's last word was: jobs kill for so long only."""
@@ -167,6 +179,7 @@ class Tracing:
             for tracker in _trackers(job.wanted):
                 self._run(job, tracker)
             killing.allow([job], self._silence)
+            self._attend()
             self._sweep()
         except TrackerUnsupported as error:
             job.trouble = Trouble(error.reason, str(error), unsupported=True)
@@ -219,6 +232,11 @@ class Tracing:
         self._slots.give_back(job.slot)
         job.running, job.slot, job.runs = False, -1, {}
         job.forget_all()
+        self._attend()
+
+    def _attend(self) -> None:
+        if self._lessons is not None:
+            self._lessons.attend(self.jobs.values())
 
     # Whose cgroups these are
 
@@ -254,6 +272,8 @@ class Tracing:
                 self._close_accounts(job, cgroup)
                 job.forget(cgroup)
             self._delivery.forget(cgroup)
+            if self._lessons is not None:
+                self._lessons.gone(cgroup)
             self.owners.pop(cgroup, None)
 
     def _close_account(self, job: Job, tracker: str, cgroup_id: int, account: Account) -> None:
@@ -270,6 +290,8 @@ class Tracing:
             self._targets.pend(cgroup)
             return
         mask = sum(job.bit for job in its)
+        if self._lessons is not None:
+            self._lessons.meet(owner, its)
         self._targets.set(cgroup, _listed(its), inherit=owner.kind == "container")
         for job in self._running():
             if job not in its:
@@ -391,6 +413,8 @@ class Tracing:
 
     def tick(self) -> Standing:
         """Do what time asks for; return where all stands, at rest as far as can be."""
+        if self._lessons is not None:
+            self._lessons.tick()
         self._take_due()
         self._settle()
         self._share()
@@ -417,7 +441,8 @@ class Tracing:
         totals = {uid: job.totals() for uid, job in self.jobs.items()}
         return Standing(
             totals=totals,
-            reports={uid: job.report(totals[uid]) for uid, job in self.jobs.items()},
+            reports={uid: self._report(job, totals[uid]) for uid, job in self.jobs.items()},
+            learned=self._lessons.saved if self._lessons else None,
             names={uid: job.name for uid, job in self.jobs.items()},
             instances=tuple(self._pool),
             next_deadline=self._next_deadline(),
@@ -426,6 +451,15 @@ class Tracing:
             running=bool(self._running()),
             starts=dict(self._pool.starts),
         )
+
+    def _report(self, job: Job, totals: JobTotals) -> agent_pb2.JobReport:
+        if self._lessons is None or not job.wanted.HasField("learning"):
+            return job.report(totals)
+        report = job.report(totals, self._lessons.report(job.wanted.uid))
+        if job.learns and self._lessons.problem:
+            said = [report.degraded, self._lessons.problem]
+            report.degraded = "; ".join(filter(None, said))[:MAX_MESSAGE]
+        return report
 
     def end(self) -> Standing:
         """Take everything out of the kernel; return where all stood, nothing in flight."""

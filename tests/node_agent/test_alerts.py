@@ -157,13 +157,17 @@ def test_a_file_that_was_damaged_gives_what_is_whole(tmp_path: Path, damage: str
     assert ids(Spool(tmp_path)) == ["a", "b", "d"]
 
 
+def write_most(_: int, data: bytes) -> int:
+    return len(data) - 1
+
+
 def test_a_full_disk_keeps_alerts_in_memory_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool = Spool(tmp_path)
     spool.put(alert("a"))
     with monkeypatch.context() as full:
-        full.setattr(os, "write", lambda _, data: len(data) - 1)
+        full.setattr(os, "write", write_most)
         assert spool.put(alert("b"))
         assert spool.problem == "alerts: No space left on device"
     spool.put(alert("c"))

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guards of the policies' jobs, and what they share: where alerts go, and who tells of what."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.containers.target import matches
+from eunomia_agent.job import Job, name_of
+from eunomia_agent.metrics.security import Security
+from eunomia_agent.trackers.catalogue import Tracker
+from eunomia_api import agent_pb2
+
+if TYPE_CHECKING:
+    from eunomia_agent.rules.guard import Guard, Outlet
+
+KILL = "/kill/"
+"""Between the uid of a policy and the name of a rule, in the uid of the job that kills for it."""
+
+
+class Guards:
+    """Makes the guards. jobs, by uid, are those that the node has at any time."""
+
+    def __init__(
+        self, trackers: Mapping[str, Tracker], outlet: "Outlet", security: Security
+    ) -> None:
+        self._trackers = trackers
+        self._outlet = outlet
+        self._security = security
+        self.jobs: Mapping[str, Job] = {}
+
+    def guard(self, job: agent_pb2.Job) -> "Guard":
+        """Return the guard of a job."""
+        from eunomia_agent.rules.guard import Guard  # noqa: PLC0415  (loads a parser)
+
+        policy = name_of(job)
+
+        def count(rule: str, severity: int, owner: Owner) -> None:
+            self._security.count(policy, rule, severity, owner)
+
+        def elsewhere(rule: str, owner: Owner) -> bool:
+            return not job.kill and self._kills(f"{job.uid}{KILL}{rule}", owner)
+
+        return Guard(job, self._trackers, self._outlet, count, elsewhere)
+
+    def forget(self, job: agent_pb2.Job) -> None:
+        """Drop what was counted for a policy that is gone."""
+        if not job.kill:
+            self._security.forget(name_of(job))
+
+    def _kills(self, uid: str, owner: Owner) -> bool:
+        """Tell whether a job is at work that kills an owner's processes."""
+        killer = self.jobs.get(uid)
+        return killer is not None and killer.attached and matches(killer.target, owner)

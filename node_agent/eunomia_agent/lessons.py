@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What containers of policies' jobs do, learned while any such job runs. On the data thread."""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.errors import AgentError
+from eunomia_agent.job import Job
+from eunomia_agent.trackers.loading import Node
+from eunomia_api import agent_pb2
+
+if TYPE_CHECKING:
+    from eunomia_agent.learning.learner import Learner
+
+logger = logging.getLogger("eunomia.lessons")
+
+REPORT_SECONDS = 5.0
+"""Between two looks at what was learned: it is much, and changes seldom."""
+
+
+class Lessons:
+    """The learner, with the jobs that it learns for. It is made for the first of them."""
+
+    def __init__(self, make: "Callable[[], Learner]", node: Callable[[], Node]) -> None:
+        """Prepare. make: makes the learner. node: what programs share, while there is any job."""
+        self._make = make
+        self._node = node
+        self._learner: Learner | None = None
+        self._failure: str | None = None
+        self._reported_at = time.monotonic()
+        self._reports: dict[str, list[agent_pb2.Learned]] = {}
+        self.saved: Mapping[str, Any] | None = None
+        """All that was learned as of the last report, as JSON has it; None before there is any."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing is learned, or what went unseen."""
+        return self._failure or (self._learner.problem if self._learner else None)
+
+    def attend(self, jobs: Collection[Job]) -> None:
+        """Learn for those jobs, of all of the node's, that want it now.
+
+        To be called before a job's bit is among the targets' candidates: what comes then is seen
+        from its first instruction.
+        """
+        if any(job.learns for job in jobs):
+            self._open({job.wanted.uid for job in jobs})
+        elif self._learner is not None and self._learner.is_open:
+            self._look(self._learner)
+            self._learner.close()
+        if self._learner is not None and self._learner.is_open:
+            from eunomia_agent.learning.learner import Wanted  # noqa: PLC0415  (few jobs learn)
+
+            wanted = [job for job in jobs if job.learns]
+            self._learner.apply(
+                {job.wanted.uid: Wanted(job.bit, job.wanted.learning) for job in wanted}
+            )
+
+    def meet(self, owner: Owner, jobs: Collection[Job]) -> None:
+        """Take in a cgroup's owner, and the jobs that it is of."""
+        if self._learner is not None and self._learner.is_open:
+            self._learner.meet(owner, [job.wanted.uid for job in jobs if job.learns])
+
+    def gone(self, cgroup_id: int) -> None:
+        """Take note that a cgroup is gone."""
+        if self._learner is not None and self._learner.is_open:
+            self._learner.gone(cgroup_id)
+
+    def forget(self, uid: str) -> None:
+        """Forget what was learned for a job that is wanted no more."""
+        if self._learner is not None:
+            self._learner.forget(uid)
+            self._reports.pop(uid, None)
+
+    def tick(self) -> None:
+        """Read what the kernel recorded, and now and then what it comes to."""
+        if self._learner is None or not self._learner.is_open:
+            return
+        self._learner.tick()
+        if time.monotonic() - self._reported_at >= REPORT_SECONDS:
+            self._look(self._learner)
+
+    def report(self, uid: str) -> list[agent_pb2.Learned]:
+        """Return what was learned for a job, as of a few seconds ago."""
+        if self._learner is not None and uid not in self._reports:
+            self._reports[uid] = self._learner.report(uid)
+        return self._reports.get(uid, [])
+
+    def _look(self, learner: "Learner") -> None:
+        self._reported_at = time.monotonic()
+        self._reports.clear()
+        self.saved = learner.saved()
+
+    def _open(self, uids: Collection[str]) -> None:
+        if self._learner is None:
+            self._learner = self._make()
+            for uid in {book["job"] for book in self._learner.saved()["books"]} - {*uids}:
+                self._learner.forget(uid)
+        if self._learner.is_open:
+            return
+        try:
+            node = self._node()
+            self._learner.open(node.targets, node.hierarchy)
+            self._failure = None
+        except AgentError as error:
+            logger.error("nothing can be learned: %s", error)
+            self._failure = f"nothing is learned: {error}"
