@@ -56,7 +56,7 @@ enum { PATH_MAX = 4096, TASK_COMM_LEN = 16 };
 /* arch/x86/include/asm/ptrace.h, arch/arm64/include/asm/ptrace.h */
 struct pt_regs {
 #if defined(__TARGET_ARCH_x86)
-	unsigned long r10, dx, si, di, orig_ax;
+	unsigned long r10, r9, r8, dx, si, di, orig_ax;
 #elif defined(__TARGET_ARCH_arm64)
 	u64 regs[31];
 	u64 orig_x0;
@@ -173,6 +173,7 @@ struct inode {
 	u32 i_rdev;
 	struct super_block *i_sb;
 	unsigned long i_ino;
+	void *i_private;
 	s64 i_ctime_sec;
 	u32 i_ctime_nsec;
 };

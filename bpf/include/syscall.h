@@ -14,6 +14,8 @@
 #define CALL_ARGUMENT_1(regs) ((regs)->si)
 #define CALL_ARGUMENT_2(regs) ((regs)->dx)
 #define CALL_ARGUMENT_3(regs) ((regs)->r10)
+#define CALL_ARGUMENT_4(regs) ((regs)->r8)
+#define CALL_ARGUMENT_5(regs) ((regs)->r9)
 #else
 /* The first register holds the result by now. */
 #define CALL_NUMBER(regs) ((regs)->syscallno)
@@ -21,6 +23,8 @@
 #define CALL_ARGUMENT_1(regs) ((regs)->regs[1])
 #define CALL_ARGUMENT_2(regs) ((regs)->regs[2])
 #define CALL_ARGUMENT_3(regs) ((regs)->regs[3])
+#define CALL_ARGUMENT_4(regs) ((regs)->regs[4])
+#define CALL_ARGUMENT_5(regs) ((regs)->regs[5])
 #endif
 
 /* include/linux/err.h */
