@@ -153,6 +153,53 @@ enum number {
 };
 #endif
 
+/* The third argument is in the same register for 32-bit programs. */
+static __always_inline bool is_open(s32 number, struct pt_regs *regs)
+{
+	switch (number) {
+	case call_open:
+	case call_creat:
+	case call_openat:
+	case call_openat2:
+	case call_open_by_handle_at:
+		return true;
+	case call_open_tree: /* the same as O_PATH, but for what it copies to be mounted */
+		return !(CALL_ARGUMENT_2(regs) & OPEN_TREE_CLONE);
+	}
+	return false;
+}
+
+/* Whether a call is one of the above. It is asked of each call of the machine. */
+static __always_inline bool is_known(s32 number)
+{
+	switch (number) {
+#if defined(__TARGET_ARCH_x86)
+	case call_open:
+	case call_truncate ... call_ftruncate:
+	case call_rename ... call_symlink:
+	case call_chmod ... call_lchown:
+	case call_mknod:
+	case call_pivot_root:
+	case call_mount ... call_umount2:
+	case call_openat ... call_fchownat:
+	case call_unlinkat ... call_symlinkat:
+	case call_fchmodat:
+	case call_renameat2:
+#else
+	case call_mknodat ... call_pivot_root:
+	case call_truncate ... call_ftruncate:
+	case call_fchmod ... call_openat:
+	case call_renameat2:
+#endif
+	case call_open_by_handle_at:
+	case call_open_tree ... call_move_mount:
+	case call_openat2:
+	case call_fchmodat2:
+		return true;
+	}
+	return false;
+}
+
 struct arguments {
 	u64 of[4];
 };
@@ -303,8 +350,7 @@ static __always_inline bool ask_change(struct request *request, s32 number, cons
 	case call_mount:
 		return ask_mount(request, of[0], of[1], of[2], of[3]);
 	case call_open_tree:
-		return (of[2] & OPEN_TREE_CLONE) &&
-		       ask(request, kind_mount, NOTHING, NAMED(of[0], of[1]), 0);
+		return ask(request, kind_mount, NOTHING, NAMED(of[0], of[1]), 0);
 	case call_move_mount:
 		return ask(request, kind_mount, NAMED(of[2], of[3]), NAMED(of[0], of[1]), 0);
 	case call_umount2:
@@ -315,53 +361,36 @@ static __always_inline bool ask_change(struct request *request, s32 number, cons
 	return false;
 }
 
-static __always_inline bool is_open(s32 number, const u64 *of)
+/* The flags that a call opens with. Those of openat2(2) come from memory, and are no more than a hint. */
+static __always_inline u32 open_flags(s32 number, struct pt_regs *regs)
 {
-	switch (number) {
-	case call_open:
-	case call_creat:
-	case call_openat:
-	case call_openat2:
-	case call_open_by_handle_at:
-		return true;
-	case call_open_tree:
-		return !(of[2] & OPEN_TREE_CLONE);
-	}
-	return false;
-}
-
-/* What a call that opens was given. */
-static __always_inline void ask_open(struct request *request, s32 number, const u64 *of)
-{
+	struct arguments call;
 	struct open_how how = {};
 
-	switch (number) {
-	case call_open:
-		ask(request, kind_open, HERE(of[0]), NOTHING, of[2]);
-		request->flags = of[1];
-		return;
-	case call_creat:
-		ask(request, kind_open, HERE(of[0]), NOTHING, of[1]);
-		request->flags = O_CREAT | O_WRONLY | O_TRUNC;
-		return;
-	case call_openat:
-		ask(request, kind_open, NAMED(of[0], of[1]), NOTHING, of[3]);
-		request->flags = of[2];
-		return;
-	case call_openat2:
-		bpf_probe_read_user(&how, sizeof(how), (const void *)of[2]);
-		ask(request, kind_open, NAMED(of[0], of[1]), NOTHING, how.mode);
-		request->flags = how.flags;
-		return;
-	case call_open_by_handle_at:
+	if (number == call_open_tree)
+		return O_PATH;
+	if (number == call_creat)
+		return O_CREAT | O_WRONLY | O_TRUNC;
+	read_arguments(&call, regs);
+	if (number == call_open)
+		return call.of[1];
+	if (number != call_openat2)
+		return call.of[2];
+	bpf_probe_read_user(&how, sizeof(how), (const void *)call.of[2]);
+	return how.flags;
+}
+
+/* What a call was given that failed to open it. */
+static __always_inline void ask_open(struct request *request, s32 number, const u64 *of)
+{
+	bool at = number == call_openat || number == call_openat2 || number == call_open_tree;
+
+	if (number == call_open_by_handle_at)
 		ask(request, kind_open, NOTHING, NOTHING, 0);
-		request->flags = of[2];
-		return;
-	case call_open_tree:
+	else if (at)
 		ask(request, kind_open, NAMED(of[0], of[1]), NOTHING, 0);
-		request->flags = O_PATH;
-		return;
-	}
+	else
+		ask(request, kind_open, HERE(of[0]), NOTHING, 0);
 }
 
 /* ---- events ---- */
@@ -477,14 +506,18 @@ static __always_inline int changed(const struct request *request, s64 result)
 	return tell(request, result, true);
 }
 
-static __always_inline int failed_to_open(const struct request *request, s64 result)
+static __always_inline int failed_to_open(struct pt_regs *regs, s32 number, s64 result)
 {
-	bool writing = request->flags & (O_ACCMODE | O_TRUNC);
+	struct request request = {.flags = open_flags(number, regs)};
+	struct arguments call;
+	bool writing = request.flags & (O_ACCMODE | O_TRUNC);
 
 	if (!within(&where_kind, kind_open) || !within(&where_writing, writing) ||
 	    !within(&where_error, -result))
 		return 0;
-	return tell(request, result, writing);
+	read_arguments(&call, regs);
+	ask_open(&request, number, call.of);
+	return tell(&request, result, writing);
 }
 
 /* flags: those of the call; of them the file keeps what is of use later. */
@@ -531,15 +564,17 @@ SEC("tp_btf/sys_exit")
 int BPF_PROG(call_ends, struct pt_regs *regs, long result)
 {
 	s32 number = call_number(regs);
+
+	if (!is_known(number))
+		return 0;
+	if (is_open(number, regs)) {
+		if (result >= 0)
+			return opened(file_of(result), open_flags(number, regs));
+		return failed_opens ? failed_to_open(regs, number, result) : 0;
+	}
 	struct request request = {};
 	struct arguments call;
 
 	read_arguments(&call, regs);
-	if (ask_change(&request, number, call.of))
-		return changed(&request, result);
-	if (!is_open(number, call.of) || (result < 0 && !failed_opens))
-		return 0;
-	ask_open(&request, number, call.of);
-	return result < 0 ? failed_to_open(&request, result)
-			  : opened(file_of(result), request.flags);
+	return ask_change(&request, number, call.of) ? changed(&request, result) : 0;
 }
