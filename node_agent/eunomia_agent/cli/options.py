@@ -156,7 +156,8 @@ def spellings(function: Callable[..., Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         for option in getattr(parameter.annotation, "__metadata__", ()):
-            flags = [each for each in option.param_decls or () if each.startswith("--")]
+            told = (option.default, *(option.param_decls or ()))  # the first stands in its place
+            flags = [each for each in told if isinstance(each, str) and each.startswith("--")]
             found |= {each.removeprefix("--"): name for each in flags or [f"--{name}"]}
     return found
 

@@ -21,6 +21,9 @@ from eunomia_api.policy_acceptance import KINDS, NotAccepted, accept_policy
 from eunomia_api.rule import LibraryRule, RuleGroup
 from eunomia_api.tracker import Catalogue
 
+NAMESPACE = "default"
+"""Of a policy: whose rows are judged does not depend on it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
@@ -99,7 +102,7 @@ def _of_policy(found: Document, value: dict[str, Any]) -> Written:
         accepted,
         uid=name,
         kind=str(kind),
-        namespace="",
+        namespace=NAMESPACE if kind == "SecurityPolicy" else "",
         name=name,
         generation=1,
         namespaces=None,

@@ -137,10 +137,7 @@ def _tracker(name: str, trackers: Mapping[str, Tracker], place: int) -> Tracker:
 
 def _reading(rule: agent_pb2.Rule, message: Template, tracker: Tracker) -> Reading:
     columns = {column.name: column for column in tracker.columns}
-    for name in message.names:
-        if name not in columns and name not in OWNER:
-            raise _unknown(tracker, "message", name, [*columns, *OWNER])
-    return Reading(
+    reading = Reading(
         when=_conjuncts(rule.when, tracker, "when"),
         exceptions=tuple(
             _conjuncts(each.when, tracker, "exceptions", place, "when")
@@ -150,6 +147,10 @@ def _reading(rule: agent_pb2.Rule, message: Template, tracker: Tracker) -> Readi
         distinct=_name(tracker, columns, rule.distinct, "distinct") if rule.distinct else None,
         types={name: column.type for name, column in columns.items()},
     )
+    for name in message.names:
+        if name not in columns and name not in OWNER:
+            raise _unknown(tracker, "message", name, [*columns, *OWNER])
+    return reading
 
 
 def _group_by(rule: agent_pb2.Rule) -> Sequence[str]:

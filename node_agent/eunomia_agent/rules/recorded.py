@@ -172,10 +172,8 @@ class Recorded:
         return [self._line(self._events[row]) for row in rows.tolist()]
 
     def _line(self, event: Event) -> bytes:
-        missing = self._zeros.keys() - event.row.keys()
-        if not missing:
-            return event.line
-        return json.dumps({**event.row, **{name: self._zeros[name] for name in missing}}).encode()
+        missing = {name: self._zeros[name] for name in self._zeros if name not in event.row}
+        return json.dumps({**event.row, **missing}).encode() if missing else event.line
 
 
 def nanoseconds(date: str) -> int:

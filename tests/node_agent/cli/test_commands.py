@@ -92,7 +92,7 @@ def test_tells_its_version(run: Command) -> None:
 def test_help_and_completion(run: Command) -> None:
     done = run()
     assert done.code == 0
-    for name in ("run", "trackers", "daemon", "server", "doctor"):
+    for name in ("run", "trackers", "daemon", "server", "rules", "doctor"):
         assert re.search(rf"^  {name} ", done.out, re.MULTILINE)
     undetected = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     for shell in ("bash", "zsh", "fish"):

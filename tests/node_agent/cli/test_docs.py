@@ -29,5 +29,5 @@ def test_every_command_and_option_is_told_of() -> None:
     for option in spellings(declared):
         if option not in ("container", "pid", "uid", "duration", "interval", "output", "wide"):
             assert f"`--{option}" in text, option
-    for name in ("run", "trackers", "daemon", "server", "doctor"):
+    for name in ("run", "trackers", "daemon", "server", "rules", "doctor"):
         assert f"`eunomia {name}" in text

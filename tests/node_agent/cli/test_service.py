@@ -24,9 +24,41 @@ CONFIG = """
 [daemon]
 output = "{folder}"
 metrics = {port}
+no-rules = true
 [daemon.trackers.opensnoop]
 prefix = "/nowhere/daemon"
 where = 'path.endsWith("7")'
+"""
+JUDGING = """
+[daemon]
+metrics = {port}
+[daemon.trackers.opensnoop]
+prefix = "/nowhere/unused"
+[rules]
+builtin = []
+files = ["mine.yaml"]
+"""
+RULES = """
+group: mine
+help: Files that nobody opens.
+rules:
+  - name: opened
+    severity: alert
+    events: [opensnoop]
+    when: path.startsWith("/nowhere/judged") && path.endsWith("7")
+    message: "{{comm}} opened {{path}}"
+    deduplicate: 0s
+  - name: often
+    severity: warning
+    events: [opensnoop]
+    when: path.startsWith("/nowhere/judged")
+    count: 100
+    within: 60s
+    message: "{{comm}} opens many"
+  - name: wrong
+    events: [opensnoop]
+    when: pth == "x"
+    message: "{{pth}}"
 """
 
 
@@ -66,6 +98,61 @@ def test_the_daemon_writes_files_and_serves_metrics(
     ]
     rows = [json.loads(line) for line in (folder / "host.jsonl").read_text().splitlines()]
     assert [row["path"] for row in rows] == [f"/nowhere/daemon{i}" for i in range(7, 100, 10)]
+
+
+def test_the_daemon_judges_by_rules(
+    start: Command, opener: Command, tmp_path: Path, port: int
+) -> None:
+    path, rules = tmp_path / "eunomia.toml", tmp_path / "mine.yaml"
+    path.write_text(JUDGING.format(port=port))
+    rules.write_text(RULES.replace("{{", "{").replace("}}", "}"))
+    command = start("daemon", "--config", str(path))
+    opener("/nowhere/judged", 100, comm="judge-test").go()
+    names = {"alerts_total": 10.0, "warnings_total": 1.0}
+
+    def counted(page: str) -> dict[str, float]:
+        lines = [line for line in page.splitlines() if line.startswith("eunomia_security_")]
+        found = [(line.partition("{")[0], line.split()[-1]) for line in lines]
+        return {name.removeprefix("eunomia_security_"): float(n) for name, n in found}
+
+    assert counted(scrape(port, lambda page: counted(page) == names)) == names
+    done = command.end(signal.SIGTERM)
+    assert done.code == 0
+    wrong, running, _, last = done.err.splitlines()
+    assert wrong.startswith(f"eunomia: {rules}:20: wrong: when: opensnoop: at character 1: ")
+    assert running == (
+        "eunomia: running opensnoop; judging opensnoop by 2 rules;"
+        f" metrics on port {port} at /metrics"
+    )
+    assert last == "rules: 10 alerts, 1 warning, 0 events"
+    told = [json.loads(line) for line in done.out.splitlines()]
+    assert [each["message"] for each in told if each["rule"] == "mine/opened"] == [
+        f"judge-test opened /nowhere/judged{number}" for number in range(7, 100, 10)
+    ]
+    (often,) = [each for each in told if each["rule"] == "mine/often"]
+    assert (often["count"], often["evidence"]["path"]) == (100, "/nowhere/judged99")
+
+
+def test_the_daemon_files_alerts_and_a_replay_tells_the_same(
+    run: Command, start: Command, opener: Command, tmp_path: Path
+) -> None:
+    path, rules, folder = tmp_path / "eunomia.toml", tmp_path / "mine.yaml", tmp_path / "rows"
+    text = JUDGING.replace("/nowhere/unused", "/nowhere/judged").replace("metrics = {port}", "")
+    path.write_text(text)
+    rules.write_text(RULES[: RULES.index("  - name: wrong")].replace("{{", "{").replace("}}", "}"))
+    command = start("daemon", "--config", str(path), "-o", str(folder))
+    opener("/nowhere/judged", 100, comm="judge-test").go()
+    time.sleep(0.5)
+    assert command.end(signal.SIGTERM).out == ""
+    done = run("rules", "test", str(rules), "--events", str(folder), "--fmt", "json")
+    assert done.err == "2 rules, 100 rows: 10 alerts, 1 warning, 0 events\n"
+    live = [json.loads(line) for line in (folder / "alerts.jsonl").read_text().splitlines()]
+    again = [json.loads(line) for line in done.out.splitlines()]
+    assert len(live) == len(again) == 11
+    told = ("rule", "severity", "message", "count", "comm", "pid")
+    assert [[each[name] for name in told] for each in again] == [
+        [each[name] for name in told] for each in live
+    ]
 
 
 def test_the_server_serves_metrics_alone(start: Command, opener: Command, port: int) -> None:
