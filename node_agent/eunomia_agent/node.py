@@ -21,7 +21,7 @@ from eunomia_agent.lessons import Lessons
 from eunomia_agent.metrics.exporter import Accounts, Exporter
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.metrics.security import Security
-from eunomia_agent.seccomp_files import SeccompFiles
+from eunomia_agent.seccomp_files import SeccompFiles, problem_of
 from eunomia_agent.session import Session
 from eunomia_agent.settings import Settings
 from eunomia_agent.sinks.file import FileSink
@@ -78,7 +78,7 @@ async def serve(settings: Settings) -> None:
         settings.node,
         accounts,
         alerts=spool,
-        seccomp_files=SeccompFiles(settings.seccomp_dir),
+        seccomp_files=SeccompFiles(settings.seccomp_dir, problem_of),
     )
     cgroups = Cgroups(
         OBJECTS, runtime, root=settings.cgroup_root, on_change=agent.meet, on_gone=agent.gone

@@ -6,6 +6,7 @@ stays for a while when it is wanted no more, since a pod that was made before ma
 """
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -32,6 +33,31 @@ _PARTS = 3
 
 Check = Callable[[bytes], str | None]
 """Says what is wrong with the content of a profile; None: nothing is."""
+
+
+def problem_of(content: bytes) -> str | None:
+    """Say why a container runtime could make no filter of a profile; None where it can.
+
+    Also None where libseccomp cannot be asked: the kubelet's machine has its own.
+    """
+    from eunomia_agent.learning.libseccomp import (  # noqa: PLC0415  (few nodes get profiles)
+        LibseccompMissing,
+        ProfileInvalid,
+        compile_profile,
+    )
+
+    try:
+        found = json.loads(content)
+        if not isinstance(found, dict):
+            return "it is no JSON object"
+        compile_profile(found)
+    except ValueError as error:
+        return f"it is no JSON: {error}"
+    except ProfileInvalid as error:
+        return str(error)
+    except (LibseccompMissing, OSError) as error:
+        logger.warning("a profile is not checked: %s", error)
+    return None
 
 
 class FileRefused(ValueError):

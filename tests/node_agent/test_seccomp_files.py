@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Profiles lie under the kubelet's folder as they were sent, whole, and nowhere else."""
 
+import ctypes
 import hashlib
 import os
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eunomia_agent import seccomp_files as module
-from eunomia_agent.seccomp_files import KEEP_SECONDS, LOOK_SECONDS, SeccompFiles
+from eunomia_agent.seccomp_files import KEEP_SECONDS, LOOK_SECONDS, SeccompFiles, problem_of
 from eunomia_api import agent_pb2
 
 CONTENT = b'{"defaultAction": "SCMP_ACT_ERRNO"}'
@@ -163,3 +164,23 @@ def test_a_folder_that_cannot_be_written_to_is_told_of(tmp_path: Path) -> None:
     files.apply([profile()])
     ((_, sha256, problem),) = told(files)
     assert (sha256, problem) == ("", f"{tmp_path}/file/{PATH}: Not a directory")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (CONTENT, None),
+        (b"{", "it is no JSON: Expecting property name"),
+        (b"[]", "it is no JSON object"),
+        (b'{"defaultAction": "SCMP_ACT_MAYBE"}', "action 'SCMP_ACT_MAYBE' is not known"),
+    ],
+)
+def test_a_profile_of_which_no_filter_can_be_made_is_told(
+    content: bytes, problem: str | None
+) -> None:
+    try:
+        ctypes.CDLL("libseccomp.so.2")
+    except OSError:
+        pytest.skip("needs libseccomp.so.2")
+    found = problem_of(content)
+    assert found is None if problem is None else (found or "").startswith(problem)
