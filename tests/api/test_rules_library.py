@@ -59,6 +59,7 @@ def test_there_are_rules_of_all_kinds() -> None:
         "persistence",
         "sensitive-files",
         "shells",
+        "system-calls",
         "tampering",
     }
     assert {rule.severity for rule in RULES.values()} == set(Severity)
