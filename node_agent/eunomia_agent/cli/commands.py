@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from eunomia_agent.cli import rule_commands
+from eunomia_agent.cli import rule_commands, seccomp_commands
 from eunomia_agent.cli.catalogue import CORE, catalogue, tracker
 from eunomia_agent.cli.command import Command, Commands, Form, Told, say
 from eunomia_agent.cli.completion import tracker_names
@@ -66,6 +66,7 @@ class Trackers(Commands):
 run_app = typer.Typer(cls=Trackers, rich_markup_mode=None, subcommand_metavar="TRACKER")
 app.add_typer(run_app, name="run")
 app.add_typer(rule_commands.app)
+app.add_typer(seccomp_commands.app)
 
 
 def _load_config(context: typer.Context, path: Path | None) -> Path | None:

@@ -4,7 +4,7 @@
 The programs of seccomp.bpf.c record it; this brings it to jobs. All on one thread, the data thread:
 
     learner = Learner(OBJECTS, before)        # before: learner.saved() of an earlier agent, or {}
-    learner.open(targets, hierarchy)          # the map and Hierarchy.number of cgroups.bpf.c's node
+    learner.open(targets, hierarchy)          # the map and Hierarchy.number: Cgroups.node
     learner.apply({uid: Wanted(job.bit, job.wanted.learning), …})    # all that run and learn now
     learner.meet(owner, [uid, …])             # each owner, with the learning jobs that it is of
     learner.gone(cgroup_id)                   # when the cgroup is gone
@@ -52,7 +52,7 @@ class Wanted:
 class _Member:
     """A cgroup that is recorded for jobs."""
 
-    container_id: str
+    run_id: str
     uids: frozenset[str]
 
 
@@ -72,7 +72,7 @@ class Learner:
         self._wanted: dict[str, Wanted] = {}
         self._members: dict[int, _Member] = {}
         self._runs: dict[str, Run] = {}
-        """By container id, those that go on; books hold the same."""
+        """By container id, or CGROUP of a cgroup outside; those that go on. Books hold the same."""
         self._allowed: dict[int, Bits] = {}
         self._books: dict[tuple[str, str], Book] = {}
         """By job uid and container name."""
@@ -88,9 +88,12 @@ class Learner:
         """What went unseen, or None."""
         return self._recording.problem if self._recording is not None else None
 
-    def open(self, targets: Map, hierarchy: int) -> None:
-        """Load and attach the programs. Raises KernelError."""
-        self._recording = Recording.open(self._objects, targets, hierarchy)
+    def open(self, targets: Map, hierarchy: int, pids: Iterable[int] | None = None) -> None:
+        """Load and attach the programs. Raises KernelError.
+
+        pids: only these processes, and what they start.
+        """
+        self._recording = Recording.open(self._objects, targets, hierarchy, pids=pids)
 
     def close(self) -> None:
         """Take the programs out of the kernel; what was learned stays."""
@@ -124,17 +127,18 @@ class Learner:
         if self._recording is None or owner.kind == "pending":
             return
         its = frozenset(uids) & self._wanted.keys()
-        if not its or owner.kind != "container":
+        if not its:
             self._leave(cgroup_id)
             self._recording.forget([cgroup_id])
             return
-        run = self._runs.setdefault(owner.container_id, Run())
-        self._members[cgroup_id] = _Member(owner.container_id, its)
+        run_id = owner.container_id or f"cgroup {cgroup_id}"
+        run = self._runs.setdefault(run_id, Run())
+        self._members[cgroup_id] = _Member(run_id, its)
         self._recording.begin(cgroup_id)
         run.enter(cgroup_id)
         for uid in its:
             book = self._books.setdefault((uid, owner.container), Book(self._now_ms()))
-            book.meet(owner.container_id, run, pod=owner.pod, image=owner.image)
+            book.meet(run_id, run, pod=owner.pod, image=owner.image)
         self._audit(cgroup_id, self._members[cgroup_id])
 
     def gone(self, cgroup_id: int) -> None:
@@ -143,8 +147,8 @@ class Learner:
         if member is None:
             return
         self._leave(cgroup_id)
-        if not self._runs[member.container_id].cgroups:
-            self._end(member.container_id)
+        if not self._runs[member.run_id].cgroups:
+            self._end(member.run_id)
 
     def _leave(self, cgroup_id: int) -> None:
         """Keep what a cgroup did, and record no more of it."""
@@ -152,17 +156,17 @@ class Learner:
         self._allowed.pop(cgroup_id, None)
         if member is None or self._recording is None:
             return
-        run = self._runs[member.container_id]
+        run = self._runs[member.run_id]
         seen = self._recording.read_one(cgroup_id)
         if seen is not None:
             run.see(cgroup_id, seen)
         run.keep(cgroup_id)
         self._recording.forget([cgroup_id])
 
-    def _end(self, container_id: str) -> None:
-        self._runs.pop(container_id, None)
+    def _end(self, run_id: str) -> None:
+        self._runs.pop(run_id, None)
         for book in self._books.values():
-            book.end(container_id, self._now_ms())
+            book.end(run_id, self._now_ms())
 
     def tick(self) -> None:
         """Read what the kernel recorded."""
@@ -172,7 +176,7 @@ class Learner:
         for cgroup_id, each in seen.items():
             member = self._members.get(cgroup_id)
             if member is not None:
-                self._runs[member.container_id].see(cgroup_id, each)
+                self._runs[member.run_id].see(cgroup_id, each)
         if any(each.filtered != NOTHING or each.modes & FILTERED for each in seen.values()):
             self._recording.see_refusals()
         self._recording.forget(self._recording.untargeted(seen.keys() - self._members.keys()))
@@ -183,9 +187,9 @@ class Learner:
     def _end_unheard(self) -> None:
         """End the runs that went on as an agent, or a job, ended, and are not there any more."""
         now = time.monotonic()
-        for container_id, run in list(self._runs.items()):
+        for run_id, run in list(self._runs.items()):
             if run.idle_since is not None and now - run.idle_since > PATIENCE_SECONDS:
-                self._end(container_id)
+                self._end(run_id)
 
     def report(self, uid: str) -> list[agent_pb2.Learned]:
         """Return what the containers of a job did, in the order of their names."""
@@ -204,15 +208,15 @@ class Learner:
         ]
         return {
             "books": books,
-            "runs": {container_id: run.saved() for container_id, run in self._runs.items()},
+            "runs": {run_id: run.saved() for run_id, run in self._runs.items()},
         }
 
     def _restore(self, before: Mapping[str, Any]) -> None:
         """Go on from what was saved. What cannot be read is left out, and said so."""
         try:
             self._runs = {
-                container_id: Run.restored(saved)
-                for container_id, saved in before.get("runs", {}).items()
+                run_id: Run.restored(saved)
+                for run_id, saved in before.get("runs", {}).items()
             }
             for saved in before.get("books", ()):
                 key = str(saved["job"]), str(saved["container"])
@@ -247,7 +251,7 @@ class Learner:
 
     def _named(self, member: _Member) -> Iterable[tuple[str, str]]:
         for (uid, container), book in self._books.items():
-            if uid in member.uids and uid in self._wanted and member.container_id in book.runs:
+            if uid in member.uids and uid in self._wanted and member.run_id in book.runs:
                 yield uid, container
 
     def _now_ms(self) -> int:

@@ -135,6 +135,8 @@ class Recording:
             programs.set("cgroup_hierarchy", hierarchy)
             programs.set("by_process", pids is not None)
             programs.map("targets").reuse(targets)
+            if pids is None:
+                programs.map("processes").resize(1)
             programs.load()
             for pid in pids or ():
                 programs.map("processes").update(struct.pack("=I", pid), struct.pack("=I", 1))
