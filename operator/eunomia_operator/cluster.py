@@ -60,7 +60,7 @@ class Cluster:
         query = {"limit": str(PAGE)}
         ours = kind in KINDS
         while True:
-            page = await self._call(
+            page = await self.call(
                 "GET",
                 f"{OURS if ours else CORE}/{kind}",
                 query=query,
@@ -74,7 +74,7 @@ class Cluster:
     async def patch_status(self, resource: Resource, status: Mapping[str, object]) -> None:
         """Merge into the status of a job or policy, if it is still the same object."""
         body = {"metadata": {"uid": resource.uid}, "status": status}
-        await self._call("PATCH", f"{_path(resource)}/status", body=body)
+        await self.call("PATCH", f"{_path(resource)}/status", body=body)
 
     async def delete_job(self, job: Resource) -> None:
         """Delete a job, if it is still the same object."""
@@ -84,7 +84,7 @@ class Cluster:
             "preconditions": {"uid": job.uid},
             "propagationPolicy": "Background",
         }
-        await self._call("DELETE", _path(job), body=options)
+        await self.call("DELETE", _path(job), body=options)
 
     async def review_token(self, token: str) -> dict[str, Any]:
         """Return the `status` of a TokenReview for our audience."""
@@ -94,20 +94,20 @@ class Cluster:
             "spec": {"token": token, "audiences": [self._settings.audience]},
         }
         path = "/apis/authentication.k8s.io/v1/tokenreviews"
-        return dict((await self._call("POST", path, body=review)).get("status") or {})
+        return dict((await self.call("POST", path, body=review)).get("status") or {})
 
     async def create_event(self, namespace: str, event: Mapping[str, object]) -> None:
         """Create a core/v1 Event, which `kubectl describe` shows."""
-        await self._call("POST", f"{CORE}/namespaces/{namespace}/events", body=event)
+        await self.call("POST", f"{CORE}/namespaces/{namespace}/events", body=event)
 
     async def patch_event(self, namespace: str, name: str, changes: Mapping[str, object]) -> None:
         """Change an Event that was written before."""
         path = f"{CORE}/namespaces/{namespace}/events/{name}"
-        await self._call("PATCH", path, body=changes)
+        await self.call("PATCH", path, body=changes)
 
     async def read_authority(self) -> tuple[dict[str, bytes], str]:
         """Return the data of the CA's Secret, and its resourceVersion."""
-        secret = await self._call("GET", self._own("secrets"))
+        secret = await self.call("GET", self._own("secrets"))
         data = {name: base64.b64decode(text) for name, text in (secret.get("data") or {}).items()}
         return data, secret["metadata"]["resourceVersion"]
 
@@ -118,25 +118,25 @@ class Cluster:
             for name, value in data.items()
         }
         body = {"metadata": {"resourceVersion": version}, "data": fields}
-        await self._call("PATCH", self._own("secrets"), body=body)
+        await self.call("PATCH", self._own("secrets"), body=body)
 
     async def read_bundle(self) -> str:
         """Return the certificates that agents trust."""
-        found = await self._call("GET", self._own("configmaps"))
+        found = await self.call("GET", self._own("configmaps"))
         return str((found.get("data") or {}).get("ca.crt", ""))
 
     async def patch_bundle(self, bundle: str) -> None:
         """Write the certificates that agents trust."""
-        await self._call("PATCH", self._own("configmaps"), body={"data": {"ca.crt": bundle}})
+        await self.call("PATCH", self._own("configmaps"), body={"data": {"ca.crt": bundle}})
 
     async def read_lease(self) -> dict[str, Any]:
         """Return the Lease that decides who leads."""
-        return await self._call("GET", f"{self._leases}/{NAME}", seconds=LEASE_CALL_SECONDS)
+        return await self.call("GET", f"{self._leases}/{NAME}", seconds=LEASE_CALL_SECONDS)
 
     async def write_lease(self, method: str, lease: Mapping[str, object]) -> None:
         """Make the Lease (POST), or put it in the place of the one that was read (PUT)."""
         path = self._leases if method == "POST" else f"{self._leases}/{NAME}"
-        await self._call(method, path, body=lease, seconds=LEASE_CALL_SECONDS)
+        await self.call(method, path, body=lease, seconds=LEASE_CALL_SECONDS)
 
     async def release_lease(self) -> None:
         """Give the Lease back, so that another one need not wait for it to run out."""
@@ -156,7 +156,7 @@ class Cluster:
     def _own(self, plural: str) -> str:
         return f"{CORE}/namespaces/{self._settings.namespace}/{plural}/{AUTHORITY}"
 
-    async def _call(
+    async def call(
         self,
         method: str,
         path: str,
@@ -166,6 +166,10 @@ class Cluster:
         accept: str = "application/json",
         seconds: float = CALL_SECONDS,
     ) -> dict[str, Any]:
+        """Return what the API server answers. Raises ClusterError.
+
+        seconds: how long it may take.
+        """
         attempted = f"{method} {path}"
         headers = {"Accept": accept}
         headers["Content-Type"] = MERGE if method == "PATCH" else "application/json"

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from eunomia_api import agent_pb2, library
@@ -17,6 +17,7 @@ from eunomia_api.tracejob import Phase
 from eunomia_api.tracker import Catalogue
 from eunomia_operator import conditions, plan
 from eunomia_operator.conditions import ACCEPTED, READY
+from eunomia_operator.desk import Desk
 from eunomia_operator.followed import Followed, Heard
 from eunomia_operator.job import Job
 from eunomia_operator.metrics import Metrics, PolicyState
@@ -65,15 +66,22 @@ class Control:
         store: StatusStore,
         tell: Callable[[Reference, News, float], None],
         metrics: Metrics,
-        own_namespace: str = "eunomia-system",
+        *,
+        desk: Desk | None = None,
+        spared: Iterable[str] = NEVER_KILLED_IN,
     ) -> None:
+        """desk: takes in alerts; without one they stay with the agents.
+
+        spared: namespaces in which no policy responds.
+        """
         self.world = World(self._world_changed)
-        spared = tuple(sorted({*NEVER_KILLED_IN, own_namespace}))
-        self._terms = Terms(catalogue, library.built_in(), spared)
+        self._terms = Terms(catalogue, library.built_in(), tuple(spared))
+        self._desk = desk
         self._publisher = Publisher(store, metrics)
         self._tell = tell
         self._metrics = metrics
         self._followed: dict[str, Followed[Any]] = {}
+        self._policies: dict[str, Policy] | None = None
         self._slots = Slots()
         self._first_seen: dict[str, tuple[str, float]] = {}
         self._generation = 0
@@ -81,6 +89,8 @@ class Control:
         self._messages: dict[tuple[bytes, ...], bytes] = {}
         self._world_dirty = True
         self._wake = asyncio.Event()
+        if desk is not None:
+            desk.wake = self._wake.set
         self._led_since = 0.0
         self._last_unreachable: frozenset[str] = frozenset()
         self.passed_at = time.monotonic()
@@ -130,6 +140,17 @@ class Control:
                 case Heard.COUNTED:
                     pass
 
+    def take_alerts(
+        self, node: str, alerts: agent_pb2.Alerts, answer: Callable[[int], None]
+    ) -> None:
+        """Take in alerts of a node. answer: called once they are written down."""
+        if self._desk is not None:
+            self._desk.take(node, alerts, answer, self._policies or {}, time.time())
+
+    def policies(self) -> Mapping[str, Policy] | None:
+        """Return the policies that there are, by uid; None when that is not known yet."""
+        return self._policies
+
     # The loop.
 
     async def run(self, streams: Streams) -> None:
@@ -161,11 +182,15 @@ class Control:
             streams.push(self._plan() | new_nodes)
         for each in self._followed.values():
             self._publisher.look(each, now)
+        if self._desk is not None:
+            self._desk.look(self._policies or {}, now)
         self._count_states()
 
     async def close(self) -> None:
         """Let go of what is being written."""
         await self._publisher.close()
+        if self._desk is not None:
+            await self._desk.close()
 
     def _world_changed(self) -> None:
         self._world_dirty = True
@@ -205,6 +230,9 @@ class Control:
                 self._followed[uid] = self._follow(found)
             elif followed.object != found:
                 followed.change(found)
+        self._policies = {
+            uid: each for uid, each in self._followed.items() if isinstance(each, Policy)
+        }
 
     def _follow(self, seen: Resource) -> Followed[Any]:
         if seen.kind in ("SecurityPolicy", "ClusterSecurityPolicy"):

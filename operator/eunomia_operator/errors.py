@@ -35,6 +35,11 @@ class ClusterError(OperatorError):
         """The object is not there, or another one has its name: nothing is left to do."""
         return self.status in (404, 409)
 
+    @property
+    def refused(self) -> bool:
+        """Asking again would be answered in the same way."""
+        return 400 <= self.status < 500 and self.status not in (401, 408, 429)
+
 
 class AuthorityInvalid(OperatorError):
     """The certificates in the Secret cannot be read."""

@@ -5,14 +5,18 @@ import asyncio
 import logging
 import time
 
+from eunomia_api.message import NEVER_KILLED_IN
 from eunomia_api.tracker import Catalogue
 from eunomia_operator.cluster import Cluster
 from eunomia_operator.control import Control
+from eunomia_operator.desk import Desk
 from eunomia_operator.dispatch import Dispatch
 from eunomia_operator.errors import ClusterError
 from eunomia_operator.handlers.operator import watch
+from eunomia_operator.isolator import Isolator
 from eunomia_operator.journal import Journal
 from eunomia_operator.metrics import Metrics
+from eunomia_operator.reaction import Reaction
 from eunomia_operator.settings import Settings
 from eunomia_operator.trust import Trust
 from eunomia_operator.world import Body, Kind
@@ -33,8 +37,13 @@ class Leader:
         self._cluster = cluster
         self._metrics = metrics
         self._journal = Journal(cluster, settings.identity)
+        self._alert_journal = Journal(cluster, settings.identity)
+        spared = tuple(sorted({*NEVER_KILLED_IN, settings.namespace}))
+        reaction = Reaction(cluster, settings.namespace)
+        self._isolator = Isolator(reaction, self._alert_journal.tell, spared)
+        self._desk = Desk(reaction, self._alert_journal.tell, metrics, self._isolator)
         self._control = Control(
-            Catalogue.load(), cluster, self._journal.tell, metrics, settings.namespace
+            Catalogue.load(), cluster, self._journal.tell, metrics, desk=self._desk, spared=spared
         )
         self._trust = Trust(cluster, settings.server_names)
         self._dispatch = Dispatch(settings, self._control, cluster.review_token, metrics)
@@ -58,6 +67,11 @@ class Leader:
             async with asyncio.TaskGroup() as parts:
                 parts.create_task(self._control.run(self._dispatch))
                 parts.create_task(self._journal.run())
+                # A flood of alerts leaves out Events of alerts alone.
+                parts.create_task(self._alert_journal.run())
+                parts.create_task(
+                    self._isolator.run(self._control.policies, self._desk.note_response)
+                )
                 parts.create_task(self._trust.run())
                 parts.create_task(self._keep_lists())
                 parts.create_task(self._watch())

@@ -6,6 +6,7 @@ from enum import StrEnum
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from eunomia_api.tracejob import Phase
+from eunomia_operator.security_metrics import SecurityMetrics
 
 
 class PolicyState(StrEnum):
@@ -40,6 +41,10 @@ class Metrics:
             self.policies.labels(state.value)
         self.reports = self._counter("reports", "Reports of agents.")
         self.bad_reports = self._counter("bad_reports", "Parts of reports that cannot be true.")
+        self.refused_alerts = self._counter(
+            "refused_alerts", "Alerts of agents that cannot be true, or for which was no room."
+        )
+        self.security = SecurityMetrics(self.registry)
         self.refusals = Counter(
             "eunomia_operator_refused_streams",
             "Streams that were refused or ended for what the agent showed or said.",

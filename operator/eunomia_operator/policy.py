@@ -67,6 +67,7 @@ class Policy(Followed[SecurityPolicyStatus]):
         self.isolated = before.alerts.isolated
         """Pods that were cut off the network."""
         self.last_alert = before.last_alert
+        self._isolating = self._responding(Response.ISOLATE)
         self._parts = {OBSERVES, *self._killing()}
         self._part_slots = Slots()
         self._alerts = Account(
@@ -89,16 +90,26 @@ class Policy(Followed[SecurityPolicyStatus]):
     @property
     def rules(self) -> frozenset[str]:
         """Names of the rules that are judged."""
-        return (
-            frozenset(each.name for each in self.accepted.rules) if self.accepted else frozenset()
-        )
+        rules = self.accepted.rules if self.accepted else ()
+        return frozenset(each.name for each in rules)
+
+    def knows(self, node: str) -> bool:
+        """Tell whether a node has, or had, a part in it."""
+        return node in self.nodes or node in self.ledger
 
     def isolates(self, rule: str) -> bool:
-        """Tell whether pods that break a rule are to be cut off the network."""
-        return self.accepted is not None and any(
-            each.name == rule and each.rule.response == Response.ISOLATE
-            for each in self.accepted.rules
-        )
+        """Tell whether pods that break a rule are to be cut off the network, but for a dry run."""
+        return rule in self._isolating
+
+    @property
+    def isolates_any(self) -> bool:
+        """Whether pods are cut off the network for any rule."""
+        return bool(self._isolating) and not self.dry
+
+    @property
+    def most_pods_a_minute(self) -> int:
+        """So many pods may be cut off in a minute."""
+        return self.accepted.spec.response.max_pods_per_minute if self.accepted else 0
 
     @property
     def dry(self) -> bool:
@@ -131,6 +142,7 @@ class Policy(Followed[SecurityPolicyStatus]):
         self.verdict = _judged(changed, self._terms)
         self.ledger.begin_generation(changed.generation)
         self._problems.clear()
+        self._isolating = self._responding(Response.ISOLATE)
         now = self._killing()
         self._parts |= now
         for part in before - now:
@@ -220,13 +232,15 @@ class Policy(Followed[SecurityPolicyStatus]):
         self.isolated += 1
         self.dirty = True
 
+    def _responding(self, response: Response) -> frozenset[str]:
+        """Return the names of the rules with a response."""
+        rules = self.accepted.rules if self.accepted else ()
+        return frozenset(each.name for each in rules if each.rule.response == response)
+
     def _killing(self) -> frozenset[str]:
         """Return the parts that kill."""
-        if self.accepted is None or self.dry:
-            return frozenset()
-        return frozenset(
-            KILLS + each.name for each in self.accepted.rules if each.rule.response == Response.KILL
-        )
+        names = frozenset[str]() if self.dry else self._responding(Response.KILL)
+        return frozenset(KILLS + name for name in names)
 
     def _trouble(self, part: str, said: NodeReport) -> str:
         if said.generation < self.ledger.generation or said.state not in (

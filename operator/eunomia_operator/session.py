@@ -43,6 +43,15 @@ class Office(Protocol):
         """Take in a report of a node."""
         ...
 
+    def take_alerts(
+        self, node: str, alerts: agent_pb2.Alerts, answer: Callable[[int], None]
+    ) -> None:
+        """Take in alerts of a node.
+
+        answer: called with a sequence number once all alerts up to it are written down.
+        """
+        ...
+
 
 class Ended(Exception):
     """The stream is over."""
@@ -55,8 +64,8 @@ class Ended(Exception):
 class Session:
     """One stream whose agent has shown who it is."""
 
-    __slots__ = ("_context", "_ending", "_office", "_pending", "_review", "_sending", "_task",
-                 "acknowledged", "identity", "node_uid")  # fmt: skip
+    __slots__ = ("_context", "_ending", "_office", "_pending", "_review", "_sending", "_taken",
+                 "_task", "acknowledged", "identity", "node_uid")  # fmt: skip
 
     def __init__(
         self, identity: Identity, context: Context, office: Office, review: Review
@@ -70,6 +79,7 @@ class Session:
         self._office = office
         self._review = review
         self._pending: bytes | None = None
+        self._taken = 0
         self._sending: asyncio.Task[None] | None = None
         self._ending: Ended | None = None
         self._task: asyncio.Task[None] | None = None
@@ -104,6 +114,9 @@ class Session:
             match message.WhichOneof("body"):
                 case "report":
                     self._hear(message.report)
+                case "alerts":
+                    self._check_node_object()
+                    self._office.take_alerts(self.node, message.alerts, self.answer)
                 case "acknowledgement":
                     self.acknowledged = message.acknowledgement.generation
                 case "token":
@@ -115,8 +128,12 @@ class Session:
     def send(self, message: bytes) -> None:
         """Send a desired state; one that was not sent yet is given up for it."""
         self._pending = message
-        if self._sending is None:
-            self._sending = asyncio.create_task(self._send())
+        self._begin_to_send()
+
+    def answer(self, sequence: int) -> None:
+        """Tell the agent that its alerts up to a sequence number are written down."""
+        self._taken = max(self._taken, sequence)
+        self._begin_to_send()
 
     def end(self, code: grpc.StatusCode, why: str) -> None:
         """Make the stream end."""
@@ -133,10 +150,18 @@ class Session:
         if self._sending is not None:
             self._sending.cancel()
 
+    def _begin_to_send(self) -> None:
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send())
+
     async def _send(self) -> None:
         try:
-            while self._pending is not None:
+            while self._pending is not None or self._taken:
                 message, self._pending = self._pending, None
+                if message is None:
+                    taken = agent_pb2.AlertsTaken(sequence=self._taken)
+                    message = agent_pb2.ToAgent(alerts_taken=taken).SerializeToString()
+                    self._taken = 0
                 await self._context.write(message)
         except Exception as error:
             # grpc.aio has no one error for a stream that ended: listen() learns of it, and why.
@@ -159,10 +184,13 @@ class Session:
                 grpc.StatusCode.PERMISSION_DENIED,
                 f"a report for node {report.node[:253]!r} on the stream of node {self.node!r}",
             )
+        self._check_node_object()
+        self._office.hear(self.node, report)
+
+    def _check_node_object(self) -> None:
         current = self._office.node_uid(self.node)
         if current and current != self.node_uid:
             raise Ended(grpc.StatusCode.UNAVAILABLE, "the Node object is another one: dial again")
-        self._office.hear(self.node, report)
 
     async def _renew(self, token: str) -> None:
         """Go on with a fresh token. Raises Ended.

@@ -17,11 +17,16 @@ import pytest
 from eunomia_api import agent_pb2, agent_pb2_grpc
 from eunomia_api.tracker import Catalogue
 from eunomia_operator import control as control_module
+from eunomia_operator import desk as desk_module
+from eunomia_operator.alerts import Alert
 from eunomia_operator.control import Control
+from eunomia_operator.desk import Desk
 from eunomia_operator.errors import ClusterError
 from eunomia_operator.metrics import Metrics
+from eunomia_operator.news import News
+from eunomia_operator.policy import Policy
 from eunomia_operator.settings import Settings
-from eunomia_operator.world import Kind, Resource
+from eunomia_operator.world import Kind, Reference, Resource
 
 BEGIN = 1767225600.0
 RUNNING = agent_pb2.JOB_STATE_RUNNING
@@ -177,26 +182,77 @@ class Store:
         self.deleted.append(job.name)
 
 
+class Reports:
+    """The AlertReports in the API server, by policy."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[str, dict[str, Any]] = {}
+        self.writes: list[str] = []
+        self.away = False
+
+    async def read_alerts(self, policy: Reference) -> dict[str, Any] | None:
+        if self.away:
+            raise ClusterError("read", "no answer")
+        return self.bodies.get(policy.name)
+
+    async def write_alerts(
+        self, policy: Reference, fields: dict[str, object], *, exists: bool
+    ) -> None:
+        if self.away:
+            raise ClusterError("write", "no answer")
+        if exists != (policy.name in self.bodies):
+            raise ClusterError("write", "not so", 404 if exists else 409)
+        owners = [{"uid": policy.uid}]
+        self.bodies[policy.name] = {"metadata": {"ownerReferences": owners}, **fields}
+        self.writes.append(policy.name)
+
+    def alerts(self, policy: str) -> list[dict[str, Any]]:
+        return list(self.bodies[policy]["alerts"])
+
+
+class Cut:
+    """What was asked to be cut off the network."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    def ask(self, policy: Policy, alert: Alert, _: float) -> None:
+        self.asked.append((policy.object.name, alert.reported.pod))
+
+
 class Story:
     """One leader, its cluster, and a clock that only the test moves."""
 
     def __init__(self, catalogue: Catalogue, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         self.catalogue = catalogue
         self.store = store
+        self.reports = Reports()
+        self.cut = Cut()
         self.now = BEGIN
+        monkeypatch.setattr(desk_module.time, "time", lambda: self.now)
         monkeypatch.setattr(control_module.time, "time", lambda: self.now)
         self.lead()
 
     def lead(self) -> None:
         """A new leader begins, which knows nothing but the objects."""
         self.news: list[tuple[str, str]] = []
+        self.told: list[tuple[str, News]] = []
+        self.answers: list[tuple[str, int]] = []
+        self.streams_of: dict[str, Callable[[int], None]] = {}
         self.metrics = Metrics()
+        self.desk = Desk(
+            self.reports,
+            lambda about, news, _: self.told.append((f"{about.kind} {about.name}", news)),
+            self.metrics,
+            self.cut,
+        )
         self.streams = Streams("node-a", "node-b")
         self.control = Control(
             self.catalogue,
             self.store,
             lambda about, news, _: self.news.append((about.name, news.reason)),
             self.metrics,
+            desk=self.desk,
         )
         self.control.begin(self.now)
 
@@ -245,6 +301,16 @@ class Story:
         report = agent_pb2.JobReport(uid=f"uid-{name}{part}", **{"generation": 1, **told})
         self.control.hear(node, agent_pb2.Report(node=node, jobs=[report]))
 
+    def dial(self, node: str) -> None:
+        """An agent begins a new stream."""
+        self.streams_of[node] = lambda sequence: self.answers.append((node, sequence))
+
+    def alert(self, node: str, *alerts: agent_pb2.Alert) -> None:
+        if node not in self.streams_of:
+            self.dial(node)
+        told = agent_pb2.Alerts(alerts=alerts)
+        self.control.take_alerts(node, told, self.streams_of[node])
+
     def report(self, node: str, job: str, delivered: int, **more: Any) -> None:
         told = {"state": RUNNING, "generation": 1, "pods": 1, **more}
         totals = agent_pb2.Totals(matched=delivered, delivered=delivered)
@@ -258,13 +324,13 @@ class Story:
         for _ in range(20):
             await asyncio.sleep(0)
 
-    def told(self, node: str) -> list[agent_pb2.Job]:
+    def jobs(self, node: str) -> list[agent_pb2.Job]:
         message = self.control.desired_state(node)
         assert message is not None
         return list(agent_pb2.ToAgent.FromString(message).desired_state.jobs)
 
     def names(self, node: str) -> list[str]:
-        return [job.name for job in self.told(node)]
+        return [job.name for job in self.jobs(node)]
 
     def status(self, name: str) -> Any:
         return self.store.statuses[name]

@@ -17,7 +17,7 @@ async def test_a_job_is_told_to_its_nodes_and_its_end_too(story: Any) -> None:
     story.job("opens", target={"podSelector": {}, "nodeSelector": {"pool": "web"}}, duration="10s")
     await story.look()
     assert (story.names("node-a"), story.names("node-b")) == (["opens"], [])
-    assert story.told("node-a")[0].deadline_ms == int((BEGIN + 10) * 1000)
+    assert story.jobs("node-a")[0].deadline_ms == int((BEGIN + 10) * 1000)
     assert story.streams.pushed == [{"node-a", "node-b"}]
     story.report("node-a", "opens", 5)
     await story.look(1)
@@ -88,11 +88,11 @@ async def test_suspend_is_told_and_resume_starts_the_clock_anew(story: Any) -> N
     await story.look()
     story.job("opens", "MODIFIED", generation=2, duration="60s", suspend=True)
     await story.look(30)
-    assert [job.suspended for job in story.told("node-a")] == [True]
+    assert [job.suspended for job in story.jobs("node-a")] == [True]
     assert story.status("opens")["phase"] == "Suspended"
     story.job("opens", "MODIFIED", generation=3, duration="60s")
     await story.look(600)
-    (job,) = story.told("node-a")
+    (job,) = story.jobs("node-a")
     assert (job.suspended, job.deadline_ms) == (False, int((BEGIN + 690) * 1000))
 
 
@@ -126,7 +126,7 @@ async def test_a_job_made_anew_under_its_name_is_another_job(story: Any) -> None
     body = {"metadata": metadata, "spec": spec}
     story.control.world.see(Kind.TRACE_JOBS, "MODIFIED", body)
     await story.look(1)
-    assert [job.uid for job in story.told("node-a")] == ["another"]
+    assert [job.uid for job in story.jobs("node-a")] == ["another"]
     assert story.status("opens")["events"]["delivered"] == 0
 
 
@@ -255,8 +255,8 @@ async def test_a_job_for_which_no_node_has_a_place_waits_and_says_so(story: Any)
     await story.look()
     await story.look(1)
 
-    assert len(story.told("node-a")) == 64
-    assert "young" not in {job.name for job in story.told("node-a")}
+    assert len(story.jobs("node-a")) == 64
+    assert "young" not in {job.name for job in story.jobs("node-a")}
     status = story.store.statuses["young"]
     running = next(each for each in status["conditions"] if each["type"] == "Running")
     assert (status["phase"], running["reason"]) == ("Pending", "TooManyJobs")
@@ -270,7 +270,7 @@ async def test_a_job_for_which_no_node_has_a_place_waits_and_says_so(story: Any)
     assert story.store.statuses["young"]["phase"] == "Pending"
     story.job("old-07", "DELETED")
     await story.look(1)
-    assert "young" in {job.name for job in story.told("node-a")}
+    assert "young" in {job.name for job in story.jobs("node-a")}
     story.report("node-a", "young", 5)
     await story.look(10)
     status = story.store.statuses["young"]
@@ -288,7 +288,7 @@ async def test_a_job_that_has_to_leave_keeps_what_it_counted(story: Any) -> None
     spec = {"target": {"podSelector": {}}, "trackers": [{"name": "process"}]}
     story.control.world.see(Kind.TRACE_JOBS, "ADDED", {"metadata": metadata, "spec": spec})
     await story.look(1)
-    told = {job.name for job in story.told("node-a")}
+    told = {job.name for job in story.jobs("node-a")}
     assert ("late" in told, "old-63" in told) == (True, False)
     story.report("node-a", "old-63", 9)  # on its way when it was told to end
     await story.look(6)

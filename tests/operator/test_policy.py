@@ -30,7 +30,7 @@ def condition(story: Any, name: str, type_: str) -> tuple[str, str, str]:
 async def test_a_policy_is_a_job_that_judges_and_one_for_each_rule_that_kills(story: Any) -> None:
     story.policy("guard", rules=[rule("shadow"), rule("deadly", response="Kill")])
     await story.look()
-    judges, kills = story.told("node-a")
+    judges, kills = story.jobs("node-a")
     assert (judges.uid, judges.kind, judges.kill) == ("uid-guard", "SecurityPolicy", False)
     assert [each.name for each in judges.rules] == ["shadow", "deadly"]
     assert [each.name for each in judges.trackers] == ["opensnoop"]
@@ -54,14 +54,14 @@ async def test_a_policy_is_a_job_that_judges_and_one_for_each_rule_that_kills(st
 async def test_a_dry_run_kills_nobody(story: Any) -> None:
     story.policy("guard", rules=[rule("deadly", response="Kill")], mode="DryRun")
     await story.look()
-    (job,) = story.told("node-a")
+    (job,) = story.jobs("node-a")
     assert (job.dry_run, [each.name for each in job.rules]) == (True, ["deadly"])
 
 
 async def test_a_rule_that_cannot_be_judged_is_named_and_the_others_go_on(story: Any) -> None:
     story.policy("guard", rules=[rule("bad", when='pth == "/x"'), rule("good")])
     await story.look()
-    assert [each.name for each in story.told("node-a")[0].rules] == ["good"]
+    assert [each.name for each in story.jobs("node-a")[0].rules] == ["good"]
     status, reason, message = condition(story, "guard", "RulesValid")
     assert (status, reason) == ("False", "InvalidRules")
     assert 'at character 1: no column "pth"' in message
@@ -148,7 +148,7 @@ async def test_a_rule_that_kills_no_more_keeps_its_count_and_begins_anew(story: 
     story.tell("node-a", "guard", "/kill/deadly", state=RUNNING, policy=killed)
     story.policy("guard", "MODIFIED", generation=2, rules=mild)
     await story.look(6)
-    assert len(story.told("node-a")) == 1
+    assert len(story.jobs("node-a")) == 1
     story.policy("guard", "MODIFIED", generation=3, rules=deadly)
     await story.look(6)
     begun = agent_pb2.PolicyReport(killed=1)
@@ -197,7 +197,7 @@ async def test_traces_cannot_push_a_policy_from_a_node(story: Any) -> None:
     await story.look()
     story.policy("guard", rules=[rule("shadow"), rule("deadly", response="Kill")])
     await story.look(1)
-    told = [job.uid for job in story.told("node-a")]
+    told = [job.uid for job in story.jobs("node-a")]
     assert len(told) == SLOTS
     assert {"uid-guard", "uid-guard/kill/deadly"} <= set(told)
 

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What agents tell of broken rules, checked and bounded. Pure.
+
+A node may lie, and whoever broke a rule chose some of the words: names go into paths of the API and
+into labels only when they are names, and all other text is bounded and shown as plain text.
+"""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from eunomia_api import agent_pb2
+from eunomia_api.alertreport import (
+    MAX_ANCESTORS,
+    MAX_EVIDENCE,
+    MAX_MESSAGE,
+    Ancestor,
+    ReportedAlert,
+)
+from eunomia_api.policystatus import MAX_ALERT_CHARACTERS, LastAlert
+from eunomia_operator import clock
+from eunomia_operator.counts import LARGEST
+from eunomia_operator.text import plain
+from eunomia_operator.world import Reference
+
+FLOOD = "alert-flood"
+"""What an agent calls the alert that tells of alerts which it does not tell one by one."""
+OTHER = "other"
+"""Stands for all names of rules that a policy does not have."""
+LONGEST_NAME = 253
+LONGEST_TAG = 63
+MOST_TAGS = 16
+AHEAD_SECONDS = 60.0
+"""So much may the clock of a node be ahead."""
+NANOSECONDS = 1_000_000_000
+
+_ID = re.compile(r"[0-9A-Za-z][-0-9A-Za-z._]{0,63}")
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_SEVERITIES = {
+    agent_pb2.SEVERITY_EVENT: "event",
+    agent_pb2.SEVERITY_WARNING: "warning",
+    agent_pb2.SEVERITY_ALERT: "alert",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A broken rule, as a node told it."""
+
+    reported: ReportedAlert
+    """As an AlertReport shows it."""
+    rule: str
+    """A rule of the policy, FLOOD or OTHER."""
+    pod: Reference | None
+    """The pod; None when it was none."""
+
+    @property
+    def severity(self) -> str:
+        """event, warning or alert."""
+        return self.reported.severity
+
+    @property
+    def brief(self) -> str:
+        """Who broke it, and where: not with what arguments, which can hold secrets."""
+        told = self.reported
+        where = f"node {told.node}"
+        if self.pod is not None:
+            where = f"{self.pod.namespace}/{self.pod.name} ({told.container}) on {where}"
+        return f"{told.comm} ({told.pid}) in {where}"
+
+    @property
+    def last(self) -> LastAlert:
+        """As a policy's status shows it."""
+        return LastAlert(
+            time=self.reported.time,
+            rule=self.reported.rule,
+            severity=self.severity,
+            message=self.brief[:MAX_ALERT_CHARACTERS],
+        )
+
+
+def read(
+    told: agent_pb2.Alert, node: str, namespace: str, rules: Collection[str], now: float
+) -> Alert | None:
+    """Return what a node told of a policy; None when it cannot be true.
+
+    namespace: the policy's, whose pods alone it is about; empty for all. rules: names of its rules.
+    """
+    severity = _SEVERITIES.get(told.severity)
+    if severity is None or not _ID.fullmatch(told.id):
+        return None
+    pod = _pod(told)
+    if namespace and (pod is None or pod.namespace != namespace):
+        return None
+    rule = told.rule if told.rule == FLOOD or told.rule in rules else OTHER
+    try:
+        reported = ReportedAlert.model_validate(_fields(told, node, severity, pod, now))
+    except ValidationError:
+        return None
+    return Alert(reported, rule, pod)
+
+
+def _pod(told: agent_pb2.Alert) -> Reference | None:
+    names = told.namespace, told.pod, told.pod_uid
+    if not all(_NAME.fullmatch(each) for each in names):
+        return None
+    return Reference("Pod", told.namespace, told.pod, told.pod_uid, api_version="v1")
+
+
+def _fields(
+    told: agent_pb2.Alert, node: str, severity: str, pod: Reference | None, now: float
+) -> dict[str, object]:
+    return {
+        "id": told.id,
+        "time": clock.written(min(max(0.0, told.time_ns / NANOSECONDS), now + AHEAD_SECONDS)),
+        "rule": plain(told.rule, 127),
+        "severity": severity,
+        "message": plain(told.message, MAX_MESSAGE),
+        "tags": [plain(tag, LONGEST_TAG) for tag in told.tags[:MOST_TAGS]],
+        "node": node,
+        "namespace": pod.namespace if pod else "",
+        "pod": pod.name if pod else "",
+        "container": plain(told.container, LONGEST_NAME),
+        "container_id": plain(told.container_id, 64),
+        "image": plain(told.image, 512),
+        "tracker": plain(told.tracker, 63),
+        "pid": told.pid,
+        "uid": told.uid,
+        "comm": plain(told.comm, 64),
+        "ancestors": [
+            Ancestor(pid=each.pid, comm=plain(each.comm, 64))
+            for each in told.ancestors[:MAX_ANCESTORS]
+        ],
+        "evidence": plain(told.evidence, MAX_EVIDENCE),
+        "count": min(told.count, LARGEST),
+        "response": plain(told.response, 32),
+        "dry_run": told.dry_run,
+    }

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cuts pods off the network, and lets them back when their policy does not ask for it any more."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+from eunomia_operator.alerts import Alert
+from eunomia_operator.errors import ClusterError
+from eunomia_operator.isolation import (
+    LABEL,
+    Queue,
+    Request,
+    Ward,
+    label_of,
+    network_policy,
+    ward_of,
+)
+from eunomia_operator.news import News
+from eunomia_operator.policy import Policy
+from eunomia_operator.world import Reference
+
+logger = logging.getLogger("eunomia.isolation")
+
+LOOK_SECONDS = 1.0
+RETRY_SECONDS = 5.0
+ISOLATED = "Isolated"
+
+
+Known = Callable[[], Mapping[str, Policy] | None]
+"""Returns the policies that there are, by uid; None when that is not known yet."""
+Note = Callable[[str, str, str], None]
+"""Takes a policy's uid, an alert's id, and what was done about it."""
+
+
+class PodStore(Protocol):
+    """Where pods are labelled, and NetworkPolicies kept."""
+
+    async def list_wards(self) -> Sequence[Mapping[str, Any]]:
+        """Return the NetworkPolicies that were made for policies."""
+        ...
+
+    async def put_ward(self, body: Mapping[str, Any], /) -> None:
+        """Write a NetworkPolicy, whether there was one or not."""
+        ...
+
+    async def delete_ward(self, namespace: str, name: str, /) -> None:
+        """Delete a NetworkPolicy."""
+        ...
+
+    async def label_pod(
+        self, pod: Reference, label: str, value: str | None, /, *, node: str = ""
+    ) -> bool:
+        """Set a label of a pod, or remove it; return False where the pod's network is the node's.
+
+        node: where it has to be; any when empty.
+        """
+        ...
+
+
+class Isolator:
+    """One thing after the other, in the background."""
+
+    def __init__(
+        self,
+        store: PodStore,
+        tell: Callable[[Reference, News, float], None],
+        spared: Iterable[str],
+    ) -> None:
+        """spared: namespaces whose pods are never cut off."""
+        self._store = store
+        self._tell = tell
+        self._spared = frozenset(spared)
+        self._queues: dict[str, Queue] = {}
+        self._wards: dict[tuple[str, str], Ward] = {}
+        self._wake = asyncio.Event()
+
+    def ask(self, policy: Policy, alert: Alert, now: float, /) -> None:
+        """Ask for the pod of an alert to be cut off; tell of it only, in a dry run."""
+        pod, rule = alert.pod, alert.reported.rule
+        if pod is None:
+            return
+        ward = self._wards.get((policy.object.uid, pod.namespace))
+        if ward is not None and pod.uid in ward.pods:
+            return
+        if pod.namespace in self._spared:
+            self._say(policy, pod, "NotIsolated", f"{rule}: no pod of {pod.namespace} ever is", now)
+        elif policy.dry or alert.reported.dry_run:
+            self._say(policy, pod, "WouldIsolate", f"{rule}: in Enforce it would be cut off", now)
+        else:
+            request = Request(pod, alert.reported.node, rule, alert.reported.id)
+            self._queues.setdefault(policy.object.uid, Queue()).put(request)
+            self._wake.set()
+
+    async def run(self, known: Known, note: Note) -> None:
+        """Work until cancelled."""
+        await self._recall()
+        while True:
+            for work in (self._let_back, self._cut_off):
+                try:
+                    await work(known, note)
+                except ClusterError as error:
+                    logger.warning("will try again: %s", error)
+                    await asyncio.sleep(RETRY_SECONDS)
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._wake.wait()
+
+    async def _recall(self) -> None:
+        """Learn what an earlier leader did."""
+        while True:
+            try:
+                found = await self._store.list_wards()
+            except ClusterError as error:
+                logger.warning("cannot tell yet which pods are cut off: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            for body in found:
+                ward = ward_of(body)
+                if ward is not None:
+                    self._wards[ward.policy, ward.namespace] = ward
+            return
+
+    async def _let_back(self, known: Known, _: Note) -> None:
+        """Undo what is not asked for any more. A policy that is not accepted asks for nothing new,
+        and takes nothing back.
+        """
+        policies = known()
+        if policies is None:
+            return
+        for key, ward in list(self._wards.items()):
+            policy = policies.get(ward.policy)
+            if policy is not None and (policy.accepted is None or policy.isolates_any):
+                continue
+            for uid, name in ward.pods.items():
+                pod = Reference("Pod", ward.namespace, name, uid, api_version="v1")
+                if await _still_there(self._store.label_pod(pod, LABEL, None)):
+                    self._tell(pod, News("Normal", "LetBack", "not cut off any more"), _now())
+            await _still_there(self._store.delete_ward(ward.namespace, ward.name))
+            del self._wards[key]
+        for uid in self._queues.keys() - policies.keys():
+            del self._queues[uid]
+
+    async def _cut_off(self, known: Known, note: Note) -> None:
+        for uid, queue in list(self._queues.items()):
+            policy = (known() or {}).get(uid)
+            if policy is None or not policy.isolates_any:
+                queue.clear()
+                continue
+            request = queue.take(policy.most_pods_a_minute, _now())
+            if request is None:
+                continue
+            try:
+                await self._isolate(policy, request)
+            except ClusterError as error:
+                if not error.refused:
+                    queue.put(request)
+                    raise
+                what = f"{request.rule}: {error}"
+                self._say(policy, request.pod, "NotIsolated", what, _now())
+            else:
+                policy.note_isolated()
+                note(uid, request.alert, ISOLATED)
+
+    async def _isolate(self, policy: Policy, request: Request) -> None:
+        pod, about = request.pod, policy.object.reference
+        ward = self._wards.setdefault((about.uid, pod.namespace), Ward(about.uid, pod.namespace))
+        ward.add(pod)
+        # First what is to be undone is written down, and the wall put up: then the pod goes behind.
+        await self._store.put_ward(network_policy(about, ward))
+        try:
+            reached = await self._store.label_pod(pod, LABEL, label_of(about), node=request.node)
+        except ClusterError as error:
+            if error.refused:
+                del ward.pods[pod.uid]
+                await self._store.put_ward(network_policy(about, ward))
+            raise
+        logger.warning("policy %s cut off pod %s/%s", about.name, pod.namespace, pod.name)
+        what = f"{request.rule}: labelled {LABEL}={label_of(about)}, which lets nothing in or out"
+        if not reached:
+            what = f"{request.rule}: labelled, but it uses the node's network, which stays open"
+        self._say(policy, pod, ISOLATED, what, _now(), type_="Warning")
+
+    def _say(
+        self,
+        policy: Policy,
+        pod: Reference,
+        reason: str,
+        message: str,
+        now: float,
+        *,
+        type_: Literal["Normal", "Warning"] = "Normal",
+    ) -> None:
+        """Tell of a pod, on it and on its policy."""
+        where = f"pod {pod.namespace}/{pod.name}"
+        topic = f"{policy.object.uid} {reason} {where}"
+        self._tell(pod, News(type_, reason, message, topic), now)
+        self._tell(policy.object.reference, News(type_, reason, f"{where}: {message}", topic), now)
+
+
+async def _still_there(work: Awaitable[object]) -> bool:
+    try:
+        await work
+    except ClusterError as error:
+        if not error.gone:
+            raise
+        return False
+    return True
+
+
+def _now() -> float:
+    return time.time()

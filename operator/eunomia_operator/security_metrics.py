@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Broken rules as Prometheus counts them, by policy, namespace of the pod and rule."""
+
+from prometheus_client import CollectorRegistry, Counter
+
+from eunomia_operator.alerts import OTHER, Alert
+from eunomia_operator.world import Reference
+
+LABELS = ("policy", "namespace", "rule")
+MOST_SERIES = 2000
+"""Of one policy: what comes above is counted with the namespace `other`."""
+
+
+class SecurityMetrics:
+    """eunomia_security_events_total, …_warnings_total and …_alerts_total.
+
+    policy: its name; of a ClusterSecurityPolicy NAME, cluster/NAME. Those of a policy that is gone
+    are gone.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._counters = {
+            severity: Counter(
+                f"eunomia_security_{severity}s",
+                f"Broken rules of severity {severity}.",
+                LABELS,
+                registry=registry,
+            )
+            for severity in ("event", "warning", "alert")
+        }
+        self._series: dict[str, set[tuple[str, tuple[str, ...]]]] = {}
+
+    def count(self, policy: Reference, alert: Alert) -> None:
+        """Count an alert of a policy."""
+        name = policy.name if policy.namespace else f"cluster/{policy.name}"
+        namespace = alert.pod.namespace if alert.pod else ""
+        known = self._series.setdefault(policy.uid, set())
+        labels = (name, namespace, alert.rule)
+        if (alert.severity, labels) not in known and len(known) >= MOST_SERIES:
+            labels = (name, OTHER, alert.rule)
+        known.add((alert.severity, labels))
+        self._counters[alert.severity].labels(*labels).inc()
+
+    def forget(self, uid: str) -> None:
+        """Remove what was counted of a policy."""
+        for severity, labels in self._series.pop(uid, ()):
+            self._counters[severity].remove(*labels)

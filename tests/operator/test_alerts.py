@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Broken rules, from the streams of the nodes to those who read of them."""
+
+import json
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+from prometheus_client import generate_latest
+
+from eunomia_api import agent_pb2
+from eunomia_api.alertreport import MAX_ALERTS, AlertReport
+from eunomia_operator import alerts
+
+RULE = {
+    "name": "shadow",
+    "events": ["opensnoop"],
+    "when": 'path == "/etc/shadow"',
+    "message": "{path} was opened",
+}
+
+
+def alert(number: int, **changes: Any) -> agent_pb2.Alert:
+    told = {
+        "id": f"id-{number:04}",
+        "sequence": number,
+        "policy_uid": "uid-guard",
+        "rule": "shadow",
+        "severity": agent_pb2.SEVERITY_ALERT,
+        "time_ns": (1767225600 + number) * 1_000_000_000,
+        "message": "/etc/shadow was opened",
+        "tracker": "opensnoop",
+        "namespace": "shop",
+        "pod": "web-1",
+        "pod_uid": "uid-of-web-1",
+        "container": "app",
+        "container_id": "0123456789ab",
+        "pid": 7,
+        "comm": "cat",
+        "ancestors": [agent_pb2.Ancestor(pid=6, comm="sh")],
+        "evidence": '{"path":"/etc/shadow"}',
+        "count": 1,
+        **changes,
+    }
+    return agent_pb2.Alert(**told)
+
+
+async def begin(story: Any, **changes: Any) -> None:
+    story.policy("guard", rules=[{**RULE, **changes}])
+    await story.look()
+
+
+def metrics(story: Any) -> str:
+    return generate_latest(story.metrics.registry).decode()
+
+
+COUNTED = 'eunomia_security_alerts_total{namespace="shop",policy="guard",rule="shadow"}'
+
+
+async def test_an_alert_is_written_down_told_counted_and_then_taken(story: Any) -> None:
+    await begin(story)
+    story.alert("node-a", alert(1))
+    assert story.answers == []
+    await story.look()  # it is asked what an earlier leader wrote
+    await story.look()
+    await story.look()
+    assert story.answers == [("node-a", 1)]
+    report = AlertReport.model_validate({"metadata": {}, **story.reports.bodies["guard"]})
+    (told,) = report.alerts
+    assert (told.id, told.time, told.node, told.pod) == (
+        "id-0001",
+        "2026-01-01T00:00:01Z",
+        "node-a",
+        "web-1",
+    )
+    assert (told.ancestors[0].comm, told.message) == ("sh", "/etc/shadow was opened")
+    assert (report.total, report.dropped) == (1, 0)
+    assert report.observed_since == "2026-01-01T00:00:00Z"
+    assert f"{COUNTED} 1.0" in metrics(story)
+    assert [(about, news.type, news.reason) for about, news in story.told] == [
+        ("SecurityPolicy guard", "Warning", "SecurityAlert"),
+        ("Pod web-1", "Warning", "SecurityAlert"),
+    ]
+    await story.look(6)
+    last = story.status("guard")["lastAlert"]
+    assert (last["rule"], last["severity"]) == ("shadow", "alert")
+
+
+async def test_arguments_are_for_those_alone_who_may_read_alert_reports(story: Any) -> None:
+    await begin(story)
+    story.alert("node-a", alert(1, message="curl -u admin:hunter2", evidence='{"args":"hunter2"}'))
+    for _ in range(8):
+        await story.look(1)
+    assert "hunter2" in json.dumps(story.reports.bodies["guard"])
+    assert "hunter2" not in json.dumps(story.status("guard"))
+    assert not any("hunter2" in news.message for _, news in story.told)
+
+
+async def test_one_that_is_told_twice_is_there_once_also_for_the_next_leader(story: Any) -> None:
+    await begin(story)
+    story.alert("node-a", alert(1), alert(2))
+    story.alert("node-a", alert(2))
+    for _ in range(4):
+        await story.look(1)
+    assert story.answers[-1] == ("node-a", 2)
+    before = len(story.told)
+
+    story.lead()
+    story.node("node-a")
+    await begin(story)
+    story.alert("node-a", alert(1), alert(2), alert(3))
+    for _ in range(4):
+        await story.look(1)
+    assert [each["id"] for each in story.reports.alerts("guard")] == [
+        "id-0003",
+        "id-0002",
+        "id-0001",
+    ]
+    assert story.reports.bodies["guard"]["total"] == 3
+    assert (before, len(story.told)) == (4, 2)
+    assert f"{COUNTED} 1.0" in metrics(story)
+    assert story.answers == [("node-a", 3)]
+
+
+async def test_a_report_is_written_every_two_seconds_at_most(story: Any) -> None:
+    await begin(story)
+    for number in range(1, 41):
+        story.alert("node-a", alert(number))
+        await story.look(0.25)
+    assert 5 <= len(story.reports.writes) <= 6
+    await story.look(2)
+    await story.look()
+    assert story.answers[-1] == ("node-a", 40)
+
+
+async def test_what_is_not_written_down_stays_with_the_agent(story: Any) -> None:
+    await begin(story)
+    story.reports.away = True
+    for number in range(1, 200):
+        story.alert("node-a", alert(number))
+        await story.look(0.1)
+    assert story.answers == []
+    story.reports.away = False
+    for _ in range(40):
+        await story.look(1)
+    assert story.answers[-1] == ("node-a", 199)
+    assert story.reports.bodies["guard"]["total"] == 199
+    assert story.reports.bodies["guard"]["dropped"] == 99
+
+
+async def test_a_new_stream_is_answered_for_what_it_told_itself(story: Any) -> None:
+    await begin(story)
+    story.alert("node-a", alert(500))
+    story.dial("node-a")  # the agent has lost its disk, and counts from one
+    story.alert("node-a", alert(1))
+    for _ in range(4):
+        await story.look(1)
+    assert story.answers == [("node-a", 1)]
+
+
+async def test_a_flood_from_one_pod_leaves_room_for_the_others(story: Any) -> None:
+    await begin(story)
+    story.alert("node-b", alert(1, id="quiet", pod="quiet", pod_uid="q"))
+    for number in range(2, 2000, 50):
+        batch = [alert(each) for each in range(number, number + 50)]
+        story.alert("node-a", *batch)
+        await story.look(0.5)
+    await story.look(2)
+    await story.look()
+    told = story.reports.alerts("guard")
+    assert len(told) == MAX_ALERTS
+    assert told[-1]["id"] == "quiet"
+    assert story.reports.bodies["guard"]["total"] == 2001
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"namespace": "bank"},
+        {"namespace": "shop/../kube-system"},
+        {"pod": ""},
+        {"pod": "../../secrets"},
+        {"id": ""},
+        {"id": "a b"},
+        {"id": "x" * 65},
+        {"severity": 0},
+        {"severity": 9},
+    ],
+)
+async def test_what_cannot_be_true_is_passed_over_and_taken(story: Any, changes: Any) -> None:
+    await begin(story)
+    story.alert("node-a", alert(1, **changes))
+    for _ in range(4):
+        await story.look(1)
+    assert (story.reports.bodies, story.told) == ({}, [])
+    assert story.answers == [("node-a", 1)]
+    assert "eunomia_operator_refused_alerts_total 1.0" in metrics(story)
+
+
+async def test_a_node_speaks_for_the_policies_that_it_has_alone(story: Any) -> None:
+    story.policy("guard", rules=[RULE], nodeSelector={"pool": "web"})
+    await story.look()
+    story.alert("node-b", alert(1))
+    story.alert("node-a", alert(2, policy_uid="uid-of-none"))
+    for _ in range(4):
+        await story.look(1)
+    assert story.reports.bodies == {}
+    assert story.answers == [("node-b", 1), ("node-a", 2)]
+
+
+async def test_nobody_waits_for_a_policy_that_is_gone(story: Any) -> None:
+    await begin(story)
+    story.alert("node-a", alert(1))
+    for _ in range(4):
+        await story.look(1)
+    story.reports.away = True
+    story.alert("node-a", alert(2))
+    await story.look(1)
+    story.policy("guard", "DELETED", rules=[RULE])
+    await story.look(1)
+    assert story.answers[-1] == ("node-a", 2)
+    assert "uid-guard" not in metrics(story)
+    assert COUNTED not in metrics(story)
+
+
+async def test_the_report_of_a_policy_that_had_the_name_is_not_taken_over(story: Any) -> None:
+    story.reports.bodies["guard"] = {
+        "metadata": {"ownerReferences": [{"uid": "another"}]},
+        "alerts": [{"id": "old", "time": "2025-01-01T00:00:00Z", "rule": "r", "severity": "event"}],
+        "total": 1,
+    }
+    await begin(story)
+    story.alert("node-a", alert(1))
+    for _ in range(4):
+        await story.look(1)
+    assert [each["id"] for each in story.reports.alerts("guard")] == ["id-0001"]
+    assert story.reports.bodies["guard"]["metadata"]["ownerReferences"] == [{"uid": "uid-guard"}]
+
+
+async def test_a_report_that_somebody_deleted_is_written_anew(story: Any) -> None:
+    await begin(story)
+    story.alert("node-a", alert(1))
+    for _ in range(4):
+        await story.look(1)
+    del story.reports.bodies["guard"]
+    story.alert("node-a", alert(2))
+    for _ in range(8):
+        await story.look(1)
+    assert len(story.reports.alerts("guard")) == 2
+    assert story.answers[-1] == ("node-a", 2)
+
+
+async def test_names_of_rules_that_a_node_invents_make_no_series(story: Any) -> None:
+    await begin(story)
+    story.alert("node-a", *(alert(number, rule=f"rule-{number}") for number in range(1, 51)))
+    story.alert("node-a", alert(60, rule="alert-flood"))
+    for _ in range(4):
+        await story.look(1)
+    text = metrics(story)
+    assert 'rule="other"} 50.0' in text
+    assert 'rule="alert-flood"} 1.0' in text
+    assert "rule-7" not in text
+
+
+async def test_a_pod_is_cut_off_for_a_rule_that_asks_for_it(story: Any) -> None:
+    await begin(story, response="Isolate")
+    story.alert("node-a", alert(1), alert(1))
+    for _ in range(4):
+        await story.look(1)
+    assert story.cut.asked == [("guard", "web-1")]
+    story.desk.note_response("uid-guard", "id-0001", "Isolated")
+    for _ in range(4):
+        await story.look(1)
+    assert story.reports.alerts("guard")[0]["response"] == "Isolated"
+
+
+texts = st.text(max_size=5000)
+
+
+@given(texts, texts, texts, st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**64 - 1))
+def test_whatever_words_an_alert_holds_its_report_is_small_and_plain(
+    message: str, comm: str, evidence: str, time_ns: int, count: int
+) -> None:
+    told = alert(
+        1,
+        message=message,
+        comm=comm,
+        evidence=evidence,
+        time_ns=time_ns,
+        count=count,
+        container=comm,
+        image=message,
+        rule=message,
+        tags=[message] * 50,
+        ancestors=[agent_pb2.Ancestor(pid=2**32 - 1, comm=comm)] * 50,
+    )
+    read = alerts.read(told, "node-a", "shop", {"shadow"}, 1767225600.0)
+    assert read is not None
+    text = read.reported.model_dump_json(by_alias=True)
+    assert len(text.encode()) < 12_000
+    assert read.reported.time <= "2026-01-01T00:01:00Z"
+    assert all(each.isprintable() for each in (read.reported.message, read.brief))
+    AlertReport.model_validate({"metadata": {}, "alerts": [read.reported]})
