@@ -182,4 +182,4 @@ def _plain(name: str, rule: LibraryRule) -> dict[str, object]:
 
 
 def _several(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
