@@ -271,7 +271,7 @@ class Job:
         self, totals: JobTotals, learned: Sequence[agent_pb2.Learned] = ()
     ) -> agent_pb2.JobReport:
         """Return the report of the job, with totals that are on the disk already."""
-        policy = policy_of(totals)
+        policy = policy_of(totals) if self.is_policy else None
         if policy is not None:
             policy.learned.extend(learned)
         state, reason, message = self._state()
@@ -338,17 +338,15 @@ def wire_totals(totals: JobTotals) -> agent_pb2.Totals:
     )
 
 
-def policy_of(totals: JobTotals) -> agent_pb2.PolicyReport | None:
-    """Return a policy's report out of what is kept on the disk; None of what is no policy.
+def policy_of(totals: JobTotals) -> agent_pb2.PolicyReport:
+    """Return a policy's report out of what is kept on the disk.
 
     What cannot be read, of an agent of another release, counts as nothing.
     """
-    report = agent_pb2.PolicyReport()
     try:
-        report.ParseFromString(totals.policy)
+        return agent_pb2.PolicyReport.FromString(totals.policy)
     except DecodeError:
         return agent_pb2.PolicyReport()
-    return report if totals.policy else None
 
 
 def target_of(wanted: agent_pb2.Target) -> Target:

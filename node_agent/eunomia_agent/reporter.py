@@ -79,10 +79,9 @@ def _told(
     report.CopyFrom(raw)
     kept = kept or JobTotals()
     report.totals.CopyFrom(wire_totals(kept))
-    policy = policy_of(kept)
-    if policy is not None:
-        policy.learned.extend(raw.policy.learned)
-        report.policy.CopyFrom(policy)
+    if raw.HasField("policy"):
+        report.policy.CopyFrom(policy_of(kept))
+        report.policy.learned.extend(raw.policy.learned)
     if problems and report.state in (agent_pb2.JOB_STATE_RUNNING, agent_pb2.JOB_STATE_WAITING):
         said = [report.degraded, *problems] if report.degraded else problems
         report.degraded = "; ".join(said)[:MAX_MESSAGE]

@@ -504,6 +504,6 @@ def _admit(wanted: agent_pb2.Job, before: JobTotals) -> Job:
         target=target_of(wanted.target),
         ledgers={name: Ledger(before=totals) for name, totals in before.trackers.items()},
         gaps=before.gaps + before.running,
-        judged=policy_of(before) or agent_pb2.PolicyReport(),
+        judged=policy_of(before),
         finished=0 < before.finished_deadline_ms == wanted.deadline_ms,
     )

@@ -21,6 +21,7 @@ from eunomia_agent.trackers.key import Key
 from eunomia_agent.trackers.limit import Limit
 from eunomia_agent.trackers.loading import Node, load
 from eunomia_agent.trackers.memory import HASHES
+from eunomia_agent.trackers.paths import CONDITION
 from eunomia_agent.trackers.processes import began_tick, descendants, tick_of
 from eunomia_agent.trackers.tables import Tables
 
@@ -109,7 +110,7 @@ class Instance:
         """
         maps = self._object.maps
         for name, kept in maps.items():
-            if kept.kind in HASHES and name not in LASTING:
+            if kept.kind in HASHES and not (name in LASTING or name.startswith(CONDITION)):
                 kept.delete_many(kept.snapshot()[0])
         if ATTACHED_AT in maps:
             maps[ATTACHED_AT].update(ZERO, struct.pack("=Q", time.monotonic_ns()))
