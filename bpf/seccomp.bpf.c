@@ -7,8 +7,8 @@
  * that come into the container later, as `kubectl exec` does: of each process that somebody outside
  * puts into the cgroup, what it does before its exec is the runtime's.
  */
+#include "capability.h"
 #include "hierarchy.h"
-#include "syscall.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -475,26 +475,6 @@ int BPF_PROG(execs, struct task_struct *task)
 
 /* ---- capabilities ---- */
 
-/* Every mapping of memory asks, unheard, whether it may have more than there is:
- * cap_vm_enough_memory() of security/commoncap.c. Nothing is refused if not. */
-static __always_inline bool is_about_memory(u32 capability, s32 number)
-{
-#if defined(__TARGET_ARCH_x86)
-	enum { MMAP = 9, MPROTECT = 10, MUNMAP = 11, BRK = 12, MREMAP = 25, SHMAT = 30 };
-	enum { CLONE = 56, FORK = 57, VFORK = 58, EXECVE = 59, EXECVEAT = 322 };
-#else
-	enum { SHMAT = 196, BRK = 214, MUNMAP = 215, MREMAP = 216, CLONE = 220, EXECVE = 221 };
-	enum { MMAP = 222, MPROTECT = 226, EXECVEAT = 281, FORK = CLONE, VFORK = CLONE };
-#endif
-	enum { CAP_SYS_ADMIN = 21, CLONE3 = 435 };
-
-	return capability == CAP_SYS_ADMIN &&
-	       (number < 0 || number == MMAP || number == MPROTECT || number == MUNMAP ||
-		number == BRK || number == MREMAP || number == SHMAT || number == CLONE ||
-		number == FORK || number == VFORK || number == EXECVE || number == EXECVEAT ||
-		number == CLONE3);
-}
-
 static __always_inline struct asked *find_asked(struct asked_key *key, s32 call)
 {
 	struct asked *found = bpf_map_lookup_elem(&asked, key);
@@ -508,27 +488,24 @@ static __always_inline struct asked *find_asked(struct asked_key *key, s32 call)
 	return bpf_map_lookup_elem(&asked, key);
 }
 
-/* Only what the container itself holds: neither what a file system's mounter may do, whose
- * credentials overlayfs takes on for a while, nor what comes with a user namespace of its own. */
+/* Only what the container itself holds, and not what comes with a user namespace of its own. */
 static __always_inline void ask(const struct cred *cred, u32 capability, long result)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	cgroup_id_t id = task_cgroup_id(task);
 	struct run *run = bpf_map_lookup_elem(&runs, &id);
 
-	if (!run || cred != task->real_cred || !is_wanted(task->tgid))
+	if (!run || !is_own(cred) || !is_wanted(task->tgid))
 		return;
 	u64 level = cred->user_ns->level;
-	bool compat = call_is_compat();
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	s32 number = CALL_NUMBER(regs);
+	s32 number = asking_call();
 
 	if (level > run->level || is_starting(run, task->tgid) ||
-	    (!compat && is_about_memory(capability, number)))
+	    is_about_memory(capability, number))
 		return;
 	run->level = level;
 	struct asked_key key = {.cgroup_id = id, .capability = capability};
-	struct asked *found = find_asked(&key, compat ? -1 : number);
+	struct asked *found = find_asked(&key, number);
 
 	if (found)
 		__sync_fetch_and_add(result ? &found->denied : &found->granted, 1);
@@ -543,9 +520,6 @@ int BPF_PROG(capability_asked, const struct cred *cred, struct user_namespace *t
 	ask(cred, capability, result);
 	return 0;
 }
-
-/* include/linux/security.h */
-enum { CAP_OPT_NOAUDIT = 2 };
 
 /* On kernels without the tracepoint. */
 SEC("fexit/cap_capable")
