@@ -187,6 +187,7 @@ struct file {
 	u32 f_mode, f_flags;
 	void *private_data;
 	struct inode *f_inode;
+	const struct cred *f_cred;
 	struct path f_path;
 };
 

@@ -22,37 +22,39 @@ struct namespaces {
 	u64 of[NAMESPACES];
 };
 
-static __always_inline const struct pid_namespace *pid_namespace_of(const struct task_struct *task)
+/* What a task is called in the pid namespace that it is in itself. */
+static __always_inline const struct upid *number_of(const struct task_struct *task)
 {
 	enum { MAX_NUMBERS = 1024 }; /* bytes, and more than kernel/pid_namespace.c allows */
 	const struct pid *pid = READ(struct task_struct, task, thread_pid);
 	u64 behind = READ(struct pid, pid, level) * bpf_core_type_size(struct upid) +
 		     bpf_core_field_offset(struct pid, numbers);
-	const void *number = (const void *)pid + (behind < MAX_NUMBERS ? behind : 0);
 
-	return READ(struct upid, number, ns);
+	return (const void *)pid + (behind < MAX_NUMBERS ? behind : 0);
 }
 
-#define NS_COMMON(type, pointer) ((u64)(pointer) + bpf_core_field_offset(struct type, ns))
+/* Plain numbers to the verifier, which are those that come from a helper. */
+#define NS_COMMON(type, from, member) \
+	((u64)BPF_CORE_READ(from, member) + bpf_core_field_offset(struct type, ns))
 
 static __always_inline void namespaces_of(struct namespaces *to, const struct task_struct *task)
 {
 	const struct nsproxy *proxy = READ(struct task_struct, task, nsproxy);
 	const struct cred *cred = READ(struct task_struct, task, cred);
 
-	to->of[0] = NS_COMMON(mnt_namespace, READ(struct nsproxy, proxy, mnt_ns));
-	to->of[1] = NS_COMMON(pid_namespace, pid_namespace_of(task));
-	to->of[2] = NS_COMMON(net, READ(struct nsproxy, proxy, net_ns));
-	to->of[3] = NS_COMMON(ipc_namespace, READ(struct nsproxy, proxy, ipc_ns));
-	to->of[4] = NS_COMMON(uts_namespace, READ(struct nsproxy, proxy, uts_ns));
-	to->of[5] = NS_COMMON(user_namespace, READ(struct cred, cred, user_ns));
-	to->of[6] = NS_COMMON(cgroup_namespace, READ(struct nsproxy, proxy, cgroup_ns));
+	to->of[0] = NS_COMMON(mnt_namespace, proxy, mnt_ns);
+	to->of[1] = NS_COMMON(pid_namespace, number_of(task), ns);
+	to->of[2] = NS_COMMON(net, proxy, net_ns);
+	to->of[3] = NS_COMMON(ipc_namespace, proxy, ipc_ns);
+	to->of[4] = NS_COMMON(uts_namespace, proxy, uts_ns);
+	to->of[5] = NS_COMMON(user_namespace, cred, user_ns);
+	to->of[6] = NS_COMMON(cgroup_namespace, proxy, cgroup_ns);
 }
 
 /* 1 or 0, without a branch: each would double what the verifier has to walk. */
 static __always_inline u32 are_same(u64 one, u64 other)
 {
-	u64 differ = one - other;
+	u64 differ = one ^ other;
 
 	differ |= -differ;
 	barrier_var(differ);

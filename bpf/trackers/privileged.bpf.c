@@ -173,39 +173,71 @@ static __always_inline bool sets_identity(u32 number)
 struct identity {
 	u32 uid, euid, suid, fsuid, gid, egid, sgid, fsgid;
 };
+
+/* What a thread's last such call made of it; and, of one that did none, what it began with. To ask at
+ * the beginning of a call would cost all calls of the node as much again as this hook does. */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, s32);
 	__type(value, struct identity);
-} identities_before SEC(".maps");
+} identities_known SEC(".maps");
 
-static __always_inline void identity_now(struct identity *to)
+static __always_inline void identity_of(struct identity *to, const struct cred *cred)
 {
-	const struct cred *cred = bpf_get_current_task_btf()->cred;
-
-	to->uid = cred->uid.val;
-	to->euid = cred->euid.val;
-	to->suid = cred->suid.val;
-	to->fsuid = cred->fsuid.val;
-	to->gid = cred->gid.val;
-	to->egid = cred->egid.val;
-	to->sgid = cred->sgid.val;
-	to->fsgid = cred->fsgid.val;
+	to->uid = READ(struct cred, cred, uid.val);
+	to->euid = READ(struct cred, cred, euid.val);
+	to->suid = READ(struct cred, cred, suid.val);
+	to->fsuid = READ(struct cred, cred, fsuid.val);
+	to->gid = READ(struct cred, cred, gid.val);
+	to->egid = READ(struct cred, cred, egid.val);
+	to->sgid = READ(struct cred, cred, sgid.val);
+	to->fsgid = READ(struct cred, cred, fsgid.val);
 }
 
-SEC("tp_btf/sys_enter")
-int BPF_PROG(identity_begins, struct pt_regs *regs, long number)
+static __always_inline void identity_note(struct task_struct *task, const struct identity *identity)
+{
+	struct identity *known = bpf_task_storage_get(&identities_known, task, NULL,
+						      BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (known)
+		*known = *identity;
+}
+
+/* Where nothing is known, nothing was called since the thread's program was opened to be run. */
+static __always_inline void identity_before(struct identity *to, struct task_struct *task)
+{
+	struct identity *known = bpf_task_storage_get(&identities_known, task, NULL, 0);
+	const struct file *program = task->mm->exe_file;
+
+	if (known)
+		*to = *known;
+	else
+		identity_of(to, READ(struct file, program, f_cred));
+}
+
+SEC("tp_btf/task_newtask")
+int BPF_PROG(forked, struct task_struct *child)
+{
+	struct identity *known = bpf_task_storage_get(&identities_known, bpf_get_current_task_btf(),
+						      NULL, 0);
+
+	if (known)
+		identity_note(child, known);
+	return 0;
+}
+
+/* A program may come with other users and groups than those of who opened it. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(started, struct task_struct *task, s32 old_tid, struct linux_binprm *program)
 {
 	struct match match = {};
+	struct identity now;
 
-	if (!sets_identity(number) || !match_current(&match))
+	if (!BPF_CORE_READ_BITFIELD(program, secureexec) || !match_current(&match))
 		return 0;
-	struct identity *before = bpf_task_storage_get(
-		&identities_before, bpf_get_current_task_btf(), NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
-
-	if (before)
-		identity_now(before);
+	identity_of(&now, task->cred);
+	identity_note(task, &now);
 	return 0;
 }
 
@@ -272,7 +304,9 @@ static __always_inline const struct pid *pid_of_file(const struct file *file)
 
 static __always_inline const struct pid *pid_of_number(s32 number)
 {
-	return number > 0 ? find_pid(pid_namespace_of(bpf_get_current_task_btf()), number) : NULL;
+	const struct upid *own = number_of(bpf_get_current_task_btf());
+
+	return number > 0 ? find_pid(READ(struct upid, own, ns), number) : NULL;
 }
 
 /* Who a call was for: a number, or a pidfd. Global: see lose_for_first in match.h. */
@@ -361,13 +395,14 @@ static __always_inline bool clones3(struct report *report)
 static __always_inline void enter_file(struct report *report, const struct file *file)
 {
 	const struct inode *inode = READ(struct file, file, f_inode);
-	u64 entered = (u64)READ(struct inode, inode, i_private);
-	struct task_struct *task = bpf_get_current_task_btf();
+	u64 entered = (u64)BPF_CORE_READ(inode, i_private);
+	const struct task_struct *task = bpf_get_current_task_btf();
+	const struct nsproxy *proxy = READ(struct task_struct, task, nsproxy);
 	struct namespaces mine, hosts;
 
 	namespaces_of(&mine, task);
 	namespaces_of(&hosts, host_task());
-	mine.of[1] = NS_COMMON(pid_namespace, task->nsproxy->pid_ns_for_children);
+	mine.of[1] = NS_COMMON(pid_namespace, proxy, pid_ns_for_children);
 #pragma unroll
 	for (u32 i = 0; i < NAMESPACES; i++) {
 		u32 is_hosts = are_same(entered, hosts.of[i]);
@@ -418,17 +453,18 @@ __weak int enter(struct report *report)
 
 static __always_inline bool changes_identity(struct report *report)
 {
-	struct identity *before = bpf_task_storage_get(&identities_before,
-						       bpf_get_current_task_btf(), NULL, 0);
-	struct identity *now = &report->after;
+	struct identity *before = &report->before, *now = &report->after;
+	struct task_struct *task = bpf_get_current_task_btf();
 
-	identity_now(now);
-	report->before = before ? *before : *now;
-	before = &report->before;
-	return report->error || before->uid != now->uid || before->euid != now->euid ||
-	       before->suid != now->suid || before->fsuid != now->fsuid ||
-	       before->gid != now->gid || before->egid != now->egid ||
-	       before->sgid != now->sgid || before->fsgid != now->fsgid;
+	if (report->error)
+		return true;
+	identity_before(before, task);
+	if (before->uid == now->uid && before->euid == now->euid && before->suid == now->suid &&
+	    before->fsuid == now->fsuid && before->gid == now->gid && before->egid == now->egid &&
+	    before->sgid == now->sgid && before->fsgid == now->fsgid)
+		return false;
+	identity_note(task, now);
+	return true;
 }
 
 static __always_inline bool controls_itself(struct report *report)
@@ -678,7 +714,7 @@ int BPF_PROG(call_ends, struct pt_regs *regs, long result)
 			      CALL_ARGUMENT_3(regs), CALL_ARGUMENT_4(regs), CALL_ARGUMENT_5(regs)},
 	};
 
-	identity_now(&report.after);
+	identity_of(&report.after, bpf_get_current_task_btf()->cred);
 	report.before = report.after;
 	if (!describe(&report))
 		return 0;
