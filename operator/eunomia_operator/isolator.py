@@ -28,6 +28,8 @@ logger = logging.getLogger("eunomia.isolation")
 LOOK_SECONDS = 1.0
 RETRY_SECONDS = 5.0
 ISOLATED = "Isolated"
+UNPROCESSABLE = 422
+"""HTTP status where a patch names the uid of another pod."""
 
 
 Known = Callable[[], Mapping[str, Policy] | None]
@@ -206,7 +208,7 @@ async def _still_there(work: Awaitable[object]) -> bool:
     try:
         await work
     except ClusterError as error:
-        if not error.gone:
+        if not error.gone and error.status != UNPROCESSABLE:
             raise
         return False
     return True

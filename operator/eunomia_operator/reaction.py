@@ -74,7 +74,7 @@ class Reaction:
         """Set a label of a pod, or remove it; return False where the pod's network is the node's.
 
         node: where it has to be; any when empty. The API server compares uid and node: a patch that
-        would change either is refused as a whole (409, 422).
+        would change either is refused as a whole (422).
         """
         body: dict[str, object] = {"metadata": {"uid": pod.uid, "labels": {label: value}}}
         if node:
