@@ -12,7 +12,7 @@ import numpy as np
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.rules.alert import Case, alert_of
-from eunomia_agent.rules.judge import Compiled, Reading, compile_all
+from eunomia_agent.rules.judge import MAX_PROBLEM, Compiled, Reading, compile_all
 from eunomia_agent.rules.limit import RATE, Limit
 from eunomia_agent.rules.message import Template
 from eunomia_agent.rules.rows import Judged, Live
@@ -26,7 +26,8 @@ logger = logging.getLogger("eunomia.rules")
 FLOOD = "alert-flood"
 """The rule that an alert names which tells of alerts that are not told."""
 KILLED = "Killed"
-MAX_PROBLEM = 512
+CROWDED_NS = 60_000_000_000
+"""For so long after a group was forgotten, it is told."""
 
 
 class Outlet(Protocol):
@@ -98,7 +99,19 @@ class Guard:
         self._base = agent_pb2.PolicyReport()
         self._deduplicated = self._dropped = 0
         self.killing = job.kill and not job.dry_run
-        self.problem: str | None = None
+        self._has_room = True
+        self._crowded: tuple[str, int] | None = None
+        """The rule of which groups were forgotten last, and when by the rows' clock."""
+        self._now = 0
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong now: alerts find no room, or a rule has too many groups to watch."""
+        if not self._has_room:
+            return "alerts find no room: they are counted and not told"
+        if self._crowded is None or self._now - self._crowded[1] > CROWDED_NS:
+            return None
+        return f"{self._crowded[0]} has more groups than are remembered: the oldest are forgotten"
 
     def write(self, rows: Rows) -> int:
         """Judge rows; see Sink. Rows that no rule could be asked about are not accepted."""
@@ -114,7 +127,6 @@ class Guard:
 
     def judge(self, rows: Judged) -> None:
         """Judge rows by every rule that reads their tracker, and tell of them by their time."""
-        self.problem = None
         cases: list[_Case] = []
         for watch in list(self._watches):
             reading = watch.rule.by_tracker.get(rows.tracker)
@@ -159,9 +171,10 @@ class Guard:
         before = windows.deduplicated
         breaches = windows.take(keys, rows.times[broken].tolist(), values)
         self._deduplicated += windows.deduplicated - before
+        self._now = max(self._now, int(rows.times[broken[-1]]))
         if windows.forgot:
             windows.forgot = False
-            self.problem = f"{rule.name}: has more groups than are kept; the oldest go"
+            self._crowded = rule.name, self._now
         for each in breaches:
             place = int(broken[each.place])
             at = int(rows.times[place])
@@ -193,13 +206,20 @@ class Guard:
             return
         lines = rows.json(np.array([each.place for each in cases], np.intp))
         for each, line in zip(cases, lines, strict=True):
-            row = json.loads(line)
-            message = each.message.filled({**row, "image": rows.owner.image}, each.types)
-            alert = alert_of(each.case, row, message)
-            alert.dry_run = self._dry_run
-            alert.response = KILLED if self.killing and each.case.name != FLOOD else ""
-            if not self._outlet.put(alert):
+            try:
+                self._has_room = self._outlet.put(self._alert(each, line))
+                self._dropped += not self._has_room
+            except Exception:
+                logger.exception("an alert of rule %s could not be told", each.case.name)
                 self._dropped += 1
+
+    def _alert(self, each: _Case, line: bytes) -> agent_pb2.Alert:
+        row = json.loads(line)
+        message = each.message.filled({**row, "image": each.case.owner.image}, each.types)
+        alert = alert_of(each.case, row, message)
+        alert.dry_run = self._dry_run
+        alert.response = KILLED if self.killing and each.case.name != FLOOD else ""
+        return alert
 
     def _count(self, case: Case) -> None:
         self._by_severity[case.rule.severity] += 1

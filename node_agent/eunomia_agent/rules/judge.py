@@ -29,6 +29,7 @@ SEVERITIES = (
     agent_pb2.SEVERITY_WARNING,
     agent_pb2.SEVERITY_ALERT,
 )
+MAX_PROBLEM = 512
 Conjuncts = tuple[Node, ...]
 
 
@@ -107,8 +108,12 @@ def compile_all(
         try:
             good.append(compile_rule(rule, trackers))
         except RuleInvalid as error:
-            problems.append(agent_pb2.RuleProblem(rule=name_of(rule), message=str(error)))
+            problems.append(_problem(rule, str(error)))
     return good, problems
+
+
+def _problem(rule: agent_pb2.Rule, reason: str) -> agent_pb2.RuleProblem:
+    return agent_pb2.RuleProblem(rule=name_of(rule), message=reason[:MAX_PROBLEM])
 
 
 def _check_windows(rule: agent_pb2.Rule) -> None:

@@ -6,6 +6,7 @@ is zero, false or empty; what is null, or of another result, is what the row lac
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -48,6 +49,7 @@ _ZEROS: Mapping[str, str] = {
     "capability_t": names.CAPABILITIES[0],
 }
 """What 0 is shown as, of columns that show numbers by name; of others the empty text."""
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _EMPTY: Mapping[str, Any] = {"integer": 0, "number": 0.0, "boolean": False}
 
 
@@ -69,6 +71,8 @@ class Event:
             raise RowInvalid("is no JSON") from None
         if not isinstance(row, dict):
             raise RowInvalid("is no JSON object")
+        if _SURROGATE.search(line) and not _is_text(row):
+            raise RowInvalid("holds half of a surrogate pair, which is no text")
         tracker, time = row.get("tracker"), row.get("time")
         if not isinstance(tracker, str) or not isinstance(time, str):
             raise RowInvalid('needs "time" and "tracker", as `eunomia run --fmt json` prints them')
@@ -197,6 +201,14 @@ def zero(column: Column) -> Any:
     if column.values and not column.type.endswith("_flags"):
         return column.values[0]
     return _ZEROS.get(column.type, "")
+
+
+def _is_text(row: Mapping[str, Any]) -> bool:
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _terms(values: Sequence[Any]) -> Terms:

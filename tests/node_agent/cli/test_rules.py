@@ -204,6 +204,7 @@ def test_a_file_that_holds_no_rules(
         (json.dumps(row(1, comm=["x"])), "comm: ['x'] is no string"),
         (json.dumps(row(1, dport=1 << 64)), "dport: 18446744073709551616 is no integer"),
         ("[" * 100_000, "is no JSON"),
+        (json.dumps(row(1, comm="\ud800")), "holds half of a surrogate pair"),
     ],
 )
 def test_a_line_that_is_no_row_is_named(

@@ -212,9 +212,31 @@ def test_what_finds_no_room_is_counted(
         def put(self, alert: agent_pb2.Alert) -> bool:
             return False
 
-    seen.guard._outlet = Full()
+    kept, seen.guard._outlet = seen.guard._outlet, Full()
     seen.guard.write(rows_of([{"at": 1, "writing": 1}]))
     assert seen.guard.report() == agent_pb2.PolicyReport(warnings=1, dropped=1)
+    assert seen.guard.problem == "alerts find no room: they are counted and not told"
+    seen.guard._outlet = kept
+    seen.guard.write(rows_of([{"at": 2, "writing": 1}]))
+    assert (seen.guard.problem, len(seen.alerts)) == (None, 1)
+
+
+def test_no_number_of_groups_takes_more_memory(watch: Make, rule: Make, rows_of: Make) -> None:
+    seen = watch(rule(group_by=["path"], count=2, within_ms=600_000))
+
+    def opened(number: int, at: float) -> dict[str, Any]:
+        return {"at": at, "path": b"/%d" % number, "writing": 1}
+
+    for first in range(0, 6000, 1000):
+        seen.guard.write(rows_of([opened(first + n, 1) for n in range(1000)]))
+    assert "written has more groups than are remembered" in (seen.guard.problem or "")
+    # 6,000 groups were seen: the first of them are forgotten, and the last 4,096 are not
+    seen.guard.write(rows_of([opened(0, 2), opened(5999, 2), opened(1905, 2), opened(0, 90)]))
+    assert [alert.message[-5:] for alert in seen.alerts] == ["/5999", "/1905", "te /0"]
+    seen.guard.write(rows_of([opened(5999, 200)]))
+    assert seen.guard.problem is None
+    (watched,) = seen.guard._watches
+    assert len(watched.windows._groups) == 4096
 
 
 def test_goes_on_from_earlier_counts(watch: Make, rule: Make, rows_of: Make) -> None:
