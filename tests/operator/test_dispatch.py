@@ -3,7 +3,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -34,6 +34,9 @@ class Office:
     states: dict[str, bytes | None] = field(default_factory=lambda: {"node-a": state(1)})
     uids: dict[str, str] = field(default_factory=lambda: {"node-a": "uid-of-node-a"})
     heard: list[tuple[str, agent_pb2.Report]] = field(default_factory=list[Any])
+    alerts: list[tuple[str, agent_pb2.Alerts, Callable[[int], None]]] = field(
+        default_factory=list[Any]
+    )
 
     def node_uid(self, node: str) -> str:
         return self.uids.get(node, "")
@@ -46,6 +49,11 @@ class Office:
 
     def hear(self, node: str, report: agent_pb2.Report) -> None:
         self.heard.append((node, report))
+
+    def take_alerts(
+        self, node: str, alerts: agent_pb2.Alerts, answer: Callable[[int], None]
+    ) -> None:
+        self.alerts.append((node, alerts, answer))
 
 
 @dataclass
@@ -247,6 +255,35 @@ async def test_an_agent_of_a_replaced_node_object_has_to_dial_again(
     code, details = await agent.end()
     assert (code, served.office.heard) == (grpc.StatusCode.UNAVAILABLE, [])
     assert "dial again" in details
+
+
+async def test_alerts_are_answered_when_they_are_written_down(
+    served: Served, connect: Any, make_token: Any
+) -> None:
+    agent = await connect(make_token())
+    await agent.hear()
+    await agent.hear()
+    told = agent_pb2.Alerts(alerts=[agent_pb2.Alert(id="a", sequence=7)])
+    await agent.say(alerts=told)
+    await served.until(lambda s: s.office.alerts)
+    ((node, heard, answer),) = served.office.alerts
+    assert (node, heard) == ("node-a", told)
+    answer(5)
+    answer(7)
+    served.dispatch.push(["node-a"])
+    heard = [await agent.hear(), await agent.hear()]
+    assert [each.WhichOneof("body") for each in heard] == ["desired_state", "alerts_taken"]
+    assert heard[1].alerts_taken.sequence == 7
+
+
+async def test_alerts_of_a_replaced_node_object_are_not_taken(
+    served: Served, connect: Any, make_token: Any
+) -> None:
+    agent = await connect(make_token())
+    await agent.hear()
+    served.office.uids["node-a"] = "uid-of-another"
+    await agent.say(alerts=agent_pb2.Alerts())
+    assert ((await agent.end())[0], served.office.alerts) == (grpc.StatusCode.UNAVAILABLE, [])
 
 
 async def test_what_this_release_does_not_know_is_passed_over(

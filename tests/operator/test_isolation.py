@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pods that are cut off the network: which, how many, and how they are let back."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from eunomia_api import agent_pb2
+from eunomia_api.library import Library
+from eunomia_api.tracker import Catalogue
+from eunomia_operator import alerts, isolator
+from eunomia_operator.errors import ClusterError
+from eunomia_operator.isolation import LABEL, MOST_WAITING, Queue, Request, label_of
+from eunomia_operator.isolator import Isolator
+from eunomia_operator.news import News
+from eunomia_operator.policy import Policy, Terms
+from eunomia_operator.records import Slots
+from eunomia_operator.world import Reference, Resource
+
+SPARED = ("eunomia-system", "kube-system")
+
+
+class Pods:
+    """Pods and NetworkPolicies in the API server."""
+
+    def __init__(self) -> None:
+        self.labels: dict[tuple[str, str], dict[str, str]] = {}
+        self.nodes: dict[tuple[str, str], str] = {}
+        self.wards: dict[tuple[str, str], dict[str, Any]] = {}
+        self.away = False
+
+    def add(self, name: str, namespace: str = "shop", node: str = "node-a") -> None:
+        self.labels[namespace, name] = {}
+        self.nodes[namespace, name] = node
+
+    def _answer(self) -> None:
+        if self.away:
+            raise ClusterError("call", "no answer")
+
+    async def list_wards(self) -> list[dict[str, Any]]:
+        self._answer()
+        return list(self.wards.values())
+
+    async def put_ward(self, body: dict[str, Any]) -> None:
+        self._answer()
+        self.wards[body["metadata"]["namespace"], body["metadata"]["name"]] = body
+
+    async def delete_ward(self, namespace: str, name: str) -> None:
+        self._answer()
+        if self.wards.pop((namespace, name), None) is None:
+            raise ClusterError("delete", "not found", 404)
+
+    async def label_pod(
+        self, pod: Reference, label: str, value: str | None, *, node: str = ""
+    ) -> bool:
+        self._answer()
+        key = pod.namespace, pod.name
+        if key not in self.labels:
+            raise ClusterError("patch", "not found", 404)
+        if pod.uid != f"uid-of-{pod.name}" or node not in ("", self.nodes[key]):
+            raise ClusterError("patch", "may not change", 422)
+        if value is None:
+            self.labels[key].pop(label, None)
+        else:
+            self.labels[key][label] = value
+        return pod.name != "on-the-node"
+
+
+class Scene:
+    """A policy, and the one that cuts pods off for it."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.terms = Terms(catalogue, Library({}), SPARED)
+        self.pods = Pods()
+        self.said: list[tuple[str, str]] = []
+        self.noted: list[tuple[str, str, str]] = []
+        self.known: dict[str, Policy] | None = {}
+        self.isolator = self.fresh()
+
+    def fresh(self) -> Isolator:
+        def tell(about: Reference, news: News, _: float) -> None:
+            self.said.append((f"{about.kind} {about.name}", news.reason))
+
+        return Isolator(self.pods, tell, SPARED)
+
+    def policy(self, *, namespace: str = "shop", name: str = "guard", **spec: Any) -> Policy:
+        rule = {
+            "name": "shadow",
+            "events": ["opensnoop"],
+            "when": 'path == "/etc/shadow"',
+            "message": "m",
+            "severity": "alert",
+        }
+        written = {
+            "target": {"podSelector": {}},
+            "rules": {"custom": [rule]},
+            "response": {"alert": "Isolate", "maxPodsPerMinute": 100},
+            **spec,
+        }
+        kind = "SecurityPolicy" if namespace else "ClusterSecurityPolicy"
+        seen = Resource(kind, namespace, name, f"uid-of-{name}", 1, written, {})
+        policy = Policy(seen, self.terms, Slots())
+        assert policy.accepted is not None, policy.verdict
+        assert self.known is not None
+        self.known[seen.uid] = policy
+        return policy
+
+    def ask(self, policy: Policy, pod: str, namespace: str = "shop", **changes: Any) -> None:
+        told = agent_pb2.Alert(
+            **{
+                "id": f"alert-of-{pod}",
+                "rule": "shadow",
+                "severity": agent_pb2.SEVERITY_ALERT,
+                "namespace": namespace,
+                "pod": pod,
+                "pod_uid": f"uid-of-{pod}",
+                **changes,
+            }
+        )
+        alert = alerts.read(told, "node-a", "", {"shadow"}, time.time())
+        assert alert is not None
+        self.isolator.ask(policy, alert, time.time())
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        work = self.isolator.run(lambda: self.known, lambda *what: self.noted.append(what))
+        task = asyncio.ensure_future(work)
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def settle(self) -> None:
+        await asyncio.sleep(0.1)
+
+    def cut_off(self) -> set[str]:
+        return {name for (_, name), labels in self.pods.labels.items() if LABEL in labels}
+
+
+@pytest.fixture
+def scene(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    monkeypatch.setattr(isolator, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(isolator, "RETRY_SECONDS", 0.01)
+    return Scene(catalogue)
+
+
+async def test_a_pod_is_labelled_behind_a_wall_and_let_back_when_the_policy_goes(
+    scene: Scene,
+) -> None:
+    policy = scene.policy()
+    scene.pods.add("web-1")
+    async with scene.running():
+        scene.ask(policy, "web-1")
+        await scene.settle()
+        assert scene.pods.labels["shop", "web-1"] == {LABEL: "guard"}
+        (wall,) = scene.pods.wards.values()
+        assert wall["spec"] == {
+            "podSelector": {"matchLabels": {LABEL: "guard"}},
+            "policyTypes": ["Ingress", "Egress"],
+        }
+        assert wall["metadata"]["ownerReferences"][0]["uid"] == "uid-of-guard"
+        assert scene.noted == [("uid-of-guard", "alert-of-web-1", "Isolated")]
+        assert policy.isolated == 1
+        assert {("Pod web-1", "Isolated"), ("SecurityPolicy guard", "Isolated")} <= set(scene.said)
+        scene.known = {}
+        await scene.settle()
+    assert (scene.cut_off(), scene.pods.wards) == (set(), {})
+
+
+@pytest.mark.parametrize("spec", [{"mode": "DryRun"}, {"response": {"alert": "Report"}}])
+async def test_an_edit_undoes_it_also_when_no_operator_was_there(
+    scene: Scene, spec: dict[str, Any]
+) -> None:
+    policy = scene.policy()
+    scene.pods.add("web-1")
+    async with scene.running():
+        scene.ask(policy, "web-1")
+        await scene.settle()
+    assert scene.cut_off() == {"web-1"}
+    scene.isolator = scene.fresh()
+    scene.policy(**spec)
+    async with scene.running():
+        await scene.settle()
+    assert (scene.cut_off(), scene.pods.wards) == (set(), {})
+
+
+async def test_nothing_is_let_back_before_it_is_known_which_policies_there_are(
+    scene: Scene,
+) -> None:
+    policy = scene.policy()
+    scene.pods.add("web-1")
+    async with scene.running():
+        scene.ask(policy, "web-1")
+        await scene.settle()
+    scene.isolator = scene.fresh()
+    scene.known = None
+    async with scene.running():
+        await scene.settle()
+    assert scene.cut_off() == {"web-1"}
+
+
+async def test_who_removes_the_label_has_the_last_word(scene: Scene) -> None:
+    policy = scene.policy()
+    scene.pods.add("web-1")
+    async with scene.running():
+        scene.ask(policy, "web-1")
+        await scene.settle()
+        scene.pods.labels["shop", "web-1"].clear()
+        scene.ask(policy, "web-1")
+        await scene.settle()
+    scene.isolator = scene.fresh()
+    async with scene.running():
+        await scene.settle()
+        scene.ask(policy, "web-1")
+        await scene.settle()
+    assert (scene.cut_off(), policy.isolated) == (set(), 1)
+
+
+async def test_a_dry_run_tells_what_it_would_do(scene: Scene) -> None:
+    policy = scene.policy(mode="DryRun")
+    scene.pods.add("web-1")
+    async with scene.running():
+        scene.ask(policy, "web-1")
+        await scene.settle()
+    assert (scene.cut_off(), scene.pods.wards) == (set(), {})
+    assert scene.said == [("Pod web-1", "WouldIsolate"), ("SecurityPolicy guard", "WouldIsolate")]
+
+
+async def test_no_more_pods_a_minute_than_allowed(scene: Scene) -> None:
+    policy = scene.policy(response={"alert": "Isolate", "maxPodsPerMinute": 3})
+    async with scene.running():
+        for number in range(10):
+            scene.pods.add(f"web-{number}")
+            scene.ask(policy, f"web-{number}")
+        await scene.settle()
+    assert scene.cut_off() == {"web-0", "web-1", "web-2"}
+
+
+@pytest.mark.parametrize("namespace", SPARED)
+async def test_what_keeps_the_cluster_going_is_never_cut_off(scene: Scene, namespace: str) -> None:
+    policy = scene.policy(namespace="", name="all")
+    scene.pods.add("dns", namespace)
+    async with scene.running():
+        scene.ask(policy, "dns", namespace)
+        await scene.settle()
+    assert (scene.cut_off(), scene.pods.wards) == (set(), {})
+    assert ("Pod dns", "NotIsolated") in scene.said
+
+
+async def test_a_node_cannot_cut_off_the_pods_of_another(scene: Scene) -> None:
+    policy = scene.policy()
+    scene.pods.add("theirs", node="node-b")
+    async with scene.running():
+        scene.ask(policy, "theirs")
+        await scene.settle()
+        assert scene.cut_off() == set()
+        assert ("SecurityPolicy guard", "NotIsolated") in scene.said
+        # What was refused does not stand in the way of what is true.
+        scene.pods.nodes["shop", "theirs"] = "node-a"
+        scene.ask(policy, "theirs")
+        await scene.settle()
+    assert scene.cut_off() == {"theirs"}
+
+
+async def test_a_pod_that_is_gone_or_another_by_now_is_left_alone(scene: Scene) -> None:
+    policy = scene.policy()
+    scene.pods.add("web-1")
+    async with scene.running():
+        scene.ask(policy, "gone")
+        scene.ask(policy, "web-1", pod_uid="of-another")
+        await scene.settle()
+        assert scene.cut_off() == set()
+        scene.ask(policy, "web-1")
+        await scene.settle()
+        assert scene.cut_off() == {"web-1"}
+        del scene.pods.labels["shop", "web-1"]
+        scene.known = {}
+        await scene.settle()
+    assert scene.pods.wards == {}
+
+
+async def test_an_api_server_that_is_away_is_asked_again(scene: Scene) -> None:
+    policy = scene.policy()
+    scene.pods.add("web-1")
+    scene.pods.away = True
+    async with scene.running():
+        scene.ask(policy, "web-1")
+        await scene.settle()
+        scene.pods.away = False
+        await scene.settle()
+        assert scene.cut_off() == {"web-1"}
+        scene.pods.away = True
+        scene.known = {}
+        await scene.settle()
+        scene.pods.away = False
+        await scene.settle()
+    assert (scene.cut_off(), scene.pods.wards) == (set(), {})
+
+
+async def test_a_pod_on_the_network_of_its_node_is_said_to_be(scene: Scene) -> None:
+    told: list[str] = []
+    scene.isolator = Isolator(scene.pods, lambda _, news, __: told.append(news.message), SPARED)
+    policy = scene.policy()
+    scene.pods.add("on-the-node")
+    async with scene.running():
+        scene.ask(policy, "on-the-node")
+        await scene.settle()
+    assert "it uses the node's network, which stays open" in told[0]
+
+
+def test_so_many_in_any_minute_and_no_more_waiting_than_there_is_room_for() -> None:
+    queue = Queue()
+    for number in range(MOST_WAITING + 50):
+        pod = Reference("Pod", "shop", f"web-{number}", f"uid-{number}")
+        queue.put(Request(pod, "node-a", "rule", "id"))
+        queue.put(Request(pod, "node-a", "rule", "id"))
+    taken = [now for now in range(600) if queue.take(2, float(now))]
+    assert taken == [start + each for start in range(0, 600, 60) for each in (0, 1)]
+    everything = sum(queue.take(1000, 1000.0) is not None for _ in range(200))
+    assert everything == MOST_WAITING - len(taken)
+
+
+def test_labels_tell_policies_of_both_kinds_apart() -> None:
+    assert label_of(Reference("SecurityPolicy", "shop", "guard", "u")) == "guard"
+    assert label_of(Reference("ClusterSecurityPolicy", "", "guard", "u")) == "cluster_guard"
+    assert label_of(Reference("SecurityPolicy", "shop", "x" * 64, "u")) == "u"
