@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 
 from eunomia_operator import logs, web
+from eunomia_operator.admission import Admission
 from eunomia_operator.cluster import Cluster, connect
 from eunomia_operator.errors import ClusterError, LeaseLost, OperatorError, SettingsInvalid
 from eunomia_operator.leader import Leader
@@ -31,24 +32,32 @@ class Replica:
         self._metrics = Metrics()
         self._election = cluster.election()
         self._leader = Leader(settings, cluster, self._metrics)
+        self._admission = Admission(cluster, settings.webhook_names, settings.webhook_address)
         self._leads = False
         self._settings = settings
 
     async def run(self) -> None:
-        """Serve probes, take the Lease and lead, until cancelled. Raises LeaseLost."""
-        async with web.serve(
-            self._settings.http_address, self._metrics.registry, self.unhealthy, self.unready
+        """Serve probes and webhook, take the Lease and lead, until cancelled. Raises LeaseLost."""
+        async with (
+            web.serve(
+                self._settings.http_address, self._metrics.registry, self.unhealthy, self.unready
+            ),
+            asyncio.TaskGroup() as tasks,
         ):
-            logger.info("%s waits for the Lease", self._settings.identity)
-            await self._election.win()
-            self._leads = True
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._leader.lead())
-                    tasks.create_task(self._hold())
-            finally:
-                with contextlib.suppress(ClusterError):
-                    await self._cluster.release_lease()
+            tasks.create_task(self._admission.run())
+            tasks.create_task(self._lead())
+
+    async def _lead(self) -> None:
+        logger.info("%s waits for the Lease", self._settings.identity)
+        await self._election.win()
+        self._leads = True
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._leader.lead())
+                tasks.create_task(self._hold())
+        finally:
+            with contextlib.suppress(ClusterError):
+                await self._cluster.release_lease()
 
     async def _hold(self) -> None:
         await self._election.hold()

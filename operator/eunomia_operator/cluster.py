@@ -9,7 +9,7 @@ import base64
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -24,7 +24,7 @@ from kubernetes.aio.leaderelection.resourcelock.baselock import BaseLock
 
 from eunomia_api import GROUP, VERSION
 from eunomia_operator.errors import ClusterError
-from eunomia_operator.settings import AUTHORITY, NAME, Settings
+from eunomia_operator.settings import AUTHORITY, NAME, WEBHOOK, Settings
 from eunomia_operator.world import KINDS, Body, Kind, Resource
 
 logger = logging.getLogger("eunomia.cluster")
@@ -35,6 +35,8 @@ LONGEST_REASON = 500
 CORE = "/api/v1"
 OURS = f"/apis/{GROUP}/{VERSION}"
 MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 PLURALS = {name: kind for kind, name in KINDS.items()}
 
@@ -129,6 +131,26 @@ class Cluster:
         """Write the certificates that agents trust."""
         await self.call("PATCH", self._own("configmaps"), body={"data": {"ca.crt": bundle}})
 
+    async def read_webhook_bundle(self) -> str:
+        """Return the certificates that the API server trusts when it dials the webhook."""
+        found = await self.call("GET", f"{WEBHOOKS}/{WEBHOOK}")
+        encoded = found["webhooks"][0]["clientConfig"].get("caBundle") or ""
+        return base64.b64decode(encoded).decode("ascii", "replace")
+
+    async def patch_webhook_bundle(self, bundle: str) -> None:
+        """Write the certificates that the API server trusts when it dials the webhook."""
+        encoded = base64.b64encode(bundle.encode()).decode()
+        webhook = {"name": "seccomp.eunomia.dev", "clientConfig": {"caBundle": encoded}}
+        await self.call(
+            "PATCH", f"{WEBHOOKS}/{WEBHOOK}", body={"webhooks": [webhook]}, media=STRATEGIC
+        )
+
+    async def list_profiles(self) -> Sequence[Body]:
+        """Return all SeccompProfile objects, as the API server has them in its memory."""
+        query = {"resourceVersion": "0"}
+        page = await self.call("GET", f"{OURS}/seccompprofiles", query=query)
+        return page.get("items") or []
+
     async def read_lease(self) -> dict[str, Any]:
         """Return the Lease that decides who leads."""
         return await self.call("GET", f"{self._leases}/{NAME}", seconds=LEASE_CALL_SECONDS)
@@ -164,15 +186,16 @@ class Cluster:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, object] | None = None,
         accept: str = "application/json",
+        media: str = MERGE,
         seconds: float = CALL_SECONDS,
     ) -> dict[str, Any]:
         """Return what the API server answers. Raises ClusterError.
 
-        seconds: how long it may take.
+        seconds: how long it may take; media: in which form the body of a PATCH is.
         """
         attempted = f"{method} {path}"
         headers = {"Accept": accept}
-        headers["Content-Type"] = MERGE if method == "PATCH" else "application/json"
+        headers["Content-Type"] = media if method == "PATCH" else "application/json"
         try:
             async with asyncio.timeout(seconds):
                 request = await self._api.param_serialize(

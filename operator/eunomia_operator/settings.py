@@ -14,6 +14,10 @@ NAME = "eunomia-operator"
 """Name of the Lease, and of the component in Kubernetes Events."""
 AUTHORITY = "eunomia-ca"
 """Name of the Secret with the CA's key, and of the ConfigMap with its certificates."""
+WEBHOOK = "eunomia-seccomp"
+"""Name of the MutatingWebhookConfiguration."""
+WEBHOOK_SERVICE = "eunomia-webhook"
+"""The Service by whose name the API server dials the webhook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class Settings:
     audience: str = "eunomia.dev"
     grpc_address: str = "0.0.0.0:9443"
     http_address: str = "0.0.0.0:8080"
+    webhook_address: str = "0.0.0.0:9444"
     log_level: int = logging.INFO
     kubeconfig: Path | None = None
     """None: the pod's own service account."""
@@ -48,6 +53,11 @@ class Settings:
             "localhost",
         )
 
+    @property
+    def webhook_names(self) -> tuple[str, ...]:
+        """DNS names that the webhook's certificate is for."""
+        return (f"{WEBHOOK_SERVICE}.{self.namespace}.svc", "localhost")
+
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
     """Return the settings.
@@ -61,6 +71,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         "audience": environment.get("EUNOMIA_AUDIENCE"),
         "grpc_address": _address(environment, "EUNOMIA_GRPC_ADDRESS"),
         "http_address": _address(environment, "EUNOMIA_HTTP_ADDRESS"),
+        "webhook_address": _address(environment, "EUNOMIA_WEBHOOK_ADDRESS"),
     }
     kubeconfig = environment.get("KUBECONFIG")
     return Settings(

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps the authority in its Secret, its certificates with the agents, and a server certificate."""
+"""Keeps the authority in its Secret, its certificates with agents and API server, and a server's.
+
+The webhook's configuration holds the certificates that the API server trusts. Whoever leads keeps
+it; each replica makes its own certificate (admission.py).
+"""
 
 import asyncio
 import logging
@@ -31,6 +35,14 @@ class AuthorityStore(Protocol):
 
     async def patch_bundle(self, bundle: str) -> None:
         """Write what agents trust."""
+        ...
+
+    async def read_webhook_bundle(self) -> str:
+        """Return what the API server trusts when it dials the webhook."""
+        ...
+
+    async def patch_webhook_bundle(self, bundle: str) -> None:
+        """Write what the API server trusts when it dials the webhook."""
         ...
 
 
@@ -75,10 +87,19 @@ class Trust:
             logger.info("the certificate authority was renewed")
         if authorities.bundle(now) != bundle:
             await self._store.patch_bundle(authorities.bundle(now))
+        await self._look_at_webhook(authorities.bundle(now))
         signed_by_another = self._signer != authorities.present
         if self.server is None or signed_by_another or ca.is_due(self.server, now):
             self.server = ca.issue(authorities.present, self._names, now)
             self._signer = authorities.present
+
+    async def _look_at_webhook(self, bundle: str) -> None:
+        """Without it pods start without their profile; nothing else waits for it."""
+        try:
+            if await self._store.read_webhook_bundle() != bundle:
+                await self._store.patch_webhook_bundle(bundle)
+        except ClusterError as error:
+            logger.warning("the API server cannot call the webhook: %s", error)
 
 
 def _read(data: dict[str, bytes]) -> ca.Authorities | None:

@@ -39,6 +39,7 @@ def settings() -> Settings:
         identity="one",
         grpc_address="127.0.0.1:0",
         http_address="127.0.0.1:0",
+        webhook_address="127.0.0.1:0",
     )
 
 

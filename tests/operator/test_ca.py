@@ -91,6 +91,7 @@ class Store:
     def __init__(self, data: dict[str, bytes] | None = None) -> None:
         self.data = data or {}
         self.bundle = ""
+        self.webhook_bundle: str | None = ""
         self.version = 0
 
     async def read_authority(self) -> tuple[dict[str, bytes], str]:
@@ -107,6 +108,14 @@ class Store:
 
     async def patch_bundle(self, bundle: str) -> None:
         self.bundle = bundle
+
+    async def read_webhook_bundle(self) -> str:
+        if self.webhook_bundle is None:
+            raise ClusterError("GET webhook", "404 not found", 404)
+        return self.webhook_bundle
+
+    async def patch_webhook_bundle(self, bundle: str) -> None:
+        self.webhook_bundle = bundle
 
 
 async def test_two_leaders_one_after_the_other_serve_under_one_authority() -> None:
@@ -135,3 +144,14 @@ async def test_a_broken_secret_is_replaced_so_that_agents_can_connect_again(
     authority: Any = ca.from_secret(store.data)
     assert authority.present.certificate.decode() == store.bundle
     assert "it is broken" in caplog.text
+
+
+async def test_the_webhook_is_trusted_with_the_same_bundle_and_its_absence_keeps_nobody() -> None:
+    store = Store()
+    store.webhook_bundle = None
+    trust = Trust(store, NAMES)
+    await trust.start()
+    assert trust.server is not None
+    store.webhook_bundle = ""
+    await trust.look()
+    assert store.webhook_bundle == store.bundle != ""
