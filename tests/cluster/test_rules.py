@@ -29,8 +29,8 @@ node=$(pidof -s kubelet)
 DEEDS = {
     # ---- out of the container ----
     "container-escape/release-agent-written": """
-        mkdir -p cg; mount -t cgroup -o none,name=deed cgroup cg
-        : >>cg/release_agent; umount cg""",
+        mkdir -p cg; mount -t cgroup -o none,name=deed cgroup cg; : >>cg/release_agent
+        umount cg""",
     "container-escape/core-pattern-written": ": >>/proc/sys/kernel/core_pattern",
     "container-escape/kernel-helper-written": """
         mkdir -p kernel; : >kernel/modprobe""",
@@ -243,7 +243,7 @@ def attacker(kubectl, namespace, deed):
 def test_every_deed_is_told_of(kubectl, namespace, attacker, until, group):
     kubectl.apply(policy_of(namespace, group))
     policy = ("-n", namespace, "securitypolicy/watched")
-    kubectl("-n", namespace, "wait", "--for=condition=Running", "--timeout=60s", policy[2])
+    kubectl("-n", namespace, "wait", "--for=condition=Ready", "--timeout=60s", policy[2])
     wanted = {name for name in DEEDS if name.startswith(f"{group}/")}
     said = {name: attacker(DEEDS[name]) for name in sorted(wanted)}
     told = {}
@@ -289,7 +289,7 @@ def test_an_ordinary_pod_is_not_told_of(cluster, kubectl, namespace, until):
     kubectl("-n", namespace, "wait", "--for=condition=Accepted", "--timeout=60s", policy[2])
     serve = "mkdir /tmp/www && echo hello >/tmp/www/index.html && exec httpd -f -p 8080 -h /tmp/www"
     cluster.pod(namespace, "server", "/bin/sh", "-c", serve)
-    kubectl("-n", namespace, "wait", "--for=condition=Running", "--timeout=60s", policy[2])
+    kubectl("-n", namespace, "wait", "--for=condition=Ready", "--timeout=60s", policy[2])
     for _ in range(5):
         assert "hello" in cluster.shell(namespace, "server", "wget -q -O - http://127.0.0.1:8080/")
     cluster.shell(namespace, "server", "cat /proc/self/environ >/dev/null; : >/etc/shadow")
