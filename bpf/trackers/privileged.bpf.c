@@ -231,10 +231,13 @@ int BPF_PROG(forked, struct task_struct *child)
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(started, struct task_struct *task, s32 old_tid, struct linux_binprm *program)
 {
+	bool is_known = bpf_task_storage_get(&identities_known, task, NULL, 0);
 	struct match match = {};
 	struct identity now;
 
-	if (!BPF_CORE_READ_BITFIELD(program, secureexec) || !match_current(&match))
+	if (!is_known && !BPF_CORE_READ_BITFIELD(program, secureexec))
+		return 0;
+	if (!match_current(&match))
 		return 0;
 	identity_of(&now, task->cred);
 	identity_note(task, &now);
