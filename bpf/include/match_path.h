@@ -3,17 +3,21 @@
  *
  *	WHERE_PATH(path);				makes the column `path` one of those
  *
- *	enum path_found named = path_named(path, mount, dentry);
+ *	enum path_found named = path_named(path, of, mount, dentry);
  *	if (named == path_unwanted)			decided by the name, before any path is walked
  *		return 0;
  *	u32 start = path_find(mount, dentry);		see file.h
- *	if (!path_wanted(path, named, start))
+ *	if (!path_wanted(path, of, named, start))
  *		return event_cancel();
  *
- * A path is wanted when it begins with one of where_COLUMN_prefixes, or when its last name is one of
- * where_COLUMN_names; where_COLUMN_used, an enum path_use, says which of the two are asked for. The
- * agent writes all three before the programs are attached. How a path begins that was cut there nobody
- * knows: where prefixes are asked for it is wanted, but not by a job that kills.
+ * Which paths are wanted depends on the event's class, `of`: PATH_CLASS(kind, writing) of trackers
+ * that have such columns, else PATH_ALL. A path is wanted when it begins with one of
+ * where_COLUMN_prefixes, or when its last name is one of where_COLUMN_names, whose value is a set of
+ * classes with the event's among them; or when the event's class is among where_COLUMN_free.
+ * where_COLUMN_used says which of the two maps is asked. All four are written by the agent before the
+ * programs are attached; an entry also has the classes of all prefixes that it begins with. A path
+ * that was cut at its beginning is wanted whenever prefixes are asked for: nobody knows how it begins.
+ * Nobody is killed for that.
  */
 #pragma once
 
@@ -21,6 +25,8 @@
 #include "match.h"
 
 enum { MAX_WHERE_PATHS = 512, PATH_NAME = 64 };
+#define PATH_ALL (~0u)
+#define PATH_CLASS(kind, writing) (1u << (((kind) & 15) | ((writing) ? 16 : 0)))
 enum path_use { use_prefixes = 1, use_names = 2 };
 enum path_found { path_unwanted = 0, path_undecided = 1, path_found = 2 };
 
@@ -37,29 +43,32 @@ struct name_key {
 
 #define WHERE_PATH(column)                                \
 	const volatile u32 where_##column##_used = 0;     \
+	const volatile u32 where_##column##_free = 0;     \
 	struct {                                          \
 		__uint(type, BPF_MAP_TYPE_LPM_TRIE);      \
 		__uint(max_entries, MAX_WHERE_PATHS);     \
 		__uint(map_flags, BPF_F_NO_PREALLOC);     \
 		__type(key, struct path_key);             \
-		__type(value, u8);                        \
+		__type(value, u32);                       \
 	} where_##column##_prefixes SEC(".maps");         \
 	struct {                                          \
 		__uint(type, BPF_MAP_TYPE_HASH);          \
 		__uint(max_entries, MAX_WHERE_PATHS);     \
 		__type(key, struct name_key);             \
-		__type(value, u8);                        \
+		__type(value, u32);                       \
 	} where_##column##_names SEC(".maps")
 
 /* What the last name of a path alone decides. */
-#define path_named(column, mount, dentry) \
-	entry_look_up(where_##column##_used, &where_##column##_names, mount, dentry)
+#define path_named(column, of, mount, dentry)                                         \
+	entry_look_up(where_##column##_used, (of) & where_##column##_free ? 0 : (of), \
+		      &where_##column##_names, mount, dentry)
 /* Likewise, of a name that is at hand in the kernel's memory. */
-#define path_named_as(column, name, length) \
-	name_look_up(where_##column##_used, &where_##column##_names, name, length)
+#define path_named_as(column, of, name, length)                                      \
+	name_look_up(where_##column##_used, (of) & where_##column##_free ? 0 : (of), \
+		     &where_##column##_names, name, length)
 /* What the whole path does, after that. */
-#define path_wanted(column, named, start) \
-	prefix_look_up(where_##column##_used, &where_##column##_prefixes, named, start)
+#define path_wanted(column, of, named, start) \
+	prefix_look_up(where_##column##_used, of, &where_##column##_prefixes, named, start)
 
 /* One path at a time is looked up, between event_begin and event_send. */
 struct {
@@ -87,32 +96,39 @@ static __always_inline const struct dentry *path_last(const struct vfsmount *mou
 	return dentry;
 }
 
-static __always_inline enum path_found name_look_up(u32 used, void *names, const void *name,
+/* of: 0 for a class that is free. */
+static __always_inline enum path_found name_look_up(u32 used, u32 of, void *names, const void *name,
 						    u32 length)
 {
 	struct name_key key = {};
+	u32 *classes = NULL;
 
+	if (used && !of)
+		return path_found;
 	if (!(used & use_names))
 		return path_undecided;
-	if (length && length < PATH_NAME && bpf_probe_read_kernel_str(key.name, PATH_NAME, name) > 0 &&
-	    bpf_map_lookup_elem(names, &key))
+	if (length && length < PATH_NAME && bpf_probe_read_kernel_str(key.name, PATH_NAME, name) > 0)
+		classes = bpf_map_lookup_elem(names, &key);
+	if (classes && *classes & of)
 		return path_found;
 	return used & use_prefixes ? path_undecided : path_unwanted;
 }
 
-static __always_inline enum path_found entry_look_up(u32 used, void *names,
+static __always_inline enum path_found entry_look_up(u32 used, u32 of, void *names,
 						     const struct vfsmount *mount,
 						     const struct dentry *dentry)
 {
+	if (used && !of)
+		return path_found;
 	if (!(used & use_names))
 		return path_undecided;
 	const struct dentry *last = path_last(mount, dentry);
 
-	return name_look_up(used, names, READ(struct dentry, last, d_name.name),
+	return name_look_up(used, of, names, READ(struct dentry, last, d_name.name),
 			    READ(struct dentry, last, d_name.len));
 }
 
-static __always_inline bool prefix_look_up(u32 used, void *prefixes, enum path_found named,
+static __always_inline bool prefix_look_up(u32 used, u32 of, void *prefixes, enum path_found named,
 					   u32 start)
 {
 	if (!(used & use_prefixes) || named == path_found)
@@ -125,5 +141,9 @@ static __always_inline bool prefix_look_up(u32 used, void *prefixes, enum path_f
 		return false;
 	key->bits = 8 * FILE_PATH;
 	bpf_probe_read_kernel(key->path, FILE_PATH, &walk->text[start & (FILE_PATH - 1)]);
-	return (key->path[0] == '.' && !kill_matched) || bpf_map_lookup_elem(prefixes, key);
+	if (key->path[0] == '.' && !kill_matched)
+		return true;
+	u32 *classes = bpf_map_lookup_elem(prefixes, key);
+
+	return classes && *classes & of;
 }

@@ -451,17 +451,19 @@ static __always_inline u32 find(const struct named *named)
 }
 
 /* What the last name of a path decides that was put together. */
-static __always_inline enum path_found last_name_found(u32 start)
+static __always_inline enum path_found last_name_found(u32 of, u32 start)
 {
 	struct path_walk *walk = this_walk();
 
+	if (where_path_used && of & where_path_free)
+		return path_found;
 	if (!walk || !(where_path_used & use_names))
 		return path_undecided;
 	u32 length = last_name_length() & (FILE_PATH - 1);
 
 	if (!length && walk->cut)
 		return kill_matched ? path_unwanted : path_found;
-	return path_named_as(path, &walk->text[(FILE_PATH - 1 - length) & (FILE_PATH - 1)], length);
+	return path_named_as(path, of, &walk->text[(FILE_PATH - 1 - length) & (FILE_PATH - 1)], length);
 }
 
 /* A call that has no file any more, or never had one. Global: see lose_for_first in match.h. */
@@ -475,9 +477,9 @@ __weak int tell(const struct request *request, s64 result, bool writing)
 
 	if (!event)
 		return 0;
-	u32 start = find(&request->path);
+	u32 start = find(&request->path), of = PATH_CLASS(request->kind, writing);
 
-	if (!path_wanted(path, last_name_found(start), start) || !event_admit(&match))
+	if (!path_wanted(path, of, last_name_found(of, start), start) || !event_admit(&match))
 		return event_cancel();
 	event->kind = request->kind;
 	event->error = result < 0 ? -result : 0;
@@ -536,7 +538,8 @@ static __always_inline int opened(const struct file *file, u32 flags)
 		return 0;
 	const struct vfsmount *mount = READ(struct file, file, f_path.mnt);
 	const struct dentry *dentry = READ(struct file, file, f_path.dentry);
-	enum path_found named = path_named(path, mount, dentry);
+	u32 of = PATH_CLASS(kind, writing);
+	enum path_found named = path_named(path, of, mount, dentry);
 
 	if (named == path_unwanted)
 		return 0;
@@ -546,7 +549,7 @@ static __always_inline int opened(const struct file *file, u32 flags)
 		return 0;
 	u32 start = path_find(mount, dentry);
 
-	if (!path_wanted(path, named, start) || !event_admit(&match))
+	if (!path_wanted(path, of, named, start) || !event_admit(&match))
 		return event_cancel();
 	event->kind = kind;
 	event->error = 0;

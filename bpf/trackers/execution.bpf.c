@@ -352,7 +352,7 @@ int BPF_PROG(started, struct task_struct *task, s32 old_tid, struct linux_binprm
 
 	if (!match_current(&match))
 		return 0;
-	enum path_found named = path_named(path, file->f_path.mnt, file->f_path.dentry);
+	enum path_found named = path_named(path, PATH_ALL, file->f_path.mnt, file->f_path.dentry);
 
 	if (named == path_unwanted)
 		return 0;
@@ -370,7 +370,7 @@ int BPF_PROG(started, struct task_struct *task, s32 old_tid, struct linux_binprm
 		return 0;
 	u32 start = path_find(file->f_path.mnt, file->f_path.dentry);
 
-	if (!path_wanted(path, named, start) || !event_admit(&match))
+	if (!path_wanted(path, PATH_ALL, named, start) || !event_admit(&match))
 		return event_cancel();
 	event->euid = task->cred->euid.val;
 	event->path = event_found_path(start);

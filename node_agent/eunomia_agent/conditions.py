@@ -10,7 +10,7 @@ from eunomia_agent.events.tally import result_layouts
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.trackers.catalogue import Tracker
 from eunomia_agent.trackers.paths import path_columns
-from eunomia_agent.trackers.pushdown import Condition, Range, split
+from eunomia_agent.trackers.pushdown import Condition, Range, around, split
 from eunomia_api import agent_pb2
 from eunomia_api.where import Expression, WhereInvalid, parse, syntax, types
 
@@ -51,10 +51,7 @@ class Conditions:
         that cannot be read as well: here they are left out.
         """
         roots = [root for rule in rules if (root := self._rule(rule)) is not None]
-        if not roots:
-            return NOTHING
-        any_of = roots[0] if len(roots) == 1 else syntax.Either(0, types.BOOL, tuple(roots))
-        return split(Expression(any_of), self._filterable, self._paths)[0]
+        return around(roots, self._filterable, self._paths) if roots else NOTHING
 
     def of_kill(self, text: str) -> Mapping[str, Condition]:
         """Return what the kernel decides of who is to be killed: all of it.

@@ -26,6 +26,7 @@ OPEN_TREE, MOVE_MOUNT, OPENAT2 = 428, 429, 437
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}[platform.machine()]
 OPENAT = {"x86_64": 257, "aarch64": 56}[platform.machine()]
 PREFIXES, NAMES = 1, 2
+EVERY = struct.pack("=I", 2**32 - 1)
 Row = dict[str, Any]
 
 
@@ -62,9 +63,9 @@ def wanted(tracked: Any, *, prefixes: tuple[str, ...] = (), names: tuple[str, ..
     for prefix in prefixes:
         content = prefix.encode()
         key = struct.pack("=I256s", 8 * len(content), content)
-        tracked.object.map("where_path_prefixes").update(key, b"\1")
+        tracked.object.map("where_path_prefixes").update(key, EVERY)
     for name in names:
-        tracked.object.map("where_path_names").update(struct.pack("64s", name.encode()), b"\1")
+        tracked.object.map("where_path_names").update(struct.pack("64s", name.encode()), EVERY)
 
 
 @pytest.fixture

@@ -243,7 +243,7 @@ def conditions(btf: Btf) -> frozenset[str]:
     """Return the columns that an object's programs can decide on: those of WHERE() in C."""
     names = (name for name in btf.section(".rodata") if name.startswith(CONDITION))
     paths = path_columns(btf)
-    of_paths = {f"{CONDITION}{path}_used" for path in paths}
+    of_paths = {f"{CONDITION}{path}_{end}" for path in paths for end in ("used", "free")}
     return paths | {name.removeprefix(CONDITION) for name in names if name not in of_paths}
 
 

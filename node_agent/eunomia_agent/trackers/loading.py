@@ -20,7 +20,6 @@ from eunomia_agent.trackers.variable import variable_name
 
 FOLLOWING = frozenset({"follow_fork", "forget_process"})
 """The programs of match.h that are needed only to follow the children of processes."""
-PRESENT = bytes([1])
 PROCESSES = ("pids", "ended_pids")
 """The maps of match.h that are needed only to watch certain processes."""
 
@@ -103,19 +102,21 @@ def _filled(loaded: Object, key: Key) -> dict[str, int]:
     """Return the maps that conditions on paths fill, with the number of entries of each."""
     contents = dict(key.conditions)
     return {
-        name: len(contents.get(name, b"")) // found.key_size
+        name: len(contents.get(name, b"")) // (found.key_size + found.value_size)
         for name, found in loaded.maps.items()
         if name.startswith(CONDITION)
     }
 
 
 def _fill(loaded: Object, key: Key) -> None:
-    """Put what conditions on paths ask for into their maps: keys, behind one another."""
-    for name, keys in key.conditions:
+    """Put what conditions on paths ask for into their maps: entries, behind one another."""
+    for name, content in key.conditions:
         if name in loaded.maps:
             into = loaded.maps[name]
-            for start in range(0, len(keys), into.key_size):
-                into.update(keys[start : start + into.key_size], PRESENT)
+            size = into.key_size + into.value_size
+            for start in range(0, len(content), size):
+                entry = content[start : start + size]
+                into.update(entry[: into.key_size], entry[into.key_size :])
 
 
 def _choose_programs(loaded: Object, tracker: Tracker, key: Key) -> None:

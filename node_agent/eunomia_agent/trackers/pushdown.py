@@ -8,12 +8,12 @@ all its rows are in, and it is asked again on the rows that come.
 
 import struct
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from eunomia_agent.events import names
 from eunomia_agent.events.layout import Column
-from eunomia_agent.trackers.paths import PathSet, path_set
-from eunomia_api.where import Expression, syntax
+from eunomia_agent.trackers.paths import ALL, PathsByClass, PathSet, class_of, path_set
+from eunomia_api.where import Expression, syntax, types
 from eunomia_api.where.syntax import Node
 
 LEAST, MOST = -(2**63), 2**63 - 1
@@ -66,27 +66,39 @@ class TextRange:
         return None
 
 
-Condition = Range | TextRange | PathSet
+Condition = Range | TextRange | PathSet | PathsByClass
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What the kernel can decide on; see split."""
+    """What the kernel can decide on; see split. assumed: numbers that some columns have."""
 
     filterable: Mapping[str, Column]
     paths: frozenset[str]
-    whole_paths: bool
+    whole_paths: bool = False
+    assumed: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Ranges, by column, that a condition's rows are in; whole: that is all there is to it."""
+    """Ranges, by column, that a condition's rows are in; whole: that is all there is to it.
+
+    never: there are no such rows, as far as what is assumed goes.
+    """
 
     ranges: Mapping[str, Condition]
     whole: bool
+    never: bool = False
+
+    @property
+    def always(self) -> bool:
+        """Whether all rows are meant."""
+        return self.whole and not self.ranges and not self.never
 
 
 _NOTHING = Found({}, whole=False)
+_ALWAYS = Found({}, whole=True)
+_NEVER = Found({}, whole=True, never=True)
 
 
 def split(
@@ -117,11 +129,55 @@ def variables(pushed: Mapping[str, Condition]) -> dict[str, bytes]:
     """Return what was pushed, by the object's variable or map, as it lies in memory there."""
     found: dict[str, bytes] = {}
     for column, condition in pushed.items():
-        if isinstance(condition, PathSet):
+        if isinstance(condition, PathSet | PathsByClass):
             found |= condition.variables(column)
         else:
             found[f"where_{column}"] = condition.content
     return found
+
+
+def around(
+    roots: Sequence[Node], filterable: Mapping[str, Column], paths: Collection[str] = ()
+) -> dict[str, Condition]:
+    """Return what all rows are in for which any of some conditions holds, by column.
+
+    The kernel asks for other paths in each class of events (see match_path.h), so each class is
+    looked at by itself: what opens are asked is not lost on those that are about no open.
+    """
+    any_of = syntax.Either(0, types.BOOL, tuple(roots))
+    columns = Columns(filterable, frozenset(paths))
+    classes = _classes(columns)
+    found = {
+        of: part
+        for of, assumed in classes.items()
+        if not (part := _ranges(any_of, replace(columns, assumed=assumed))).never
+    }
+    if not found:
+        return {next(iter(filterable), "pid"): Range(1, 0)}
+    parts = [
+        Found({**part.ranges, **{name: Range(n, n) for name, n in classes[of].items()}}, False)
+        for of, part in found.items()
+    ]
+    ranges = dict(_any(parts).ranges)
+    for name in paths:
+        ranges.pop(name, None)
+        sets = {of: each for of in found if isinstance(each := found[of].ranges.get(name), PathSet)}
+        by_class = PathsByClass.of(sets, free=sum(found.keys() - sets.keys()))
+        if sets and by_class.fits:
+            ranges[name] = by_class
+    return ranges
+
+
+def _classes(columns: Columns) -> Mapping[int, Mapping[str, int]]:
+    """Return the classes of events, each with what is known of its columns."""
+    kind, writing = (columns.filterable.get(name) for name in ("kind", "writing"))
+    if not columns.paths or kind is None or writing is None or kind.kind != "enum":
+        return {ALL: {}}
+    return {
+        class_of(number, writing=bool(writes)): {"kind": number, "writing": writes}
+        for number in kind.values
+        for writes in (0, 1)
+    }
 
 
 def _narrow(ranges: dict[str, Condition], name: str, condition: Condition) -> bool:
@@ -132,7 +188,7 @@ def _narrow(ranges: dict[str, Condition], name: str, condition: Condition) -> bo
         both = before.both(condition) if isinstance(condition, Range) else None
     elif isinstance(before, TextRange):
         both = before.both(condition) if isinstance(condition, TextRange) else None
-    elif isinstance(before, PathSet):
+    elif before is not None:
         both = before if before == condition else None
     if both is None:
         return False
@@ -148,9 +204,17 @@ def _ranges(node: Node, columns: Columns) -> Found:
             return _any([_ranges(operand, columns) for operand in operands])
         case syntax.In(item=syntax.Name() as name, container=syntax.ListOf(elements=elements)):
             return _any([_is_element(name, each, columns) for each in elements])
+        case syntax.Not(operand=operand) if not isinstance(operand, syntax.Name):
+            return _negated(_ranges(operand, columns))
         case _:
             asked = _asked(node)
             return _compared(*asked, columns) if asked else _NOTHING
+
+
+def _negated(found: Found) -> Found:
+    if found.never:
+        return _ALWAYS
+    return _NEVER if found.always else _NOTHING
 
 
 def _asked(node: Node) -> tuple[syntax.Name, str, syntax.Value] | None:
@@ -183,6 +247,8 @@ def _is_element(name: syntax.Name, element: Node, columns: Columns) -> Found:
 
 
 def _all(parts: Sequence[Found]) -> Found:
+    if any(part.never for part in parts):
+        return _NEVER
     ranges: dict[str, Condition] = {}
     taken = [
         _narrow(ranges, name, condition)
@@ -196,6 +262,11 @@ def _any(parts: Sequence[Found]) -> Found:
     """Return the ranges around those of all parts: more may be in them than in any of the parts."""
     if not parts:
         return _NOTHING
+    parts = [part for part in parts if not part.never]
+    if not parts:
+        return _NEVER
+    if any(part.always for part in parts):
+        return _ALWAYS
     ranges: dict[str, Condition] = {}
     for name in set[str].intersection(*(set(part.ranges) for part in parts)):
         each = [part.ranges[name] for part in parts]
@@ -227,6 +298,8 @@ def _compared(name: syntax.Name, sign: str, value: syntax.Value, columns: Column
     column = columns.filterable.get(name.name) if name.kind == "column" else None
     if column is None:
         return _NOTHING
+    if sign == "!=" and name.name in columns.assumed:
+        return _negated(_compared(name, "==", value, columns))
     found: Condition | None = None
     if name.name in columns.paths:
         named, exactly = path_set(sign, value)
@@ -243,6 +316,9 @@ def _compared(name: syntax.Name, sign: str, value: syntax.Value, columns: Column
         found = _range(column, sign, int(value))
     if found is None:
         return _NOTHING
+    if isinstance(found, Range) and name.name in columns.assumed:
+        number = columns.assumed[name.name]
+        return _ALWAYS if found.least <= number <= found.most else _NEVER
     # Events of another kind have no such column, and pass the kernel's range.
     return Found({name.name: found}, whole=not column.kinds)
 

@@ -14,7 +14,15 @@ from eunomia_agent.events.batch import Batch
 from eunomia_agent.events.layout import Column, Layout
 from eunomia_agent.events.where import mask
 from eunomia_agent.trackers.catalogue import Column as Described
-from eunomia_agent.trackers.pushdown import LEAST, MOST, Condition, split, variables
+from eunomia_agent.trackers.pushdown import (
+    LEAST,
+    MOST,
+    Condition,
+    Range,
+    TextRange,
+    split,
+    variables,
+)
 from eunomia_api.where import Expression, parse
 
 LAYOUT = Layout(
@@ -65,6 +73,7 @@ def comm_wanted(condition: bytes, comm: bytes) -> bool:
 
 def kernel_passes(pushed: Mapping[str, Condition], row: Any) -> bool:
     for name, condition in pushed.items():
+        assert isinstance(condition, Range | TextRange)
         if name == "port" and row["kind"] != 1:
             continue  # such an event has no port, and nothing is asked about it
         check = comm_wanted if name == "comm" else within

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel is asked of paths leaves out no row that a rule is about."""
+
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eunomia_agent.events.batch import Batch
+from eunomia_agent.events.layout import Column, Layout
+from eunomia_agent.events.where import mask
+from eunomia_agent.trackers.catalogue import Column as Described
+from eunomia_agent.trackers.paths import PathSet
+from eunomia_agent.trackers.pushdown import Range, around, split, variables
+from eunomia_api.where import parse
+
+KINDS = {1: "open", 2: "create", 11: "mount"}
+LAYOUT = Layout(
+    "event",
+    96,
+    [
+        Column("kind", "enum kind", "enum", 0, 4, values=KINDS),
+        Column("error", "errno_t", "uint", 4, 4),
+        Column("writing", "bool", "bool", 8, 1),
+        Column("path", "char[64]", "chars", 16, 64),
+    ],
+)
+COLUMNS = [
+    Described(c.name, c.meaning, c.json_type, list(c.values.values()), "", "", None, True)
+    for c in LAYOUT.columns
+]
+FILTERABLE = {column.name: column for column in LAYOUT.columns}
+SHADOW = "/etc/shadow"
+
+
+def pushed(*rules: str) -> dict[str, Any]:
+    return dict(around([parse(rule, COLUMNS).root for rule in rules], FILTERABLE, {"path"}))
+
+
+def entries(content: bytes, form: str) -> Mapping[bytes, int]:
+    return {key: value for *_, key, value in struct.iter_unpack(form, content)}
+
+
+def kernel_wants(found: Mapping[str, bytes], row: Any) -> bool:
+    """within() of match.h, and what match_path.h makes of a path."""
+    for name in ("kind", "error", "writing"):
+        least, most = struct.unpack("=2q", found.get(f"where_{name}", struct.pack("=2q", 0, 99)))
+        if not least <= int(row[name]) <= most:
+            return False
+    if "where_path_used" not in found:
+        return True
+    own = 1 << (int(row["kind"]) & 15 | (16 if row["writing"] else 0))
+    (free,) = struct.unpack("=I", found["where_path_free"])
+    names = entries(found.get("where_path_names", b""), "=64sI")
+    path = bytes(row["path"])
+    last = path.rpartition(b"/")[2].ljust(64, b"\0")
+    prefixes = {
+        key[: bits // 8]: classes
+        for bits, key, classes in struct.iter_unpack(
+            "=I256sI", found.get("where_path_prefixes", b"")
+        )
+    }
+    longest = max((p for p in prefixes if (path + b"\0").startswith(p)), key=len, default=None)
+    wanted = free | names.get(last, 0) | (prefixes[longest] if longest is not None else 0)
+    return bool(wanted & own)
+
+
+def rows_of(rows: list[tuple[int, int, bool, str]]) -> Batch:
+    fixed = np.zeros(len(rows), LAYOUT.dtype)
+    for number, row in enumerate(rows):
+        for column, value in zip(LAYOUT.columns, row, strict=True):
+            fixed[column.name][number] = value.encode() if isinstance(value, str) else value
+    return Batch(LAYOUT, fixed, b"", np.zeros(len(rows), np.uint64))
+
+
+ROWS = [
+    (kind, error, writing, path)
+    for kind in KINDS
+    for error in (0, 2)
+    for writing in (False, True)
+    for path in (SHADOW, "/etc/passwd", "/x/etc/shadow", "/etc/shadow/x", "/tmp/a", "/etc", "/")
+]
+_LEAF = st.sampled_from(
+    [
+        'path == "/etc/shadow"',
+        'path.startsWith("/etc/")',
+        'path.startsWith("/etc/sh")',
+        'path.endsWith("/shadow")',
+        'path.endsWith("/etc/shadow")',
+        'path.contains("tmp")',
+        'path in ["/etc/passwd", "/tmp/a"]',
+        'kind == "open"',
+        'kind != "open"',
+        'kind in ["create", "mount"]',
+        "writing",
+        "!writing",
+        'error == ""',
+        'error != ""',
+        "true",
+    ]
+)
+_RULES = st.recursive(
+    _LEAF,
+    lambda inner: (
+        st.tuples(inner, st.sampled_from(["&&", "&&", "||"]), inner).map(
+            lambda parts: f"({parts[0]}) {parts[1]} ({parts[2]})"
+        )
+        | inner.map(lambda one: f"!({one})")
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(_RULES, min_size=1, max_size=4))
+def test_no_row_that_a_rule_is_about_is_left_out(rules: list[str]) -> None:
+    batch = rows_of(ROWS)
+    found = variables(pushed(*rules))
+    for rule in rules:
+        about = mask(parse(rule, COLUMNS), batch, {})
+        for row, wanted in zip(batch.fixed, about, strict=True):
+            assert not wanted or kernel_wants(found, row), (rule, row)
+
+
+def test_opens_are_asked_for_by_path_whatever_else_a_policy_looks_at() -> None:
+    found = variables(
+        pushed(
+            'writing && path.endsWith("/release_agent")',
+            'path == "/etc/shadow"',
+            'kind == "mount" && error == ""',
+        )
+    )
+    seen = [
+        (KINDS[row["kind"]], bool(row["writing"]), bytes(row["path"]).decode())
+        for row in rows_of(
+            [
+                (kind, 0, writing, path)
+                for kind in (1, 11)
+                for writing in (False, True)
+                for path in (SHADOW, "/a/release_agent", "/tmp/a")
+            ]
+        ).fixed
+        if kernel_wants(found, row)
+    ]
+    assert seen == [
+        ("open", False, SHADOW),
+        ("open", True, SHADOW),
+        ("open", True, "/a/release_agent"),
+        *[
+            ("mount", writing, path)
+            for writing in (False, True)
+            for path in (SHADOW, "/a/release_agent", "/tmp/a")
+        ],
+    ]
+
+
+def test_a_longer_prefix_stands_for_the_shorter_ones_that_it_begins_with() -> None:
+    found = variables(pushed('path.startsWith("/etc/")', 'writing && path == "/etc/shadow"'))
+    (reads,) = rows_of([(1, 0, False, SHADOW)]).fixed
+    assert kernel_wants(found, reads)
+
+
+def test_rules_about_some_kinds_alone_leave_the_others_out() -> None:
+    found = pushed('kind == "create" && writing', 'kind in ["create", "open"] && error == "EPERM"')
+    assert (found["kind"], found["writing"]) == (Range(1, 2), Range(0, 1))
+    assert "path" not in found
+    assert pushed('kind == "open" && kind == "create"') == {"kind": Range(1, 0)}
+
+
+def test_more_paths_than_the_kernel_has_room_for_are_not_asked_for() -> None:
+    many = [f'path == "/a/{number}"' for number in range(513)]
+    assert pushed(*many).keys() == {"kind", "writing"}
+    assert len(pushed(*many[:512])["path"].prefixes) == 512
+
+
+@pytest.mark.parametrize(
+    ("written", "found", "whole"),
+    [
+        ('path == "/etc/shadow"', PathSet(prefixes=frozenset({b"/etc/shadow\0"})), True),
+        ('path.startsWith("/etc/")', PathSet(prefixes=frozenset({b"/etc/"})), True),
+        ('path.endsWith("/shadow")', PathSet(names=frozenset({b"shadow"})), True),
+        ('path.endsWith("/etc/shadow")', PathSet(names=frozenset({b"shadow"})), False),
+        ('path.endsWith("shadow")', None, False),
+        ('path.endsWith("/")', None, False),
+        ('path.contains("/etc/")', None, False),
+        (f'path == "/{"x" * 255}"', None, False),
+        (r'path == "/a\\x41"', None, False),
+        (
+            'path in ["/a", "/b"] || path.endsWith("/c")',
+            PathSet(frozenset({b"/a\0", b"/b\0"}), frozenset({b"c"})),
+            True,
+        ),
+        ('path.startsWith("/a/") && path.endsWith("/c")', PathSet(frozenset({b"/a/"})), False),
+    ],
+)
+def test_the_kernel_alone_decides_on_paths_only_where_somebody_is_killed_for_them(
+    written: str, found: PathSet | None, whole: bool
+) -> None:
+    expression = parse(written, COLUMNS)
+    for alone in (False, True):
+        taken, rest = split(expression, FILTERABLE, {"path"}, whole_paths=alone)
+        assert taken == ({} if found is None else {"path": found})
+        assert (rest is None) == (whole and alone)
