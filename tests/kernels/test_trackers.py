@@ -23,6 +23,7 @@ from eunomia_agent.trackers.instance import Instance
 from eunomia_agent.trackers.key import Key
 from eunomia_agent.trackers.limit import Limit
 from eunomia_agent.trackers.loading import Node
+from eunomia_agent.trackers.paths import PathSet, path_columns
 from eunomia_agent.trackers.support import lacks
 
 pytestmark = [
@@ -133,8 +134,13 @@ def test_a_tracker_loads_with_every_option_and_condition(name: str, most: bool, 
             edge = about.max if most else about.min
             params[param] = about.default if edge is None else edge
     columns = {column.name for column in tracker.columns if column.filterable} - {"comm"}
-    conditions = {f"where_{column}": struct.pack("=2q", 1, 1 << 31) for column in columns}
+    with Object.open(OBJECTS / f"{name}.bpf.o") as compiled:
+        paths = path_columns(compiled.btf)
+    conditions = {f"where_{column}": struct.pack("=2q", 1, 1 << 31) for column in columns - paths}
     conditions["where_comm"] = struct.pack("=2I16s", 4, most, b"bash")
+    some = PathSet(frozenset({b"/etc/"}), frozenset({b"shadow"}))
+    for column in paths:
+        conditions |= some.variables(column)
     key = replace(
         key_of(tracker),
         params=tuple(sorted(params.items())),
