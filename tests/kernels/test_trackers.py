@@ -94,6 +94,7 @@ def do_a_little_of_everything() -> None:
     before = signal.signal(signal.SIGUSR1, lambda *_: None)
     os.kill(os.getpid(), signal.SIGUSR1)
     signal.signal(signal.SIGUSR1, before)
+    os.close(os.memfd_create("in memory"))
 
 
 @pytest.mark.parametrize("name", sorted(TRACKERS))
