@@ -19,7 +19,7 @@ HEAD = """\
 
 A policy's `rules.builtIn` names a group, or `group/rule`. `eunomia rules show group/rule` shows the
 condition of a rule, its exceptions, what to do when it is broken, and the examples that it is
-tested with.
+tested with; [rules.md](rules.md) tells how rules are read.
 
 An `event` is worth knowing, and happens in some healthy workloads; a `warning` should be looked at;
 an `alert` is no workload's business. Paths are those of the files that were really opened, and
