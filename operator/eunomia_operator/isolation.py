@@ -66,7 +66,9 @@ class Ward:
 class Queue:
     """Pods of one policy that wait for their turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, not_before: float = 0.0) -> None:
+        """not_before: when the first turn may come, as Unix time."""
+        self._not_before = not_before
         self._waiting: OrderedDict[str, Request] = OrderedDict()
         self._turns: deque[float] = deque()
 
@@ -79,7 +81,7 @@ class Queue:
         """Return the next request if it is its turn: there are so many in any minute."""
         while self._turns and self._turns[0] <= now - 60:
             self._turns.popleft()
-        if not self._waiting or len(self._turns) >= per_minute:
+        if not self._waiting or len(self._turns) >= per_minute or now < self._not_before:
             return None
         self._turns.append(now)
         return self._waiting.popitem(last=False)[1]

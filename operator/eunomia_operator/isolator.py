@@ -27,6 +27,7 @@ logger = logging.getLogger("eunomia.isolation")
 
 LOOK_SECONDS = 1.0
 RETRY_SECONDS = 5.0
+MINUTE = 60.0
 ISOLATED = "Isolated"
 UNPROCESSABLE = 422
 """HTTP status where a patch names the uid of another pod."""
@@ -78,6 +79,8 @@ class Isolator:
         self._spared = frozenset(spared)
         self._queues: dict[str, Queue] = {}
         self._wards: dict[tuple[str, str], Ward] = {}
+        self._recalled: dict[str, float] = {}
+        """By policy for which an earlier leader cut pods off: when that was learned."""
         self._wake = asyncio.Event()
 
     def ask(self, policy: Policy, alert: Alert, now: float, /) -> None:
@@ -94,7 +97,10 @@ class Isolator:
             self._say(policy, pod, "WouldIsolate", f"{rule}: in Enforce it would be cut off", now)
         else:
             request = Request(pod, alert.reported.node, rule, alert.reported.id)
-            self._queues.setdefault(policy.object.uid, Queue()).put(request)
+            uid = policy.object.uid
+            # An earlier leader may have used up what the minute allows.
+            not_before = self._recalled.get(uid, 0.0) + MINUTE
+            self._queues.setdefault(uid, Queue(not_before)).put(request)
             self._wake.set()
 
     async def run(self, known: Known, note: Note) -> None:
@@ -125,6 +131,7 @@ class Isolator:
                 ward = ward_of(body)
                 if ward is not None:
                     self._wards[ward.policy, ward.namespace] = ward
+                    self._recalled[ward.policy] = _now()
             return
 
     async def _let_back(self, known: Known, _: Note) -> None:

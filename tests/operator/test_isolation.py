@@ -240,6 +240,27 @@ async def test_no_more_pods_a_minute_than_allowed(scene: Scene) -> None:
     assert scene.cut_off() == {"web-0", "web-1", "web-2"}
 
 
+async def test_a_new_leader_does_not_begin_the_minute_anew(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = scene.policy(response={"alert": "Isolate"})
+    for name in ("web-1", "web-2"):
+        scene.pods.add(name)
+    async with scene.running():
+        scene.ask(policy, "web-1")
+        await scene.settle()
+    scene.isolator = scene.fresh()
+    async with scene.running():
+        await scene.settle()
+        scene.ask(policy, "web-2")
+        await scene.settle()
+        assert scene.cut_off() == {"web-1"}
+        later = time.time() + 61
+        monkeypatch.setattr(isolator, "_now", lambda: later)
+        await scene.settle()
+    assert scene.cut_off() == {"web-1", "web-2"}
+
+
 @pytest.mark.parametrize("namespace", SPARED)
 async def test_what_keeps_the_cluster_going_is_never_cut_off(scene: Scene, namespace: str) -> None:
     policy = scene.policy(namespace="", name="all")

@@ -46,6 +46,8 @@ def _namespaces_have_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parsing, "parse_path", parsed)
 
 
+REPORTS = "eunomia.dev/v1alpha1/alertreports"
+NETWORK_POLICIES = "networking.k8s.io/v1/networkpolicies"
 LEASE = "coordination.k8s.io/v1/leases"
 
 
@@ -66,6 +68,9 @@ def api(kmock: Any, review_of: Callable[[str], Any], _namespaces_have_a_path: No
         "v1/nodes",
         "v1/namespaces",
         "v1/events",
+        "v1/pods",
+        REPORTS,
+        NETWORK_POLICIES,
         LEASE,
     ):
         kmock.resources[resource] = {
@@ -144,9 +149,12 @@ def stored(api: Any, name: str) -> dict[str, Any]:
 
 
 async def create(api: Any, name: str, **spec: Any) -> None:
-    job = {**metadata(name, "shop"), "spec": {**SPEC, **spec}}
-    path = "apis/eunomia.dev/v1alpha1/namespaces/shop/tracejobs"
-    async with aiohttp.ClientSession() as session, session.post(api.url / path, json=job) as done:
+    await post(api, "tracejobs", {**metadata(name, "shop"), "spec": {**SPEC, **spec}})
+
+
+async def post(api: Any, plural: str, body: dict[str, Any]) -> None:
+    path = f"apis/eunomia.dev/v1alpha1/namespaces/shop/{plural}"
+    async with aiohttp.ClientSession() as session, session.post(api.url / path, json=body) as done:
         assert done.status < 300, await done.text()
 
 
@@ -197,6 +205,53 @@ async def test_a_job_from_apply_to_complete(
     assert [event["reason"] for event in events] == ["Accepted", "Started", "Complete"]
     secret = api.objects["v1/secrets", "eunomia", "eunomia-ca"]["data"]
     assert base64.b64decode(secret["ca.crt"]) == authority(api)
+
+
+async def test_an_alert_from_its_node_to_the_label_of_the_pod(
+    api: Any,
+    outside: Settings,
+    dial: Any,
+    make_token: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "eunomia")
+    api.objects["v1/pods", "shop", "web-1"] = metadata("web-1", "shop")
+    rule = {"name": "any", "events": ["opensnoop"], "when": "pid > 0", "message": "opened"}
+    spec = {
+        "target": {"podSelector": {}},
+        "rules": {"custom": [{**rule, "response": "Isolate"}]},
+    }
+    async with replica(outside):
+        port = await until(lambda: port_of(caplog))
+        agent = await dial(port, authority(api), make_token())
+        await agent.hear()
+        await post(api, "securitypolicies", {**metadata("guard", "shop"), "spec": spec})
+        (job,) = await agent.hear_jobs()
+        alert = agent_pb2.Alert(
+            id="0123456789abcdef",
+            sequence=41,
+            policy_uid=job.uid,
+            rule="any",
+            severity=agent_pb2.SEVERITY_WARNING,
+            time_ns=time.time_ns(),
+            namespace="shop",
+            pod="web-1",
+            pod_uid="uid-of-web-1",
+        )
+        await agent.say(alerts=agent_pb2.Alerts(alerts=[alert]))
+        assert (await agent.hear()).alerts_taken.sequence == 41
+        report = dict(api.objects[REPORTS, "shop", "guard"])
+        assert [each["id"] for each in report["alerts"]] == ["0123456789abcdef"]
+        assert report["metadata"]["ownerReferences"][0]["uid"] == "uid-of-guard"
+        pod = api.objects["v1/pods", "shop", "web-1"]
+        await until(lambda: pod["metadata"].get("labels"))
+        assert pod["metadata"]["labels"] == {"eunomia.dev/isolated": "guard"}
+        wall = api.objects[NETWORK_POLICIES, "shop", "eunomia-isolated-uid-of-guard"]
+        assert wall["spec"]["policyTypes"] == ["Ingress", "Egress"]
+        await agent.channel.close()
+    events = [dict(event) for key, event in api.objects.items() if key[0].plural == "events"]
+    on_the_pod = [each for each in events if each["involvedObject"]["kind"] == "Pod"]
+    assert {each["reason"] for each in on_the_pod} == {"SecurityWarning", "Isolated"}
 
 
 async def test_one_leads_and_the_other_follows_when_it_stops(
