@@ -27,6 +27,9 @@ struct {
 	__type(value, u32);
 } processes SEC(".maps");
 
+/* A command that the agent starts itself may share the mounts of whoever started it. */
+const volatile bool by_command = false;
+
 /* Written by the agent alone. */
 struct learning {
 	job_set_t jobs; /* those that learn */
@@ -453,7 +456,12 @@ int BPF_PROG(forks, struct task_struct *parent, struct task_struct *child)
 	return 0;
 }
 
-/* Whoever watches from now on sees the rest of the start as that of the workload. */
+/* A runtime that execs a sealed copy of itself, as runc does, still has the mounts of who began it. */
+static __always_inline bool is_runtime(struct task_struct *task)
+{
+	return !by_command && task->nsproxy->mnt_ns == task->real_parent->nsproxy->mnt_ns;
+}
+
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(execs, struct task_struct *task)
 {
@@ -461,7 +469,7 @@ int BPF_PROG(execs, struct task_struct *task)
 	tgid_t tgid = task->tgid;
 	struct run *run = bpf_map_lookup_elem(&runs, &id);
 
-	if (!run || !is_starting(run, tgid))
+	if (!run || !is_starting(run, tgid) || is_runtime(task))
 		return 0;
 	bpf_map_delete_elem(&starting, &tgid);
 #pragma unroll

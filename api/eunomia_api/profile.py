@@ -22,12 +22,17 @@ from typing import Any
 
 from eunomia_api import agent_pb2, runtimedefault
 
-ALWAYS = frozenset(
-    {"exit", "exit_group", "restart_syscall", "rt_sigreturn", "sigreturn"}
-    | {"clock_getres", "clock_gettime", "clock_gettime64", "getcpu", "gettimeofday", "time"}
-)
+_BACK = "exit exit_group restart_syscall rt_sigreturn sigreturn"
+_VDSO = "clock_getres clock_gettime clock_gettime64 getcpu gettimeofday time"
+_THREADS = """
+epoll_ctl epoll_pwait futex futex_time64 getpid gettid madvise mmap munmap nanosleep rt_sigprocmask
+sched_yield sigaltstack tgkill
+"""
+ALWAYS = frozenset(f"{_BACK} {_VDSO} {_THREADS}".split())
 """What every profile allows: the ways back from a signal and out, which a run may happen not to
-take, and what the vDSO answers without a call on one machine and with one on the next."""
+take; what the vDSO answers without a call on one machine and with one on the next; and what the
+threads of a runtime written in Go may do at any moment up to the exec. A container whose runtime is
+refused one of these fails to start, now and then."""
 
 ABIS = {
     "SCMP_ARCH_X86_64": ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"),
@@ -195,22 +200,21 @@ def profile(
     """Return a profile as the OCI runtime specification and Docker have it.
 
     calls: those that were learned. base: "RuntimeDefault" adds what runtimes allow by default.
-    allow: further names. A call that is learned is allowed whatever its arguments. Raises
-    ValueError for another base.
+    allow: further names. A call that is learned is allowed whatever its arguments; threads may be
+    made in any case. Raises ValueError for another base.
     """
     if base not in ("None", "RuntimeDefault"):
         raise ValueError(f"the base of a profile is None or RuntimeDefault, not {base!r}")
     learned = {*calls, *allow}
-    names, conditional = learned | ALWAYS, list[dict[str, Any]]()
+    names, conditional = learned | ALWAYS, runtimedefault.THREADS
     if base == "RuntimeDefault":
         names |= runtimedefault.ALLOWED
-        conditional = [
-            rule for rule in runtimedefault.CONDITIONAL if learned.isdisjoint(rule["names"])
-        ]
+        conditional = runtimedefault.CONDITIONAL
+    rules = [rule for rule in conditional if learned.isdisjoint(rule["names"])]
     return {
         "defaultAction": default_action,
         "architectures": list(dict.fromkeys(architectures)),
-        "syscalls": [{"names": sorted(names), "action": "SCMP_ACT_ALLOW"}, *conditional],
+        "syscalls": [{"names": sorted(names), "action": "SCMP_ACT_ALLOW"}, *rules],
     }
 
 

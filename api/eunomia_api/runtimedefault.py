@@ -66,11 +66,15 @@ def _allow(name: str, **argument: Any) -> dict[str, Any]:
     return {"names": [name], "action": "SCMP_ACT_ALLOW", "args": [found]}
 
 
-CONDITIONAL: tuple[dict[str, Any], ...] = (
+THREADS: tuple[dict[str, Any], ...] = (
     _allow("clone", value=_NEW_NAMESPACES, valueTwo=0, op="SCMP_CMP_MASKED_EQ"),
     {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": _ENOSYS},
+)
+"""New threads and processes, in no new namespaces. clone3 holds its flags where no filter can look,
+and so is not there at all: the C library then takes clone."""
+CONDITIONAL: tuple[dict[str, Any], ...] = (
+    *THREADS,
     *(_allow("personality", value=each) for each in _PERSONALITIES),
     _allow("socket", value=_AF_VSOCK, op="SCMP_CMP_NE"),
 )
-"""Rules by arguments. clone3 holds its flags where no filter can look, and so is not there at all:
-the C library then takes clone."""
+"""All rules by arguments."""

@@ -130,7 +130,14 @@ def test_a_profile_allows_what_was_called_and_refuses_the_rest() -> None:
             {
                 "names": sorted({"read", "clone3", "execve", "capset", "statx"} | ALWAYS),
                 "action": "SCMP_ACT_ALLOW",
-            }
+            },
+            {
+                "names": ["clone"],
+                "action": "SCMP_ACT_ALLOW",
+                "args": [
+                    {"index": 0, "value": 0x7E020000, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}
+                ],
+            },
         ],
     }
 

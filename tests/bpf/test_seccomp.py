@@ -65,7 +65,8 @@ def record() -> Iterator[Callable[..., Recorded]]:
             if pending:
                 agent_wide.map("pending_limit").update(bytes(4), struct.pack("=3Q", JOB, 0, 64))
                 agent_wide.attach()
-            recording = Recording.open(OBJECTS, agent_wide.map("targets"), 0, pids=pids)
+            targets = agent_wide.map("targets")
+            recording = Recording.open(OBJECTS, targets, 0, pids=pids, by_command=True)
             stack.callback(recording.close)
             recording.set_jobs(JOB)
             return Recorded(agent_wide, recording)

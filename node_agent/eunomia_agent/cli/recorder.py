@@ -89,7 +89,7 @@ async def _record(whom: Whom, made: Made, seconds: float | None) -> int:
         target = target_of(of_containers([whom.container], known)) if whom.container else Target()
         meant = find(known, whom.target).containers if whom.target else ()
         pids = descendants(whom.pids) if whom.pids else None
-        async with _watching(runtime, target, pids) as watch:
+        async with _watching(runtime, target, pids, bool(whom.command)) as watch:
             with stop.on_signals():
                 if whom.command:
                     code = await _run(watch, whom.command, stop, seconds)
@@ -110,11 +110,11 @@ class _Watch:
         self._target = target
         self._included: set[int] = set()
 
-    async def open(self, pids: Iterable[int] | None) -> None:
+    async def open(self, pids: Iterable[int] | None, *, by_command: bool) -> None:
         """Begin. Raises KernelError."""
         targets = await self.cgroups.load()
         node = self.cgroups.node
-        self.learner.open(node.targets, node.hierarchy, pids)
+        self.learner.open(node.targets, node.hierarchy, pids=pids, by_command=by_command)
         self.learner.apply({_UID: Wanted(_BIT, agent_pb2.Learning(seccomp=True))})
         targets.set_candidates(_BIT)
         await self.cgroups.start()
@@ -156,11 +156,11 @@ class _Watch:
 
 @asynccontextmanager
 async def _watching(
-    runtime: Runtime | None, target: Target, pids: Iterable[int] | None
+    runtime: Runtime | None, target: Target, pids: Iterable[int] | None, by_command: bool
 ) -> AsyncGenerator[_Watch]:
     watch = _Watch(runtime, target)
     try:
-        await watch.open(pids)
+        await watch.open(pids, by_command=by_command)
         for cgroup in _cgroups_of(pids or ()):
             watch.include(Owner(cgroup, "host"))
         yield watch

@@ -88,12 +88,18 @@ class Learner:
         """What went unseen, or None."""
         return self._recording.problem if self._recording is not None else None
 
-    def open(self, targets: Map, hierarchy: int, pids: Iterable[int] | None = None) -> None:
-        """Load and attach the programs. Raises KernelError.
-
-        pids: only these processes, and what they start.
-        """
-        self._recording = Recording.open(self._objects, targets, hierarchy, pids=pids)
+    def open(
+        self,
+        targets: Map,
+        hierarchy: int,
+        *,
+        pids: Iterable[int] | None = None,
+        by_command: bool = False,
+    ) -> None:
+        """Load and attach the programs: see Recording.open. Raises KernelError."""
+        self._recording = Recording.open(
+            self._objects, targets, hierarchy, pids=pids, by_command=by_command
+        )
 
     def close(self) -> None:
         """Take the programs out of the kernel; what was learned stays."""
@@ -215,8 +221,7 @@ class Learner:
         """Go on from what was saved. What cannot be read is left out, and said so."""
         try:
             self._runs = {
-                run_id: Run.restored(saved)
-                for run_id, saved in before.get("runs", {}).items()
+                run_id: Run.restored(saved) for run_id, saved in before.get("runs", {}).items()
             }
             for saved in before.get("books", ()):
                 key = str(saved["job"]), str(saved["container"])

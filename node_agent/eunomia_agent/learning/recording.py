@@ -124,9 +124,19 @@ class Recording:
 
     @classmethod
     def open(
-        cls, objects: Path, targets: Map, hierarchy: int, *, pids: Iterable[int] | None = None
+        cls,
+        objects: Path,
+        targets: Map,
+        hierarchy: int,
+        *,
+        pids: Iterable[int] | None = None,
+        by_command: bool = False,
     ) -> "Recording":
-        """Load and attach. pids: only these processes, and what they start. Raises KernelError."""
+        """Load and attach. Raises KernelError.
+
+        pids: only these processes, and what they start. by_command: a workload may share the mounts
+        of who started it, as no container does.
+        """
         programs = Object.open(objects / "seccomp.bpf.o")
         try:
             missing = programs.skip_missing(required=["tp_btf/sys_enter"])
@@ -134,6 +144,7 @@ class Recording:
                 programs.programs["capability_answered"].autoload = False
             programs.set("cgroup_hierarchy", hierarchy)
             programs.set("by_process", pids is not None)
+            programs.set("by_command", by_command)
             programs.map("targets").reuse(targets)
             if pids is None:
                 programs.map("processes").resize(1)
