@@ -11,13 +11,13 @@
  *		return event_cancel();
  *
  * Which paths are wanted depends on the event's class, `of`: PATH_CLASS(kind, writing) of trackers
- * that have such columns, else PATH_ALL. A path is wanted when it begins with one of
- * where_COLUMN_prefixes, or when its last name is one of where_COLUMN_names, whose value is a set of
- * classes with the event's among them; or when the event's class is among where_COLUMN_free.
- * where_COLUMN_used says which of the two maps is asked. All four are written by the agent before the
- * programs are attached; an entry also has the classes of all prefixes that it begins with. A path
- * that was cut at its beginning is wanted whenever prefixes are asked for: nobody knows how it begins.
- * Nobody is killed for that.
+ * that have such columns, else PATH_ALL. All paths are where the class is among where_COLUMN_free, as
+ * each is while nobody asks. Else a path is wanted when it begins with one of where_COLUMN_prefixes, or
+ * when its last name is one of where_COLUMN_names, whose value is a set of classes with the event's
+ * among them; where_COLUMN_used are all classes that stand in the one map and in the other, so that no
+ * path is walked in vain. The agent writes them before the programs are attached; an entry also has
+ * the classes of all prefixes that it begins with. How a path begins that was cut there nobody knows:
+ * where prefixes are asked for it is wanted, but nobody is killed for that.
  */
 #pragma once
 
@@ -27,7 +27,6 @@
 enum { MAX_WHERE_PATHS = 512, PATH_NAME = 64 };
 #define PATH_ALL (~0u)
 #define PATH_CLASS(kind, writing) (1u << (((kind) & 15) | ((writing) ? 16 : 0)))
-enum path_use { use_prefixes = 1, use_names = 2 };
 enum path_found { path_unwanted = 0, path_undecided = 1, path_found = 2 };
 
 /* The key of an LPM trie. A prefix of n bytes has 8 * n bits; a whole path is one that ends with its
@@ -41,34 +40,38 @@ struct name_key {
 	char name[PATH_NAME];
 };
 
-#define WHERE_PATH(column)                                \
-	const volatile u32 where_##column##_used = 0;     \
-	const volatile u32 where_##column##_free = 0;     \
-	struct {                                          \
-		__uint(type, BPF_MAP_TYPE_LPM_TRIE);      \
-		__uint(max_entries, MAX_WHERE_PATHS);     \
-		__uint(map_flags, BPF_F_NO_PREALLOC);     \
-		__type(key, struct path_key);             \
-		__type(value, u32);                       \
-	} where_##column##_prefixes SEC(".maps");         \
-	struct {                                          \
-		__uint(type, BPF_MAP_TYPE_HASH);          \
-		__uint(max_entries, MAX_WHERE_PATHS);     \
-		__type(key, struct name_key);             \
-		__type(value, u32);                       \
+struct path_classes {
+	u32 prefixes, names;
+};
+
+#define WHERE_PATH(column)                                             \
+	const volatile struct path_classes where_##column##_used = {}; \
+	const volatile u32 where_##column##_free = PATH_ALL;           \
+	struct {                                                       \
+		__uint(type, BPF_MAP_TYPE_LPM_TRIE);                   \
+		__uint(max_entries, MAX_WHERE_PATHS);                  \
+		__uint(map_flags, BPF_F_NO_PREALLOC);                  \
+		__type(key, struct path_key);                          \
+		__type(value, u32);                                    \
+	} where_##column##_prefixes SEC(".maps");                      \
+	struct {                                                       \
+		__uint(type, BPF_MAP_TYPE_HASH);                       \
+		__uint(max_entries, MAX_WHERE_PATHS);                  \
+		__type(key, struct name_key);                          \
+		__type(value, u32);                                    \
 	} where_##column##_names SEC(".maps")
 
 /* What the last name of a path alone decides. */
-#define path_named(column, of, mount, dentry)                                         \
-	entry_look_up(where_##column##_used, (of) & where_##column##_free ? 0 : (of), \
+#define path_named(column, of, mount, dentry)                            \
+	entry_look_up(&where_##column##_used, where_##column##_free, of, \
 		      &where_##column##_names, mount, dentry)
 /* Likewise, of a name that is at hand in the kernel's memory. */
-#define path_named_as(column, of, name, length)                                      \
-	name_look_up(where_##column##_used, (of) & where_##column##_free ? 0 : (of), \
+#define path_named_as(column, of, name, length)                         \
+	name_look_up(&where_##column##_used, where_##column##_free, of, \
 		     &where_##column##_names, name, length)
 /* What the whole path does, after that. */
 #define path_wanted(column, of, named, start) \
-	prefix_look_up(where_##column##_used, of, &where_##column##_prefixes, named, start)
+	prefix_look_up(&where_##column##_prefixes, of, named, start)
 
 /* One path at a time is looked up, between event_begin and event_send. */
 struct {
@@ -96,43 +99,40 @@ static __always_inline const struct dentry *path_last(const struct vfsmount *mou
 	return dentry;
 }
 
-/* of: 0 for a class that is free. */
-static __always_inline enum path_found name_look_up(u32 used, u32 of, void *names, const void *name,
+static __always_inline enum path_found name_look_up(const volatile struct path_classes *used, u32 free,
+						    u32 of, void *names, const void *name,
 						    u32 length)
 {
 	struct name_key key = {};
 	u32 *classes = NULL;
 
-	if (used && !of)
+	if (of & free)
 		return path_found;
-	if (!(used & use_names))
-		return path_undecided;
-	if (length && length < PATH_NAME && bpf_probe_read_kernel_str(key.name, PATH_NAME, name) > 0)
+	if (of & used->names && length && length < PATH_NAME &&
+	    bpf_probe_read_kernel_str(key.name, PATH_NAME, name) > 0)
 		classes = bpf_map_lookup_elem(names, &key);
 	if (classes && *classes & of)
 		return path_found;
-	return used & use_prefixes ? path_undecided : path_unwanted;
+	return of & used->prefixes ? path_undecided : path_unwanted;
 }
 
-static __always_inline enum path_found entry_look_up(u32 used, u32 of, void *names,
+static __always_inline enum path_found entry_look_up(const volatile struct path_classes *used,
+						     u32 free, u32 of, void *names,
 						     const struct vfsmount *mount,
 						     const struct dentry *dentry)
 {
-	if (used && !of)
-		return path_found;
-	if (!(used & use_names))
-		return path_undecided;
+	if (of & free || !(of & used->names))
+		return name_look_up(used, free, of, names, NULL, 0);
 	const struct dentry *last = path_last(mount, dentry);
 
-	return name_look_up(used, of, names, READ(struct dentry, last, d_name.name),
+	return name_look_up(used, free, of, names, READ(struct dentry, last, d_name.name),
 			    READ(struct dentry, last, d_name.len));
 }
 
-static __always_inline bool prefix_look_up(u32 used, u32 of, void *prefixes, enum path_found named,
-					   u32 start)
+static __always_inline bool prefix_look_up(void *prefixes, u32 of, enum path_found named, u32 start)
 {
-	if (!(used & use_prefixes) || named == path_found)
-		return named != path_unwanted;
+	if (named != path_undecided)
+		return named == path_found;
 	u32 zero = 0;
 	struct path_key *key = bpf_map_lookup_elem(&this_path, &zero);
 	struct path_walk *walk = this_walk();

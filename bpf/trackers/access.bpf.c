@@ -455,10 +455,8 @@ static __always_inline enum path_found last_name_found(u32 of, u32 start)
 {
 	struct path_walk *walk = this_walk();
 
-	if (where_path_used && of & where_path_free)
-		return path_found;
-	if (!walk || !(where_path_used & use_names))
-		return path_undecided;
+	if (!walk || of & where_path_free || !(of & where_path_used.names))
+		return path_named_as(path, of, NULL, 0);
 	u32 length = last_name_length() & (FILE_PATH - 1);
 
 	if (!length && walk->cut)

@@ -25,8 +25,17 @@ OPEN_TREE_CLONE, MOVE_MOUNT_F_EMPTY_PATH, MAP_32BIT = 1, 4, 0x40
 OPEN_TREE, MOVE_MOUNT, OPENAT2 = 428, 429, 437
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}[platform.machine()]
 OPENAT = {"x86_64": 257, "aarch64": 56}[platform.machine()]
-PREFIXES, NAMES = 1, 2
-EVERY = struct.pack("=I", 2**32 - 1)
+EVERY = 2**32 - 1
+"""All classes of events: PATH_ALL of match_path.h."""
+OPEN_TO_READ, OPEN_TO_WRITE, CREATE, MOUNT = 1 << 1, 1 << (1 | 16), 1 << (2 | 16), 1 << (11 | 16)
+
+
+def asked(prefixes: int = 0, names: int = 0, free: int = 0) -> dict[str, bytes | int]:
+    """Return the variables that say of which classes paths are asked, by prefix and by name."""
+    return {"where_path_used": struct.pack("=2I", prefixes, names), "where_path_free": free}
+
+
+PREFIXES, NAMES, BOTH = asked(EVERY), asked(0, EVERY), asked(EVERY, EVERY)
 Row = dict[str, Any]
 
 
@@ -58,14 +67,21 @@ def short(rows: list[Row], below: Path | str) -> list[tuple[str, str, str, str]]
     ]
 
 
-def wanted(tracked: Any, *, prefixes: tuple[str, ...] = (), names: tuple[str, ...] = ()) -> None:
+def wanted(
+    tracked: Any,
+    *,
+    prefixes: tuple[str, ...] = (),
+    names: tuple[str, ...] = (),
+    classes: int = EVERY,
+) -> None:
     """Fill the maps of WHERE_PATH. A prefix that ends with NUL is a whole path."""
+    value = struct.pack("=I", classes)
     for prefix in prefixes:
         content = prefix.encode()
         key = struct.pack("=I256s", 8 * len(content), content)
-        tracked.object.map("where_path_prefixes").update(key, EVERY)
+        tracked.object.map("where_path_prefixes").update(key, value)
     for name in names:
-        tracked.object.map("where_path_names").update(struct.pack("64s", name.encode()), EVERY)
+        tracked.object.map("where_path_names").update(struct.pack("64s", name.encode()), value)
 
 
 @pytest.fixture
@@ -177,7 +193,7 @@ def test_a_path_that_is_rewritten_during_the_open_changes_nothing(
     for place in places:
         place.touch()
     shown = tmp_path / "shown"
-    tracked = track("access", where_path_used=NAMES)
+    tracked = track("access", **NAMES)
     wanted(tracked, names=("first", "other"))
 
     def work() -> None:
@@ -266,7 +282,7 @@ def test_mounts_of_its_own_namespace_are_followed(track: Any, spawn: Any, tmp_pa
         (tmp_path / name).mkdir()
     (tmp_path / "hidden/file").touch()
     (tmp_path / "one").touch()
-    tracked = track("access", where_writing=struct.pack("=2q", 0, 0), where_path_used=NAMES)
+    tracked = track("access", where_writing=struct.pack("=2q", 0, 0), **NAMES)
     wanted(tracked, names=("file", "one"))
 
     def work() -> None:
@@ -293,7 +309,7 @@ def test_a_path_of_four_kilobytes_keeps_its_end(
     folder = "/" + "/".join(["d" * 99] * 40)
     path = f"{folder}/{'f' * (4095 - len(folder) - 1)}"
     (root / folder[1:]).mkdir(parents=True)
-    tracked = track("access", where_path_used=PREFIXES)
+    tracked = track("access", **PREFIXES)
     wanted(tracked, prefixes=("/nowhere/",))
 
     def work() -> None:
@@ -553,8 +569,7 @@ def test_only_paths_that_are_asked_for_are_matched(
     names: tuple[str, ...],
     found: list[str],
 ) -> None:
-    used = (PREFIXES if prefixes else 0) | (NAMES if names else 0)
-    tracked = track("access", where_path_used=used)
+    tracked = track("access", **asked(EVERY if prefixes else 0, EVERY if names else 0))
     wanted(tracked, prefixes=tuple(f"{tree}/{prefix}" for prefix in prefixes), names=names)
 
     run(spawn, touch(tree, *OPENED))
@@ -573,7 +588,7 @@ def test_changes_are_asked_for_by_path_as_opens_are(
         os.unlink(tree / "etcetera")
         os.unlink(tree / "root/.ssh/../.ssh/id")
 
-    tracked = track("access", where_path_used=PREFIXES | NAMES)
+    tracked = track("access", **BOTH)
     wanted(tracked, prefixes=(f"{tree}/root/",), names=("shadow",))
     run(spawn, work)
 
@@ -582,6 +597,32 @@ def test_changes_are_asked_for_by_path_as_opens_are(
         ("delete", "/root/.ssh/id", "", ""),
     ]
     assert tracked.account(cgroup).matched == 2
+
+
+def test_each_class_of_events_has_paths_of_its_own(
+    track: Any, spawn: Any, cgroup: Path, tree: Path
+) -> None:
+    tracked = track("access", **asked(OPEN_TO_WRITE | CREATE, OPEN_TO_READ, MOUNT))
+    wanted(tracked, prefixes=(f"{tree}/etc/",), classes=OPEN_TO_WRITE | CREATE)
+    wanted(tracked, names=("id", "etcetera"), classes=OPEN_TO_READ)
+
+    def work() -> None:
+        for name in ("etc/shadow", "root/.ssh/id"):
+            os.open(tree / name, os.O_RDONLY)
+            os.open(tree / name, os.O_WRONLY)
+        os.open(tree / "etc/new", os.O_CREAT | os.O_WRONLY)
+        os.unlink(tree / "etc/new")
+        libc.mount(b"none", bytes(tree / "etc"), b"nonesuch", 0, None)
+
+    run(spawn, work)
+
+    assert [(*row[:2], row[3]) for row in short(told(tracked, tree), tree)] == [
+        ("open", "/etc/shadow", ""),
+        ("open", "/root/.ssh/id", ""),
+        ("create", "/etc/new", ""),
+        ("mount", "/etc", "ENODEV"),
+    ]
+    assert tracked.account(cgroup).matched == 4
 
 
 @pytest.mark.parametrize(
@@ -622,7 +663,7 @@ def test_who_opens_what_is_asked_for_is_killed_before_it_reads(
     deep = tree / ("d" * 200) / ("e" * 100)
     deep.mkdir(parents=True)
     (deep / "file").touch()
-    tracked = track("access", kill_matched=True, where_path_used=PREFIXES)
+    tracked = track("access", kill_matched=True, **PREFIXES)
     wanted(tracked, prefixes=(f"{tree}/etc/shadow\0",))
 
     assert run(spawn, touch(tree, "etc/passwd", "etcetera", str(deep / "file"))) == 0

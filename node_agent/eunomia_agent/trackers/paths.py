@@ -15,7 +15,7 @@ MAX_PATHS = 512
 _PREFIX = struct.Struct("=I256sI")  # struct path_key (bits, path), and a set of classes
 _NAME = struct.Struct("=64sI")  # struct name_key, and a set of classes
 _NUMBER = struct.Struct("=I")
-_USE_PREFIXES, _USE_NAMES = 1, 2
+_USED = struct.Struct("=2I")  # struct path_classes: of all prefixes, of all names
 _LONGEST_PATH, _LONGEST_NAME = 255, 63
 CONDITION = "where_"
 """How variables begin that hold a job's conditions on a column: `WHERE(column)` of match.h."""
@@ -81,14 +81,14 @@ class PathsByClass:
 
         The kernel finds the longest prefix alone, which therefore stands for those in it, too.
         """
-        used = (_USE_PREFIXES if self.prefixes else 0) | (_USE_NAMES if self.names else 0)
+        used = (reduce(or_, each.values(), 0) for each in (self.prefixes, self.names))
         entries = {
             _PREFIXES: b"".join(
                 _PREFIX.pack(8 * len(each), each, self._classes_of(each))
                 for each in sorted(self.prefixes)
             ),
             _NAMES: b"".join(_NAME.pack(*each) for each in sorted(self.names.items())),
-            "_used": _NUMBER.pack(used),
+            "_used": _USED.pack(*used),
             "_free": _NUMBER.pack(self.free),
         }
         return {f"{CONDITION}{column}{end}": content for end, content in entries.items() if content}
