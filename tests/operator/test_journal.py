@@ -98,6 +98,21 @@ async def test_the_same_news_is_one_event_with_a_count(store: Store, journal: Jo
     assert store.told() == [("shop", "Started", "tracing began", 1)]
 
 
+async def test_news_of_one_topic_is_one_event_that_tells_the_newest(
+    store: Store, journal: Journal
+) -> None:
+    with running(journal):
+        for number in range(3):
+            news = News("Warning", "SecurityAlert", f"process {number}", topic="shadow")
+            journal.tell(JOB, news, NOW + number)
+        journal.tell(JOB, News("Warning", "SecurityAlert", "other", topic="mount"), NOW)
+        await settled()
+    assert store.told() == [
+        ("shop", "SecurityAlert", "process 2", 3),
+        ("shop", "SecurityAlert", "other", 1),
+    ]
+
+
 async def test_a_job_that_tells_too_much_does_not_silence_another(
     store: Store, journal: Journal
 ) -> None:

@@ -4,12 +4,16 @@
 from typing import Any
 
 from eunomia_api import agent_pb2
+from eunomia_api.library import Library
+from eunomia_api.policy_acceptance import accept_policy
 from eunomia_api.tracejob import ClusterTraceJobSpec, TraceJobSpec
+from eunomia_api.tracker import Catalogue
 from eunomia_operator.plan import (
     Namespace,
     Node,
     Placement,
     PlannedJob,
+    PlannedPolicy,
     desired_jobs,
     desired_state,
     job_message,
@@ -113,6 +117,22 @@ def test_a_cluster_trace_job_selects_namespaces_by_their_labels() -> None:
 def test_a_job_for_the_host_alone_selects_no_pods() -> None:
     target = job_message(cluster_job(host=True), NAMESPACES).target
     assert (target.host, target.pods) == (True, False)
+
+
+def test_a_cluster_policy_selects_namespaces_and_kills_in_none_of_those_that_are_spared(
+    catalogue: Catalogue,
+) -> None:
+    rule = {"name": "r", "events": ["opensnoop"], "when": "pid > 0", "message": "m"}
+    spec = {
+        "target": {"podSelector": {}, "namespaceSelector": {"matchLabels": {"team": "a"}}},
+        "rules": {"custom": [{**rule, "response": "Kill"}]},
+    }
+    accepted = accept_policy("ClusterSecurityPolicy", spec, catalogue, Library({}))
+    policy = PlannedPolicy("p", "ClusterSecurityPolicy", "", "all", 1, accepted, spared=("own",))
+    judges, kills = policy.messages(NAMESPACES)
+    assert list(judges.target.namespaces) == list(kills.target.namespaces) == ["blog", "shop"]
+    assert {"own", "kube-system"} <= set(kills.target.excluded_namespaces)
+    assert list(judges.target.excluded_namespaces) == []
 
 
 def test_nodes_with_the_same_jobs_share_one_desired_state() -> None:

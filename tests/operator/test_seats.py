@@ -52,3 +52,17 @@ def test_large_specs_wait_when_together_they_would_be_too_large_for_a_message() 
     large = [*candidates("a", 4, size=size), *candidates("b", 1, begin=60, size=size)]
     refused = left_out([*large, *candidates("c", 1, begin=90)])
     assert refused == {"a-001", "a-002", "a-003"}
+
+
+def test_a_guard_has_its_place_before_what_only_looks() -> None:
+    traces = candidates("shop", SLOTS)
+    guard = candidates("shop", 1, begin=60, rank=Rank.GUARD, uid="guard", jobs=3)
+    assert left_out([*traces, *guard]) == {"shop-061", "shop-062", "shop-063"}
+    elsewhere = candidates("bank", SLOTS)
+    assert "guard" not in left_out([*elsewhere, *traces, *guard])
+
+
+def test_a_policy_has_a_place_for_all_of_its_jobs_or_none() -> None:
+    (large,) = candidates("shop", 1, rank=Rank.GUARD, uid="large", jobs=SLOTS + 1)
+    others = candidates("shop", SLOTS, begin=60)
+    assert left_out([large, *others]) == {"large"}
