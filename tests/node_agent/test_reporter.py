@@ -99,3 +99,51 @@ def test_many_jobs_go_in_messages_of_bounded_size(clock: Clock) -> None:
     reporter.report(cast(Session, stream), reports, {}, [])
     assert [len(report.jobs) for report in stream.sent] == [50, 50, 20]
     assert max(report.ByteSize() for report in stream.sent) < 1 << 20
+
+
+def test_what_policies_learned_goes_in_messages_of_bounded_size(clock: Clock) -> None:
+    learned = agent_pb2.Learned(container="x" * 300_000)
+    reports = {
+        str(number): running(str(number), policy=agent_pb2.PolicyReport(learned=[learned]))
+        for number in range(7)
+    }
+    stream = Stream()
+    Reporter("n1").report(cast(Session, stream), reports, {}, [])
+    assert [len(report.jobs) for report in stream.sent] == [3, 3, 1]
+
+
+def test_a_policys_counts_are_those_on_the_disk_and_a_wrong_rule_is_news_at_once(
+    clock: Clock,
+) -> None:
+    def policy(alerts: int, *problems: str) -> agent_pb2.PolicyReport:
+        told = [agent_pb2.RuleProblem(rule=each) for each in problems]
+        return agent_pb2.PolicyReport(alerts=alerts, problems=told)
+
+    def on_disk(report: agent_pb2.PolicyReport) -> dict[str, JobTotals]:
+        return {"p": JobTotals(policy=report.SerializeToString())}
+
+    stream, reporter = Stream(), Reporter("n1")
+    session = cast(Session, stream)
+    learned = agent_pb2.Learned(container="main")
+    raw = running("p", policy=agent_pb2.PolicyReport(alerts=9, learned=[learned]))
+    reporter.report(session, {"p": raw}, on_disk(policy(7)), [])
+    reporter.report(session, {"p": raw}, on_disk(policy(8)), [])
+    reporter.report(session, {"p": raw}, on_disk(policy(8, "typo")), [])
+    told = [report.jobs[0].policy for report in stream.sent]
+    assert [(each.alerts, len(each.problems)) for each in told] == [(7, 0), (8, 1)]
+    assert [each.learned[0].container for each in told] == ["main", "main"]
+
+
+def test_which_profiles_lie_here_is_told_once_a_stream_and_when_it_changes() -> None:
+    stream, reporter = Stream(), Reporter("n1")
+    session = cast(Session, stream)
+    there = [agent_pb2.SeccompFileReport(path="eunomia/a/b.json", sha256="00")]
+    for files in ([], [], there, there, []):
+        reporter.report_files(session, files)
+    reporter.begin()
+    stream.up = False
+    reporter.report_files(session, [])
+    stream.up = True
+    reporter.report_files(session, [])
+    assert all(report.has_seccomp_files and report.node == "n1" for report in stream.sent)
+    assert [len(report.seccomp_files) for report in stream.sent] == [0, 1, 0, 0]

@@ -2,8 +2,6 @@
 """The session against a real gRPC server with TLS on loopback."""
 
 import asyncio
-import datetime
-import ipaddress
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +9,6 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from eunomia_agent import session as session_module
 from eunomia_agent.session import Heard, Session
@@ -40,6 +34,7 @@ class Operator(agent_pb2_grpc.AgentsServicer):
             welcome=agent_pb2.Welcome(protocol=1, node="n1", node_uid="u1", report_interval_ms=500)
         )
         yield agent_pb2.ToAgent(desired_state=agent_pb2.DesiredState(generation=7))
+        yield agent_pb2.ToAgent(alerts_taken=agent_pb2.AlertsTaken(sequence=12))
         async for message in request_iterator:
             self.heard.put_nowait(message)
 
@@ -49,36 +44,6 @@ class Operator(agent_pb2_grpc.AgentsServicer):
                 message = await self.heard.get()
                 if message.WhichOneof("body") == body:
                     return message
-
-
-@pytest.fixture(scope="module")
-def certificate() -> tuple[bytes, bytes]:
-    """Key and self-signed certificate for 127.0.0.1, PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "operator")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(minutes=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .sign(key, hashes.SHA256())
-    )
-    return (
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        ),
-        certificate.public_bytes(serialization.Encoding.PEM),
-    )
 
 
 async def listen(
@@ -106,6 +71,7 @@ class Listener:
     def __init__(self) -> None:
         self.states: asyncio.Queue[Heard] = asyncio.Queue()
         self.streams = 0
+        self.taken: asyncio.Queue[int] = asyncio.Queue()
 
     def count_stream(self) -> None:
         self.streams += 1
@@ -119,6 +85,7 @@ def connect(settings: Settings) -> Callable[[int, Listener], Session]:
             lambda: agent_pb2.Hello(protocol=1, kernel_release="6.18"),
             listener.states.put_nowait,
             listener.count_stream,
+            listener.taken.put_nowait,
         )
 
     return connect
@@ -147,6 +114,8 @@ async def test_hello_goes_first_and_fresh_tokens_follow(
     assert session.report_interval == 0.5
     assert operator.tokens == ["Bearer first"]
     assert (await operator.next("hello")).hello.kernel_release == "6.18"
+    async with asyncio.timeout(10):
+        assert await listener.taken.get() == 12
 
     settings.token_file.write_text("second\n")
     assert (await operator.next("token")).token.token == "second"

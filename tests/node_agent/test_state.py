@@ -12,13 +12,19 @@ from eunomia_api import agent_pb2
 def test_what_was_kept_is_there_after_a_restart(tmp_path: Path) -> None:
     store = Store(tmp_path / "state")
     state = agent_pb2.DesiredState(generation=3, jobs=[agent_pb2.Job(uid="a", name="opens")])
-    totals = {"a": JobTotals({"opensnoop": Totals(matched=5, delivered=5)}, gaps=1, running=True)}
+    report = agent_pb2.PolicyReport(alerts=3, killed=1).SerializeToString()
+    totals = {
+        "a": JobTotals({"opensnoop": Totals(matched=5, delivered=5)}, gaps=1, running=True),
+        "p": JobTotals({"access": Totals(matched=1, delivered=1, killed=1)}, policy=report),
+    }
     store.save_desired(Desired(state, "node-uid", 12.5))
     store.save_totals(totals)
+    store.save_learned({"books": []})
 
     again = Store(tmp_path / "state")
     assert again.load_desired() == Desired(state, "node-uid", 12.5)
     assert again.load_totals() == totals
+    assert again.load_learned() == {"books": []}
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "state" / "totals.json").stat().st_mode & 0o777 == 0o600
 
@@ -30,8 +36,16 @@ def test_a_file_that_was_damaged_is_as_none(tmp_path: Path, content: bytes) -> N
     store = Store(tmp_path)
     (tmp_path / "desired.json").write_bytes(content)
     (tmp_path / "totals.json").write_bytes(content)
+    (tmp_path / "learned.json").write_bytes(content)
     assert store.load_desired() is None
     assert store.load_totals() == {}
+    assert not store.load_learned().keys() & {"books", "runs"}
+
+
+def test_totals_of_an_agent_that_knew_no_policies_are_taken_on(tmp_path: Path) -> None:
+    old = '{"a": {"trackers": {}, "gaps": 2, "running": false, "finished_deadline_ms": 0}}'
+    (tmp_path / "totals.json").write_text(old)
+    assert Store(tmp_path).load_totals() == {"a": JobTotals(gaps=2)}
 
 
 def test_a_link_in_the_folder_is_not_followed(tmp_path: Path) -> None:
