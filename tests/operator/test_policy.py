@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policies in the control loop: objects and reports in, jobs of nodes and statuses out."""
 
+from pathlib import Path
 from typing import Any
 
-from eunomia_api import agent_pb2
+import yaml
+
+from eunomia_api import agent_pb2, library
+from eunomia_api.policy_acceptance import accept_policy
+from eunomia_api.tracker import Catalogue
 from eunomia_operator.seats import SLOTS
 
 RUNNING = agent_pb2.JOB_STATE_RUNNING
@@ -207,3 +212,14 @@ async def test_a_policy_without_nodes_says_so(story: Any) -> None:
     await story.look()
     assert condition(story, "guard", "Ready")[:2] == ("False", "NoMatchingNode")
     assert story.names("node-a") == []
+
+
+def test_the_policy_that_the_page_shows_is_accepted() -> None:
+    page = Path(__file__).parents[2] / "docs/policies.md"
+    text = page.read_text().split("```yaml\n")[1].split("```")[0]
+    written = yaml.safe_load(text)
+    accepted = accept_policy(written["kind"], written["spec"], Catalogue.load(), library.built_in())
+    assert accepted.problems == ()
+    assert {"config-changed", "sensitive-files/password-hashes-read"} <= {
+        each.name for each in accepted.rules
+    }
