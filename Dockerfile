@@ -46,7 +46,7 @@ ENTRYPOINT ["/opt/operator/bin/python", "-m", "eunomia_operator"]
 FROM docker.io/library/debian:bookworm-slim AS agent
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
-        libbpf1 python3 python3-bpfcc \
+        libbpf1 libseccomp2 python3 python3-bpfcc \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 COPY --from=build /opt/agent /opt/agent
 # OpenBLAS would start a thread and take memory for each core; no linear algebra is done here.

@@ -8,12 +8,11 @@ profile: config-linux.md of the OCI runtime specification, "Seccomp".
 import ctypes
 import errno
 import os
-import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from ctypes import c_char_p, c_int, c_uint, c_uint32, c_uint64, c_void_p
 from functools import cache
-from typing import Any
+from typing import Any, BinaryIO
 
 from eunomia_agent.errors import AgentError
 
@@ -93,7 +92,7 @@ def compile_profile(profile: Mapping[str, Any]) -> bytes:
     What libseccomp does not know is passed over, as runtimes do it: see `unknown`. Raises
     ProfileInvalid, LibseccompMissing.
     """
-    with _filter(profile) as context, tempfile.TemporaryFile() as file:
+    with _filter(profile) as context, _memory() as file:
         _check(_library().seccomp_export_bpf(context, file.fileno()), "cannot be compiled")
         file.seek(0)
         return file.read()
@@ -108,6 +107,13 @@ def load_profile(profile: Mapping[str, Any]) -> None:
     with _filter(profile) as context:
         _check(_library().seccomp_attr_set(context, _CTL_NNP, 1), "cannot be loaded")
         _check(_library().seccomp_load(context), "is not taken by the kernel")
+
+
+@contextmanager
+def _memory() -> Generator[BinaryIO]:
+    """Give a file that no disk is needed for: an agent may write nowhere."""
+    with os.fdopen(os.memfd_create("filter"), "w+b") as file:
+        yield file
 
 
 @contextmanager
