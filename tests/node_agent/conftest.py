@@ -24,6 +24,7 @@ from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.keys import Keys
+from eunomia_agent.lessons import Lessons
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.sinks.rows import Rows
 from eunomia_agent.standing import Standing
@@ -129,7 +130,7 @@ class World:
         self.observed = Observed(self.catalogue.trackers, "n1")
         self.begin()
 
-    def begin(self) -> None:
+    def begin(self, lessons: Lessons | None = None) -> None:
         """Start as a fresh agent does, with nothing loaded and no owner known."""
 
         def load(key: Key, available: int) -> Instance:
@@ -143,6 +144,7 @@ class World:
             use_of=Keys(self.catalogue, OBJECTS).use,
             open_sinks=self._open_sinks,
             observed=self.observed,
+            lessons=lessons,
         )
         self.tracing.open(
             Targets(

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Learning begins with the first job that asks for it, and what was learned outlives them all."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eunomia_agent import lessons as lessons_module
+from eunomia_agent.learning.learner import Learner
+from eunomia_agent.lessons import Lessons
+from eunomia_agent.trackers.catalogue import OBJECTS
+from eunomia_agent.trackers.loading import Node
+from eunomia_api import agent_pb2
+
+pytestmark = [
+    pytest.mark.bpf,
+    pytest.mark.skipif(os.geteuid() != 0, reason="loading BPF programs needs root"),
+]
+LEARNING = agent_pb2.Learning(seccomp=True)
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lessons_module, "REPORT_SECONDS", 0.0)
+
+
+@pytest.fixture
+def learning(world: Any) -> Callable[..., Lessons]:
+    """Begin anew as an agent does that learned something before."""
+
+    def begin(saved: Any = None) -> Lessons:
+        node = Node(world.programs.map("targets"), root=world.root)
+        lessons = Lessons(lambda: Learner(OBJECTS, saved), lambda: node)
+        world.tracing.end()
+        world.begin(lessons=lessons)
+        return lessons
+
+    return begin
+
+
+def learned(world: Any, uid: str) -> dict[str, tuple[int, int, set[str]]]:
+    """By container: runs, whole runs, names of the calls."""
+    world.tracing.tick()
+    report = world.tracing.tick().reports[uid]
+    return {
+        each.container: (each.runs, each.whole_runs, {call.name for call in each.calls})
+        for each in report.policy.learned
+    }
+
+
+def test_what_a_container_calls_is_learned_and_is_there_for_the_next_agent(
+    world: Any, learning: Callable[..., Lessons], job: Callable[..., agent_pb2.Job]
+) -> None:
+    learning()
+    policy = job("p", learning=LEARNING)
+    del policy.trackers[:]
+    world.apply(policy, job("t", "/none/"))
+    cgroup = world.cgroup("learned")
+    world.tracing.meet(world.owner(cgroup))
+    world.opens(cgroup, "/none/a-", 3)
+
+    runs, _, calls = learned(world, "p")["main"]
+    assert runs == 1
+    assert {"openat", "execve", "exit_group"} <= calls
+    assert "mount" not in calls
+    assert not world.tracing.tick().reports["t"].HasField("policy")
+
+    saved = world.end().learned
+    learning(saved)
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(policy)
+    assert learned(world, "p")["main"] == (runs, 0, calls)
+
+
+def test_what_was_learned_for_a_policy_that_is_gone_is_dropped(
+    world: Any, learning: Callable[..., Lessons], job: Callable[..., agent_pb2.Job], tmp_path: Path
+) -> None:
+    learning()
+    cgroup = world.cgroup("gone")
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(job("old", learning=LEARNING))
+    world.opens(cgroup, "/none/a-", 3)
+    assert learned(world, "old")
+    saved = world.end().learned
+
+    lessons = learning(saved)
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(job("new", learning=LEARNING))
+    world.tracing.tick()
+    world.tracing.tick()
+    assert {book["job"] for book in (lessons.saved or {})["books"]} == {"new"}
