@@ -25,7 +25,6 @@ from eunomia_api.rule import Response
 from eunomia_api.tracker import Catalogue
 from eunomia_operator import alerttally, policy_status, tally
 from eunomia_operator.account import Account
-from eunomia_operator.alerttally import AlertTally
 from eunomia_operator.followed import LONGEST_MESSAGE, Followed, Heard, node_report
 from eunomia_operator.ledger import Ledger, NodeReport
 from eunomia_operator.news import News, policy_news
@@ -180,8 +179,8 @@ class Policy(Followed[SecurityPolicyStatus]):
         if part == OBSERVES:
             moved = self.ledger.report(node, said) | self._note(node, said, report.policy)
         else:
-            # Its job is told of, with the alerts, by the one that observes.
-            counted = AlertTally(killed=counted.killed)
+            # An agent counts an alert with the job that kills or, where that one does not run, with
+            # the one that observes.
             moved = self.ledger.note_aside(node, part, self._trouble(part, said))
         self._alerts.report(node + part, counted)
         return Heard.MOVED if moved else Heard.COUNTED

@@ -119,15 +119,15 @@ async def test_alerts_are_counted_over_nodes_that_go_and_leaders_that_change(sto
     def counts(node: str, alerts: int, killed: int) -> None:
         told = agent_pb2.PolicyReport(alerts=alerts, warnings=1, deduplicated=2)
         story.tell(node, "guard", state=RUNNING, policy=told)
-        # The alerts of the job that kills are those of the one that judges once more.
-        told = agent_pb2.PolicyReport(alerts=alerts, killed=killed)
+        # What one of the two jobs has told of, the other has not.
+        told = agent_pb2.PolicyReport(warnings=killed, killed=killed)
         story.tell(node, "guard", "/kill/deadly", state=RUNNING, policy=told)
 
     counts("node-a", 10, 3)
     counts("node-b", 5, 1)
     await story.look(6)
     alerts = story.status("guard")["alerts"]
-    assert (alerts["alerts"], alerts["warnings"], alerts["killed"]) == (15, 2, 4)
+    assert (alerts["alerts"], alerts["warnings"], alerts["killed"]) == (15, 6, 4)
 
     story.lead()
     story.node("node-b", pool="db")
