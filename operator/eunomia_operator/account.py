@@ -50,14 +50,18 @@ class Account(Generic[C]):
 
     def report(self, node: str, counted: C) -> None:
         """Take in what a node counted since it began."""
-        before = self._take(node)
+        before = self._of(node)
         if node in self._ended:
             self._ended.discard(node)
             if before.beyond(counted) != self._nothing:
                 # The node was told to forget all of it, and began anew.
                 self.retired += before
+                self._sum = self._sum.beyond(before)
                 before = self._nothing
-        self._put(node, counted.at_least(before))
+        counted = counted.at_least(before)
+        self._rows.put(node, counted.values)
+        if counted != before:
+            self._sum = self._sum.beyond(before) + counted
 
     def withdraw(self, node: str) -> None:
         """A node that still exists is to count no more."""
@@ -66,7 +70,10 @@ class Account(Generic[C]):
 
     def retire(self, node: str) -> None:
         """A node is gone: what it counted stays."""
-        self.retired += self._take(node)
+        counted = self._of(node)
+        self._rows.remove(node)
+        self._sum = self._sum.beyond(counted)
+        self.retired += counted
         self._ended.discard(node)
 
     def settle(self, meant: Iterable[str]) -> None:
@@ -76,16 +83,6 @@ class Account(Generic[C]):
         self.retired += self._published.beyond(self.retired + self._sum)
         self._settled = True
 
-    def _take(self, node: str) -> C:
-        """Remove the counts of a node, also from the sum, and return them."""
+    def _of(self, node: str) -> C:
         row = self._rows.get(node)
-        if row is None:
-            return self._nothing
-        self._rows.remove(node)
-        counted = self._kind(*row)
-        self._sum = self._sum.beyond(counted)
-        return counted
-
-    def _put(self, node: str, counted: C) -> None:
-        self._rows.put(node, counted.values)
-        self._sum += counted
+        return self._nothing if row is None else self._kind(*row)

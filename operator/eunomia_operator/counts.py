@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from operator import add, attrgetter
+from operator import add, attrgetter, sub
 from typing import Self
 
 LARGEST = 2**63 - 1
@@ -28,13 +28,16 @@ class Counts:
 
     def beyond(self, other: Self) -> Self:
         """Return by how much each is above the other's; zero where it is not."""
-        return type(self)(
-            *(max(0, mine - its) for mine, its in zip(self.values, other.values, strict=True))
-        )
+        above = tuple(map(sub, self.values, other.values))
+        if min(above) < 0:
+            above = tuple(max(0, each) for each in above)
+        return type(self)(*above)
 
     def at_least(self, other: Self) -> Self:
         """Return the larger one of each."""
-        return type(self)(*map(max, self.values, other.values)).consistent()
+        mine = self.values
+        larger = tuple(map(max, mine, other.values))
+        return (self if larger == mine else type(self)(*larger)).consistent()
 
     def consistent(self) -> Self:
         """Return it with what follows from the larger ones of two: by itself, nothing does."""

@@ -121,13 +121,16 @@ class Ledger:
     def report(self, node: str, report: NodeReport) -> bool:
         """Take in what a node says: absolute totals. Returns whether the node's state changed."""
         self._account.report(node, report.tally)
-        last = self._take(node)
+        last = self._place(node)
         current = report.generation >= self.generation
         state = report.state if current else agent_pb2.JOB_STATE_UNSPECIFIED
-        self._put(node, _Place(state, report.pods, report.gaps))
+        place = _Place(state, report.pods, report.gaps)
+        if place != last:
+            self._take(node)
+            self._put(node, place)
         trouble = self._troubles.get(node)
         self._note_trouble(node, report if current else None)
-        moved = (state, report.pods) != (last.state, last.pods)
+        moved = (state, report.pods) != (last or _NOWHERE)[:2]
         return moved or self._troubles.get(node) != trouble
 
     def note_aside(self, node: str, part: str, problem: str) -> bool:

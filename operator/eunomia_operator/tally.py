@@ -41,7 +41,8 @@ class Tally(Counts):
         Each number of two tallies that are at most the truth is at most the truth; so is their
         sum, and as many events have matched.
         """
-        return replace(self, matched=max(self.matched, self.settled))
+        settled = self.settled
+        return self if settled <= self.matched else replace(self, matched=settled)
 
     def to_status(self) -> Totals:
         """Return the form in which a status shows it."""
