@@ -3,6 +3,7 @@
 
 import mmap
 import os
+import struct
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +14,7 @@ import pytest
 
 from eunomia_agent.events.names import CAPABILITIES
 from eunomia_agent.events.syscalls import NATIVE
+from eunomia_agent.kernel import hooks
 
 pytestmark = pytest.mark.bpf
 
@@ -80,8 +82,6 @@ def test_each_check_is_told_with_its_call_and_its_answer(track: Any, spawn: Any)
 def test_the_kernel_leaves_out_what_is_not_asked_for(
     track: Any, spawn: Any, cgroup: Path, params: dict[str, Any], seen: list[Any]
 ) -> None:
-    import struct
-
     packed = {
         name: struct.pack("=qq", *value) if isinstance(value, tuple) else value
         for name, value in params.items()
@@ -95,6 +95,10 @@ def test_the_kernel_leaves_out_what_is_not_asked_for(
     assert tracked.account(cgroup).matched == len(rows)
 
 
+@pytest.mark.skipif(
+    hooks.missing("tp_btf/cap_capable") is not None,
+    reason="needs the tracepoint cap_capable: a function is not hooked where it is inlined",
+)
 def test_what_a_mapping_asks_is_told_where_it_is_wanted(track: Any, spawn: Any) -> None:
     tracked = track("capable", memory=True)
     run(spawn, asks)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from eunomia_agent.cli.errors import CommandError
 
-PATIENCE_SECONDS = 5.0
-"""What a command is given to end after SIGTERM, before SIGKILL."""
+PATIENCE_SECONDS = 3.0
+"""What a command is given to end what it started, and then that to end by itself."""
 _NOT_FOUND = 127
 
 
@@ -63,18 +63,23 @@ class Paused:
         return [pid for pid in self.pids() if not _is_zombie(pid)]
 
     def end(self) -> int:
-        """End it and what it started; return its exit code, as a shell has it."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        number = signal.SIGTERM
+        """End it, then what it started; return its exit code, as a shell has it."""
+        began = time.monotonic()
         while running := self.running():
-            for pid in running:
-                _kill(pid, number)
-            if time.monotonic() > deadline:
-                number = signal.SIGKILL
-            time.sleep(0.05)
+            age = time.monotonic() - began
+            # It ends its own children in its own way, which is worth recording too.
+            for pid in [self.pid] if age < PATIENCE_SECONDS and self.pid in running else running:
+                _kill(pid, signal.SIGTERM if age < 2 * PATIENCE_SECONDS else signal.SIGKILL)
+            self._wait(running)
         code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         self._remove()
         return code if code >= 0 else 128 - code
+
+    def _wait(self, running: Sequence[int]) -> None:
+        """Wait for processes to end, for a while: a signal once a second is enough."""
+        deadline = time.monotonic() + 1.0
+        while time.monotonic() < deadline and self.running() == running:
+            time.sleep(0.02)
 
     def _remove(self) -> None:
         for folder, _, _ in os.walk(self.cgroup, topdown=False):

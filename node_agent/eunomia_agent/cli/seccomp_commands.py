@@ -43,7 +43,7 @@ app = typer.Typer(
 )
 
 Command = Annotated[
-    list[str] | None, typer.Argument(metavar="[-- COMMAND [ARGUMENT]...]", show_default=False)
+    list[str] | None, typer.Argument(metavar="-- COMMAND ARGUMENT", show_default=False)
 ]
 Output = Annotated[
     Path | None,
@@ -108,7 +108,7 @@ def _run(
         Path,
         typer.Option("--profile", metavar="FILE", help="The profile, as `record` writes it."),
     ],
-    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND [ARGUMENT]...")],
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND ARGUMENT")],
 ) -> None:
     """Run a command under a profile. It gains no privileges by an exec: no_new_privs is on."""
     from eunomia_agent.cli import confine
