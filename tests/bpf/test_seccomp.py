@@ -399,6 +399,7 @@ SEC("tp_btf/sys_enter") int BPF_PROG(nothing) { return 0; }
 INCLUDE = Path(__file__).parents[2] / "bpf/include"
 
 
+@pytest.mark.skipif("EUNOMIA_EMULATED" in os.environ, reason="needs a CPU of its own for times")
 @pytest.mark.skipif(not (shutil.which("gcc") and shutil.which("clang")), reason="needs compilers")
 def test_a_recorded_call_costs_40_ns_more_than_an_empty_program(
     record: Any, cgroup: Path, tmp_path: Path
