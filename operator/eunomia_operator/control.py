@@ -144,8 +144,8 @@ class Control:
         self, node: str, alerts: agent_pb2.Alerts, answer: Callable[[int], None]
     ) -> None:
         """Take in alerts of a node. answer: called once they are written down."""
-        if self._desk is not None:
-            self._desk.take(node, alerts, answer, self._policies or {}, time.time())
+        if self._desk is not None and self._policies is not None:
+            self._desk.take(node, alerts, answer, self._policies, time.time())
 
     def policies(self) -> Mapping[str, Policy] | None:
         """Return the policies that there are, by uid; None when that is not known yet."""
