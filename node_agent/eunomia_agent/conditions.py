@@ -11,6 +11,7 @@ from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.trackers.catalogue import Tracker
 from eunomia_agent.trackers.paths import path_columns
 from eunomia_agent.trackers.pushdown import Condition, Range, around, split
+from eunomia_agent.whose import apart
 from eunomia_api import agent_pb2
 from eunomia_api.where import Expression, WhereInvalid, parse, syntax, types
 
@@ -53,10 +54,13 @@ class Conditions:
         roots = [root for rule in rules if (root := self._rule(rule)) is not None]
         return around(roots, self._filterable, self._paths) if roots else NOTHING
 
-    def of_kill(self, text: str) -> Mapping[str, Condition]:
-        """Return what the kernel decides of who is to be killed: all of it.
+    def of_kill(
+        self, text: str, rules: Iterable[agent_pb2.Rule]
+    ) -> tuple[Mapping[str, Condition], Expression | None]:
+        """Return what the kernel decides of who is to be killed, and of whose it may be.
 
-        Raises ConditionInvalid, KillNotInKernel.
+        The second is asked of cgroups as they become known; nothing else is left open. Raises
+        ConditionInvalid, KillNotInKernel.
         """
         name = self._tracker.name
         if KILLS not in self._btf.maps() or OTHERS in self._btf.section(".rodata"):
@@ -66,16 +70,26 @@ class Conditions:
             )
         if not text:
             raise KillNotInKernel(f"{name}: no condition says who is to be killed")
+        if any(rule.count > 1 or rule.for_ms for rule in rules):
+            raise KillNotInKernel(
+                f"{name}: the kernel kills at the first event, and the rule is broken by several:"
+                " leave out count and for, or let it report"
+            )
         expression = self._parsed(text)
-        pushed, rest = split(expression, self._filterable, self._paths, whole_paths=True)
+        alone, others = apart(expression.conjuncts)
+        pushed: Mapping[str, Condition] = {}
+        rest = Expression.of(others)
         if rest is not None:
-            parts = "; ".join(_quoted(text, expression.conjuncts, rest.conjuncts))
+            pushed, rest = split(rest, self._filterable, self._paths, whole_paths=True)
+        if rest is not None or not pushed:
+            left = rest.conjuncts if rest else expression.conjuncts
+            parts = "; ".join(_quoted(text, expression.conjuncts, left))
             raise KillNotInKernel(
                 f"{name}: the kernel kills only on what it can decide by itself, and this it"
                 f" cannot: {parts}; compare columns with single values, paths by ==, startsWith"
                 ' or endsWith("/NAME"), or let the rule report'
             )
-        return pushed
+        return pushed, Expression.of(alone)
 
     def _parsed(self, text: str) -> Expression:
         try:

@@ -45,6 +45,8 @@ class Run:
     """The instance's unclassified events when the job joined it."""
     killed_before: int = 0
     """How often it had killed for the slot when this was last looked at."""
+    whose: "Expression | None" = None
+    """The condition on owners alone of a job that kills."""
     buckets: int = 0
     """Cgroups of the job that had an event, as last read: each has a token bucket of its own."""
     seen: int = 0
@@ -178,7 +180,14 @@ class Job:
         self.near.clear()
 
     def _is_member(self, owner: Owner) -> bool:
-        return matches(self.target, owner)
+        if not matches(self.target, owner):
+            return False
+        asked = [run.whose for run in self.runs.values() if run.whose is not None]
+        if not asked:
+            return True
+        from eunomia_agent.whose import holds  # noqa: PLC0415  (few jobs have a condition)
+
+        return all(holds(condition, owner) for condition in asked)
 
     def deliver(self, rows: Rows) -> Rows:
         """Hand rows that are the job's to every sink; return those that all of them accepted.

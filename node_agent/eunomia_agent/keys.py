@@ -22,10 +22,14 @@ DEFAULT_INTERVAL_MS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A job's use of a tracker: what is loaded, and the condition that the kernel cannot decide."""
+    """A job's use of a tracker: what is loaded, and the condition that the kernel cannot decide.
+
+    whose: of a job that kills, the part of its condition that is about owners alone.
+    """
 
     key: Key
     rest: "Expression | None" = None
+    whose: "Expression | None" = None
 
 
 class Keys:
@@ -51,7 +55,7 @@ class Keys:
             sample.check(tracker.name, found.sources, tracker.sample)
         except ValueError as error:
             raise SampleInvalid(f"{tracker.name}: sample {error}") from error
-        asked, rest = self._asked(found, job, tracker)
+        asked, rest, whose = self._asked(found, job, tracker)
         counts = any(source != "events" for source in found.sources)
         interval = job.interval_ms or DEFAULT_INTERVAL_MS
         key = Key(
@@ -64,31 +68,32 @@ class Keys:
             interval_ms=interval if counts else 0,
             kill=job.kill,
         )
-        return Use(key, rest)
+        return Use(key, rest, whose)
 
     def _asked(
         self, tracker: Tracker, job: agent_pb2.Job, use: agent_pb2.Tracker
-    ) -> "tuple[tuple[tuple[str, bytes], ...], Expression | None]":
-        """Return what the kernel decides of what is asked of rows, and the rest.
+    ) -> "tuple[tuple[tuple[str, bytes], ...], Expression | None, Expression | None]":
+        """Return what the kernel decides of what is asked of rows, the rest, and `whose`.
 
         Of a policy's rules nothing is left: its sink asks each one again, as a whole.
         """
         if not (use.where or job.rules or job.kill):
-            return (), None
+            return (), None, None
         from eunomia_agent.conditions import Conditions  # noqa: PLC0415  (loads a parser)
         from eunomia_agent.trackers.pushdown import variables  # noqa: PLC0415
 
         btf = Btf.of_object((self._objects / f"{tracker.name}.bpf.o").read_bytes())
         conditions = Conditions(tracker, btf)
         rest: Expression | None = None
+        whose: Expression | None = None
         if job.kill:
-            pushed = conditions.of_kill(use.where)
+            pushed, whose = conditions.of_kill(use.where, job.rules)
         elif job.rules:
             rules = [rule for rule in job.rules if tracker.name in rule.trackers]
             pushed = conditions.of_rules(rules)
         else:
             pushed, rest = conditions.of_where(use.where)
-        return tuple(sorted(variables(pushed).items())), rest
+        return tuple(sorted(variables(pushed).items())), rest, whose
 
 
 UseOf = Callable[[agent_pb2.Job, agent_pb2.Tracker], Use]

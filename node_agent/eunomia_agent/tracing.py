@@ -206,7 +206,8 @@ class Tracing:
         ladder = Ladder(job.wanted.budget.events_per_second // len(job.wanted.trackers))
         killed = instance.killed(job.slot)  # of the job that had the slot before
         job.runs[tracker.name] = Run(
-            use.key, instance, use.rest, tracker.sample, ladder, refused, killed
+            *(use.key, instance, use.rest, tracker.sample, ladder, refused, killed),
+            whose=use.whose,
         )
         job.ledgers.setdefault(tracker.name, Ledger())
 

@@ -74,6 +74,19 @@ def test_killing_stops_first_when_the_operator_is_silent_and_counting_goes_on(
     assert world.total("p/kill/r") == Totals(matched=3, delivered=3, killed=2)
 
 
+def test_a_condition_on_whose_it_is_is_asked_of_containers_before_anything_happens(
+    world: Any, killer: Callable[..., agent_pb2.Job]
+) -> None:
+    cgroup, other = world.cgroup("mine"), world.cgroup("other")
+    for each in (cgroup, other):
+        world.tracing.meet(world.owner(each))
+    pod = f'container_id != "" && pod == "pod-{cgroup.name}" && error == "ENOENT"'
+    world.apply(killer(pod))
+    assert fate(cgroup, "/none/k-1") == -signal.SIGKILL
+    assert fate(other, "/none/k-1") == 0
+    assert world.total("p/kill/r").killed == 1
+
+
 def test_what_was_killed_is_counted_on_when_the_job_begins_again(
     world: Any, killer: Callable[..., agent_pb2.Job]
 ) -> None:
@@ -93,6 +106,8 @@ def test_what_was_killed_is_counted_on_when_the_job_begins_again(
         ("opensnoop", 'error == "ENOENT" && path.contains("x")', 'cannot: path.contains("x");'),
         ("opensnoop", 'comm != "runc"', 'cannot: comm != "runc";'),
         ("opensnoop", "", "no condition says who"),
+        ("opensnoop", 'pod == "web-0"', 'cannot: pod == "web-0";'),
+        ("opensnoop", 'error == "ENOENT" && (pod == "a" || fd < 0)', 'cannot: pod == "a" || fd'),
         ("tcp", "dport == 22", "may tell of others"),
         ("files", "inode == 1", "may tell of others"),
     ],
@@ -112,6 +127,17 @@ def test_a_job_that_would_kill_on_what_the_kernel_cannot_decide_is_refused(
     assert (report.state, report.reason) == (agent_pb2.JOB_STATE_FAILED, "KillNotInKernel")
     assert report.message.startswith(f"{tracker}: ")
     assert told in report.message
+    assert fate(cgroup, "/none/k-1") == 0
+
+
+def test_a_rule_that_takes_several_events_kills_nobody(
+    world: Any, killer: Callable[..., agent_pb2.Job]
+) -> None:
+    cgroup = world.cgroup("several")
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(killer(rules=[agent_pb2.Rule(name="r", count=20, within_ms=1000)]))
+    report = world.tracing.tick().reports["p/kill/r"]
+    assert (report.reason, "at the first event" in report.message) == ("KillNotInKernel", True)
     assert fate(cgroup, "/none/k-1") == 0
 
 

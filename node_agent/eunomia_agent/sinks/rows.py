@@ -55,15 +55,7 @@ class Rows:
     @property
     def constants(self) -> Mapping[str, str]:
         """What is the same in all rows, as a condition may name it."""
-        owner = self.owner
-        return {
-            "node": self.node,
-            "namespace": owner.namespace,
-            "pod": owner.pod,
-            "container": owner.container,
-            "container_id": owner.short_id,
-            "image": owner.image,
-        }
+        return {"node": self.node, **named(self.owner)}
 
     @property
     def weight(self) -> int:
@@ -116,6 +108,17 @@ class Rows:
         layout = self.batch.layout
         constant = _constant(self.owner, self.node, self.tracker, self.source, self.interval)
         return template_of(layout, shown(layout)).render(self.batch, constant, self.offset_ns)
+
+
+def named(owner: Owner) -> Mapping[str, str]:
+    """Return what a condition may name of an owner."""
+    return {
+        "namespace": owner.namespace,
+        "pod": owner.pod,
+        "container": owner.container,
+        "container_id": owner.short_id,
+        "image": owner.image,
+    }
 
 
 @lru_cache(maxsize=64)
