@@ -14,6 +14,9 @@ REMEMBERED = 4096
 WRITE_SECONDS = 2.0
 LONGEST_BACKOFF_SECONDS = 30.0
 
+Pod = tuple[str, str, str]
+"""Node, namespace and name."""
+
 
 class AlertBook:
     """Alerts by their ids. Each counts once, however often it is told.
@@ -37,6 +40,7 @@ class AlertBook:
         self._failures = 0
         self._alerts: dict[str, ReportedAlert] = {}
         self._gone: OrderedDict[str, None] = OrderedDict()
+        self._pods: Counter[Pod] = Counter()
 
     @property
     def alerts(self) -> list[ReportedAlert]:
@@ -58,6 +62,7 @@ class AlertBook:
         except ValidationError as error:
             raise ValueError(f"the AlertReport cannot be read: {error}") from None
         self._alerts = {each.id: each for each in before.alerts}
+        self._pods = Counter(_pod(each) for each in self._alerts.values())
         self.total = max(before.total, len(self._alerts))
         self.since = before.observed_since or ""
 
@@ -66,6 +71,7 @@ class AlertBook:
         if alert.id in self._alerts or alert.id in self._gone:
             return False
         self._alerts[alert.id] = alert
+        self._pods[_pod(alert)] += 1
         self.total += 1
         self.since = self.since or now
         self.version += 1
@@ -106,17 +112,17 @@ class AlertBook:
         }
 
     def _let_go(self) -> None:
-        pods = Counter(_pod(each) for each in self._alerts.values())
-        most = max(pods.values())
+        most = max(self._pods.values())
         oldest = min(
-            (each for each in self._alerts.values() if pods[_pod(each)] == most),
+            (each for each in self._alerts.values() if self._pods[_pod(each)] == most),
             key=lambda each: (each.time, each.id),
         )
         del self._alerts[oldest.id]
+        self._pods -= Counter([_pod(oldest)])
         self._gone[oldest.id] = None
         if len(self._gone) > REMEMBERED:
             self._gone.popitem(last=False)
 
 
-def _pod(alert: ReportedAlert) -> tuple[str, str, str]:
+def _pod(alert: ReportedAlert) -> Pod:
     return alert.node, alert.namespace, alert.pod

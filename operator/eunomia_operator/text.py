@@ -8,9 +8,10 @@ def plain(text: str, most: int) -> str:
     What could move the cursor, turn the direction of writing or hide in between is shown as its
     number. What is cut off is shown by a final ….
     """
-    shown = "".join(
-        each if each.isprintable() else ascii(each)[1:-1] for each in text[: 2 * most]
-    ).encode(errors="backslashreplace")
+    head = text[: 2 * most]
+    if not head.isprintable():
+        head = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in head)
+    shown = head.encode(errors="backslashreplace")
     if len(shown) <= most and len(text) <= 2 * most:
         return shown.decode()
     return shown[: max(0, most - 3)].decode(errors="ignore") + "…"
