@@ -5,16 +5,27 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
+import yaml
 
 from eunomia_api import agent_pb2
 from eunomia_api.library import Library
+from eunomia_api.message import NEVER_KILLED_IN
 from eunomia_api.tracker import Catalogue
 from eunomia_operator import alerts, isolator
 from eunomia_operator.errors import ClusterError
-from eunomia_operator.isolation import LABEL, MOST_WAITING, Queue, Request, label_of
+from eunomia_operator.isolation import (
+    LABEL,
+    MOST_WAITING,
+    Queue,
+    Request,
+    Ward,
+    label_of,
+    network_policy,
+)
 from eunomia_operator.isolator import Isolator
 from eunomia_operator.news import News
 from eunomia_operator.policy import Policy, Terms
@@ -343,6 +354,24 @@ def test_so_many_in_any_minute_and_no_more_waiting_than_there_is_room_for() -> N
     assert taken == [start + each for start in range(0, 600, 60) for each in (0, 1)]
     everything = sum(queue.take(1000, 1000.0) is not None for _ in range(200))
     assert everything == MOST_WAITING - len(taken)
+
+
+def test_what_the_api_server_lets_through_is_what_is_sent() -> None:
+    manifest = Path(__file__).parents[2] / "manifests/base/isolation.yaml"
+    bodies = list(yaml.safe_load_all(manifest.read_text()))
+    on_pods, on_walls = (
+        " ".join(each["expression"] for each in body["spec"]["validations"])
+        for body in bodies
+        if body["kind"] == "ValidatingAdmissionPolicy"
+    )
+    assert f"key == '{LABEL}'" in on_pods
+    assert all(f"'{namespace}'" in on_pods for namespace in NEVER_KILLED_IN)
+    wall = network_policy(Reference("SecurityPolicy", "shop", "guard", "u"), Ward("u", "shop"))
+    assert cast(Any, wall)["metadata"]["name"].startswith("eunomia-isolated-")
+    assert "request.name.startsWith('eunomia-isolated-')" in on_walls
+    assert f"'{LABEL}' in object.spec.podSelector.matchLabels" in on_walls
+    bound = [body["spec"]["policyName"] for body in bodies if body["kind"].endswith("Binding")]
+    assert len(bound) == len(set(bound)) == 2
 
 
 def test_labels_tell_policies_of_both_kinds_apart() -> None:
