@@ -85,6 +85,7 @@ class Agent:
         self._heard_on_stream = False
         """Whether the present stream's desired state is applied: it may be for another node."""
         self._changed = asyncio.Event()
+        self._applied = False
         self._last_look = time.monotonic()
         self._resting = False
         """Whether the last look found all as the one before did."""
@@ -121,6 +122,10 @@ class Agent:
     def healthy(self) -> bool:
         """Whether the jobs have been looked at lately. May be called on any thread."""
         return time.monotonic() - self._last_look < STUCK_SECONDS
+
+    def ready(self) -> bool:
+        """Whether, further, what the operator wanted last is done: profiles lie in their places."""
+        return self._applied and self.healthy()
 
     # The agent's life
 
@@ -184,6 +189,7 @@ class Agent:
             )
             await self._look()
             await self._on_data_thread(trim)
+        self._applied = True
         self._changed.set()
         logger.info(
             "generation %d: %d jobs, applied in %.0f ms",

@@ -88,7 +88,9 @@ async def serve(settings: Settings) -> None:
     session = Session(settings, lambda: hello, agent.hear, agent.stream_is_up, spool.taken)
     agent.cgroups, agent.session = cgroups, session
     agent.sending = Sending(spool, session)
-    exporter = Exporter(settings.metrics_port, accounts, observed, agent.healthy, security)
+    exporter = Exporter(
+        settings.metrics_port, accounts, observed, agent.healthy, security, ready=agent.ready
+    )
     try:
         await agent.run()
     finally:

@@ -5,8 +5,10 @@ import asyncio
 import hashlib
 import os
 import socket
+import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,7 +125,8 @@ async def test_a_policy_is_watched_over_and_its_alerts_outlive_the_agent(
     secret.read_text()
     await until(lambda: operator.alerts == [str(secret)])
     await until(lambda: operator.job("p").policy.alerts == 1)
-    page = await asyncio.to_thread(_metrics, settings.metrics_port)
+    assert await asyncio.to_thread(_served, settings.metrics_port, "readyz") == "ok\n"
+    page = await asyncio.to_thread(_served, settings.metrics_port, "metrics")
     assert 'eunomia_security_alerts_total{container="",' in page
     agent.cancel()
     await asyncio.gather(agent, return_exceptions=True)
@@ -139,6 +142,20 @@ async def test_a_policy_is_watched_over_and_its_alerts_outlive_the_agent(
     assert Store(settings.state).load_totals()["p"].gaps == 1
 
 
-def _metrics(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+def _served(port: int, page: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}") as answer:
         return str(answer.read().decode())
+
+
+async def test_an_agent_that_never_heard_what_is_wanted_is_not_ready(settings: Settings) -> None:
+    agent = asyncio.create_task(node.serve(replace(settings, operator="127.0.0.1:1")))
+    async with asyncio.timeout(20):
+        while True:
+            await asyncio.sleep(0.1)
+            with suppress(ConnectionError, urllib.error.URLError):
+                if await asyncio.to_thread(_served, settings.metrics_port, "healthz") == "ok\n":
+                    break
+    with pytest.raises(urllib.error.HTTPError, match="503"):
+        await asyncio.to_thread(_served, settings.metrics_port, "readyz")
+    agent.cancel()
+    await asyncio.gather(agent, return_exceptions=True)

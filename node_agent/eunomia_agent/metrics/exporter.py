@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""/metrics and /healthz of the agent, over plain HTTP."""
+"""/metrics, /healthz and /readyz of the agent, over plain HTTP."""
 
 import socket
 import threading
@@ -73,7 +73,10 @@ class Exporter:
         observed: Observed,
         healthy: Callable[[], bool],
         security: Security | None = None,
+        *,
+        ready: Callable[[], bool] | None = None,
     ) -> None:
+        """Begin to serve. ready: whether it does all that it shall; as `healthy` unless told."""
         registry = CollectorRegistry()
         for collector in (accounts, observed):
             registry.register(collector)
@@ -91,8 +94,11 @@ class Exporter:
                 return page
             if path == "/healthz":
                 status, body = ("200 OK", b"ok\n") if healthy() else ("503 Unhealthy", b"stuck\n")
+            elif path == "/readyz":
+                is_ready = (ready or healthy)()
+                status, body = ("200 OK", b"ok\n") if is_ready else ("503 Not Ready", b"waits\n")
             else:
-                status, body = "404 Not Found", b"there are /metrics and /healthz\n"
+                status, body = "404 Not Found", b"there are /metrics, /healthz and /readyz\n"
             start_response(status, [("Content-Type", "text/plain")])
             return [body]
 
