@@ -8,8 +8,8 @@ from typing import Any
 
 from eunomia_agent.events.names import CAPABILITIES
 from eunomia_agent.learning import calls
-from eunomia_agent.learning.recording import Asked, RefusalKey, Refused
 from eunomia_agent.learning.run import Did, sum_asked, sum_refused
+from eunomia_agent.learning.seen import Asked, RefusalKey, Refused
 
 
 @dataclass(slots=True)

@@ -30,8 +30,9 @@ from eunomia_agent.containers.owner import Owner
 from eunomia_agent.kernel.map import Map
 from eunomia_agent.learning import calls
 from eunomia_agent.learning.book import Book
-from eunomia_agent.learning.recording import FILTERED, NOTHING, Bits, Recording
+from eunomia_agent.learning.recording import Recording
 from eunomia_agent.learning.run import Run
+from eunomia_agent.learning.seen import FILTERED, NOTHING, Bits
 from eunomia_api import agent_pb2
 
 logger = logging.getLogger("eunomia.learning")

@@ -2,24 +2,21 @@
 """The programs and maps of seccomp.bpf.c."""
 
 import struct
-import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from eunomia_agent.kernel.errors import KernelError, ObjectInvalid
 from eunomia_agent.kernel.map import Map
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.kernel.rcu import wait_for_programs
-from eunomia_agent.learning.calls import WORDS
+from eunomia_agent.learning.seen import BITS_SIZE, Asked, Bits, RefusalKey, Refused, Seen
 
 _ID = struct.Struct("=Q")
 _FIRST = bytes(4)
 _LEARNING = struct.Struct("=QQ")  # struct learning: jobs, exits
-_BITS = WORDS * 8 * 2
 _HEAD = struct.Struct("=QQQQQ")  # struct run: whole, began, modes, beyond, level
-_RUN_SIZE = _HEAD.size + 4 * _BITS
+_RUN_SIZE = _HEAD.size + 4 * BITS_SIZE
 _REFUSAL_KEY = struct.Struct("=QiHH")  # cgroup_id, number, compat, enforced
 _REFUSAL = struct.Struct("=Q16s")  # count, comm
 _ASKED_KEY = struct.Struct("=QII")  # cgroup_id, capability, pad
@@ -27,86 +24,16 @@ _ASKED = struct.Struct("=QQiI16s")  # granted, denied, call, pad, comm
 _NO_ROOM = struct.Struct("=QQQQ")  # cgroups, starting, refusals, asked
 _SLOTS = 4096
 _CLOSED = _ID.pack(2**64 - 1)
-UNFILTERED, FILTERED = 1, 2
-"""Modes of a run: its workload was seen without a seccomp filter, and with one."""
 _SIZES = {
     "learning": (4, _LEARNING.size),
     "runs": (_ID.size, _RUN_SIZE),
-    "slots": (4, _ID.size + _BITS),
-    "audited": (_ID.size, _BITS),
+    "slots": (4, _ID.size + BITS_SIZE),
+    "audited": (_ID.size, BITS_SIZE),
     "refusals": (_REFUSAL_KEY.size, _REFUSAL.size),
     "asked": (_ASKED_KEY.size, _ASKED.size),
     "no_room": (4, _NO_ROOM.size),
 }
 """Bytes of keys and values of the maps that are read or written here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bits:
-    """A set of calls: bit i for number i of the machine's own table, and of 32-bit programs'."""
-
-    own: int = 0
-    compat: int = 0
-
-    def __or__(self, other: "Bits") -> "Bits":
-        return Bits(self.own | other.own, self.compat | other.compat)
-
-    @classmethod
-    def unpack(cls, data: bytes) -> "Bits":
-        """Read a `struct bits`."""
-        half = _BITS // 2
-        own, compat = data[:half], data[half:_BITS]
-        return cls(int.from_bytes(own, sys.byteorder), int.from_bytes(compat, sys.byteorder))
-
-    def pack(self) -> bytes:
-        """Return the `struct bits`."""
-        half = _BITS // 2
-        return b"".join(each.to_bytes(half, sys.byteorder) for each in (self.own, self.compat))
-
-
-NOTHING = Bits()
-
-
-@dataclass(frozen=True, slots=True)
-class RefusalKey:
-    """A call that was refused, or, not enforced, that an audited profile would refuse."""
-
-    number: int
-    compat: bool
-    enforced: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """How often, and by whom first."""
-
-    count: int
-    comm: str
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """Checks of one capability. call: number of the call that asked first; negative: another's."""
-
-    granted: int
-    denied: int
-    call: int
-    comm: str
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What was recorded of one cgroup. modes: of UNFILTERED and FILTERED, those that were seen."""
-
-    whole: bool
-    began: bool
-    modes: int
-    beyond: int
-    called: Bits
-    filtered: Bits
-    started: Bits
-    refusals: Mapping[RefusalKey, Refused] = field(default_factory=dict[RefusalKey, Refused])
-    asked: Mapping[int, Asked] = field(default_factory=dict[int, Asked])
 
 
 class Recording:
@@ -193,7 +120,7 @@ class Recording:
         """Make an entry for a cgroup that the kernel has not entered: its start was not seen."""
         runs = self._programs.map("runs")
         if runs.lookup(_ID.pack(cgroup_id)) is None:
-            fresh = _HEAD.pack(0, 0, 0, 0, 2**64 - 1) + bytes(4 * _BITS)
+            fresh = _HEAD.pack(0, 0, 0, 0, 2**64 - 1) + bytes(4 * BITS_SIZE)
             try:
                 runs.update(_ID.pack(cgroup_id), fresh)
             except KernelError:
@@ -264,7 +191,7 @@ class Recording:
 
     def _fill_slot(self, cgroup_id: int, owner: bytes) -> None:
         key = struct.pack("=I", cgroup_id % _SLOTS)
-        self._programs.map("slots").update(key, owner + bytes(_BITS))
+        self._programs.map("slots").update(key, owner + bytes(BITS_SIZE))
 
     def _refusals(self) -> dict[int, dict[RefusalKey, Refused]]:
         found: dict[int, dict[RefusalKey, Refused]] = defaultdict(dict)
@@ -297,7 +224,7 @@ class Recording:
 def _seen(value: bytes, refusals: Mapping[RefusalKey, Refused], asked: Mapping[int, Asked]) -> Seen:
     whole, began, modes, beyond, _ = _HEAD.unpack_from(value)
     called, filtered, started, _ = (
-        Bits.unpack(value[_HEAD.size + index * _BITS :]) for index in range(4)
+        Bits.unpack(value[_HEAD.size + index * BITS_SIZE :]) for index in range(4)
     )
     return Seen(bool(whole), bool(began), modes, beyond, called, filtered, started, refusals, asked)
 

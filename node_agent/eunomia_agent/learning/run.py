@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from eunomia_agent.learning.recording import (
+from eunomia_agent.learning.seen import (
     FILTERED,
     NOTHING,
     UNFILTERED,
