@@ -21,8 +21,8 @@ ATTACKER = {"name": "attacker", "command": ["/bin/sleep", "3600"]}
 VICTIM = {"name": "victim", "command": ["/bin/generator", "sleep", "3600"]}
 PRELUDE = """
 cd /tmp; PATH=$PATH:/tmp
-victim=$(pidof -s generator)
-node=$(pidof -s kubelet)
+victim=$(pidof generator | cut -d " " -f 1)
+node=$(pidof kubelet | cut -d " " -f 1)
 """
 """victim: a process of another container. node: one of the node. The pod sees all (hostPID)."""
 
