@@ -9,7 +9,7 @@ from typing import Any
 from eunomia_agent.events.names import CAPABILITIES
 from eunomia_agent.learning import calls
 from eunomia_agent.learning.run import Did, sum_asked, sum_refused
-from eunomia_agent.learning.seen import Asked, RefusalKey, Refused
+from eunomia_agent.learning.seen import NOTHING, Asked, RefusalKey, Refused
 
 
 @dataclass(slots=True)
@@ -29,7 +29,9 @@ class Counts:
     capability_runs: Counter[str] = field(default_factory=Counter[str])
 
     def add(self, did: Did) -> None:
-        """Count a run."""
+        """Count a run. A container that was made and never came to its exec has had none."""
+        if did.called == NOTHING:
+            return
         self.runs += 1
         self.whole_runs += did.whole
         self.calls.update(calls.names(did.called.own, calls.OWN))

@@ -161,6 +161,15 @@ def test_a_container_that_ran_already_says_that_its_start_was_not_seen(node: Nod
     assert counts(found.calls)["acct"] == 1
 
 
+def test_a_container_that_is_made_and_never_starts_is_no_run(node: Node) -> None:
+    learner = node.learner(a=Wanted(1, LEARN))
+    cgroup = node.cgroup("1")
+    node.meet(learner, cgroup, "a")
+    node.leave(learner, cgroup)
+
+    assert (one(learner).runs, list(one(learner).calls)) == (0, [])
+
+
 def test_containers_of_other_names_and_jobs_are_kept_apart(node: Node) -> None:
     learner = node.learner(a=Wanted(1, LEARN), b=Wanted(1, LEARN))
     for name, container, uids in (("1", "web", "a"), ("2", "log", "ab"), ("3", "other", "")):
