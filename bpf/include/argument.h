@@ -113,10 +113,10 @@ __weak u32 argument_find(s32 directory, u64 text)
 	if (!argument || !walk)
 		return FILE_PATH - 1;
 	s64 length = bpf_probe_read_user_str(argument->text, PATH_MAX, (const void *)text);
-	u32 names = length > 0 ? length - 1 : 0;
+	u32 names = length > 0 ? length - 1 : 0; /* older kernels leave out the NUL of "" */
 
 	walk_begin(walk);
-	walk->cut = length <= 0;
+	walk->cut = length < 0;
 	argument->end = names;
 	argument->up = 0;
 	bool absolute = names && argument->text[0] == '/';
