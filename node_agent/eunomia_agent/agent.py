@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
+from eunomia_agent.admission import may_run
 from eunomia_agent.alerts import Sending, Spool
 from eunomia_agent.cgroups import Cgroups
 from eunomia_agent.containers.owner import Owner
@@ -26,7 +27,7 @@ from eunomia_agent.seccomp_files import SeccompFiles
 from eunomia_agent.session import Heard, Session
 from eunomia_agent.standing import Standing
 from eunomia_agent.state import Desired, JobTotals, Store
-from eunomia_agent.tracing import Tracing, may_run
+from eunomia_agent.tracing import Tracing
 from eunomia_agent.trackers.instance import Instance
 from eunomia_api import agent_pb2
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from eunomia_api.where import Expression
 
 DEFAULT_INTERVAL_MS = 10_000
+MOST_TO_KILL = 1 << 20
+"""Bytes for the rows of a job that kills: who is killed makes no more of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,13 @@ class Keys:
         asked, rest, whose = self._asked(found, job, tracker)
         counts = any(source != "events" for source in found.sources)
         interval = job.interval_ms or DEFAULT_INTERVAL_MS
+        memory = job.budget.memory_bytes
+        if job.kill:
+            memory = min(memory, MOST_TO_KILL)
         key = Key(
             tracker.name,
             tuple(sorted(values.items())),
-            job.budget.memory_bytes // max(1, len(job.trackers)),
+            memory // max(1, len(job.trackers)),
             conditions=asked,
             pids=tuple(sorted(set(job.target.pids))),
             children=job.target.children and bool(job.target.pids),

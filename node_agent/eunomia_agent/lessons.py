@@ -24,8 +24,15 @@ REPORT_SECONDS = 5.0
 class Lessons:
     """The learner, with the jobs that it learns for. It is made for the first of them."""
 
-    def __init__(self, make: "Callable[[], Learner]", node: Callable[[], Node]) -> None:
-        """Prepare. make: makes the learner. node: what programs share, while there is any job."""
+    def __init__(
+        self,
+        make: "Callable[[], Learner] | None" = None,
+        node: Callable[[], Node] | None = None,
+    ) -> None:
+        """Prepare. make: makes the learner. node: what programs share, while there is any job.
+
+        Without these nothing is learned.
+        """
         self._make = make
         self._node = node
         self._learner: Learner | None = None
@@ -95,6 +102,9 @@ class Lessons:
         self.saved = learner.saved()
 
     def _open(self, uids: Collection[str]) -> None:
+        if self._make is None or self._node is None:
+            self._failure = "nothing is learned here"
+            return
         if self._learner is None:
             self._learner = self._make()
             for uid in {book["job"] for book in self._learner.saved()["books"]} - {*uids}:

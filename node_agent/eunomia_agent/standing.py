@@ -5,8 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from eunomia_agent.job import MAX_MESSAGE, Job
+from eunomia_agent.lessons import Lessons
 from eunomia_agent.state import JobTotals
 from eunomia_agent.trackers.instance import Instance
+from eunomia_agent.trackers.pool import Pool
 from eunomia_api import agent_pb2
 
 
@@ -35,3 +38,29 @@ class Standing:
     """All that was learned for policies, as JSON has it; None: nothing new was since the start."""
     starts: Mapping[str, int] = field(default_factory=dict[str, int])
     """Starts of each tracker so far."""
+
+
+def standing_of(jobs: Mapping[str, Job], pool: Pool, lessons: Lessons) -> Standing:
+    """Return where jobs stand now."""
+    totals = {uid: job.totals() for uid, job in jobs.items()}
+    deadlines = [job.deadline for job in jobs.values() if job.deadline is not None]
+    return Standing(
+        totals=totals,
+        reports={uid: _report(job, totals[uid], lessons) for uid, job in jobs.items()},
+        learned=lessons.saved,
+        names={uid: job.name for uid, job in jobs.items()},
+        instances=tuple(pool),
+        next_deadline=min(deadlines, default=None),
+        next_reading=min((each.due for each in pool if each.due is not None), default=None),
+        to_retry=any(job.trouble and not job.trouble.unsupported for job in jobs.values()),
+        running=any(job.running for job in jobs.values()),
+        starts=dict(pool.starts),
+    )
+
+
+def _report(job: Job, totals: JobTotals, lessons: Lessons) -> agent_pb2.JobReport:
+    report = job.report(totals, lessons.report(job.wanted.uid))
+    if job.learns and lessons.problem:
+        said = [report.degraded, lessons.problem] if report.degraded else [lessons.problem]
+        report.degraded = "; ".join(said)[:MAX_MESSAGE]
+    return report

@@ -6,17 +6,17 @@ Everything here runs on one thread, the data thread, in the order in which it wa
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from eunomia_agent import killing
+from eunomia_agent.admission import admit, may_run, trackers_of
 from eunomia_agent.containers.departed import Departed
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
 from eunomia_agent.delivery import Delivery
-from eunomia_agent.errors import AgentError, JobInvalid, TrackerError, TrackerUnsupported
-from eunomia_agent.job import MAX_MESSAGE, Job, Run, Trouble, policy_of, target_of
+from eunomia_agent.errors import AgentError, TrackerError, TrackerUnsupported
+from eunomia_agent.job import Job, Run, Trouble, target_of
 from eunomia_agent.kernel.rcu import wait_for_programs
 from eunomia_agent.keys import UseOf
 from eunomia_agent.lessons import Lessons
@@ -24,7 +24,7 @@ from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.shedding import Shedding
 from eunomia_agent.sinks.sink import Sink
 from eunomia_agent.slots import Slots
-from eunomia_agent.standing import Standing
+from eunomia_agent.standing import Standing, standing_of
 from eunomia_agent.state import JobTotals
 from eunomia_agent.trackers.accounting import Account, Ledger
 from eunomia_agent.trackers.instance import Instance
@@ -32,7 +32,6 @@ from eunomia_agent.trackers.ladder import Ladder, Rung
 from eunomia_agent.trackers.limit import NEVER, Limit, share
 from eunomia_agent.trackers.pool import Pool
 from eunomia_api import agent_pb2
-from eunomia_api.param import shown
 
 logger = logging.getLogger("eunomia.tracing")
 
@@ -58,8 +57,8 @@ class Tracing:
         """Prepare, with nothing running.
 
         use_of checks a tracker's name and params and fills in defaults; raises TrackerError.
-        lessons: None where no job is there to learn. on_forget: told of jobs that are wanted no
-        more.
+        lessons: for jobs that learn; None: nothing is learned. on_forget: told of jobs that are
+        wanted no more.
         """
         self._pool = pool
         self._watched: Targets | None = None
@@ -67,7 +66,7 @@ class Tracing:
         self._use_of = use_of
         self._open_sinks = open_sinks
         self._observed = observed
-        self._lessons = lessons
+        self._lessons = lessons or Lessons()
         self._on_forget = on_forget
         self._slots = Slots()
         self._idle_since: dict[Instance, float] = {}
@@ -114,7 +113,7 @@ class Tracing:
             self._forget(uid)
         for uid, job in fresh.items():
             if uid not in self.jobs:
-                self.jobs[uid] = _admit(job, before.pop(uid, JobTotals()))
+                self.jobs[uid] = admit(job, before.pop(uid, JobTotals()))
             elif self.jobs[uid].wanted != job:
                 self._change(self.jobs[uid], job, now)
             if not self.jobs[uid].running and self._may_run(self.jobs[uid], now):
@@ -125,8 +124,7 @@ class Tracing:
 
     def _forget(self, uid: str) -> None:
         self._observed.forget(uid)
-        if self._lessons is not None:
-            self._lessons.forget(uid)
+        self._lessons.forget(uid)
         self._on_forget(self.jobs.pop(uid).wanted)
 
     def silent_for(self, seconds: float) -> None:
@@ -140,10 +138,6 @@ class Tracing:
             if job.deadline is not None and job.deadline <= now:
                 self._stop(job)
                 job.finished = True
-
-    def _next_deadline(self) -> float | None:
-        deadlines = [job.deadline for job in self.jobs.values() if job.deadline is not None]
-        return min(deadlines, default=None)
 
     def _may_run(self, job: Job, now: float) -> bool:
         return may_run(job.wanted, now) and not job.finished
@@ -176,10 +170,10 @@ class Tracing:
         try:
             job.slot, job.running = self._slots.take(), True
             job.open(self._open_sinks(job.wanted))
-            for tracker in _trackers(job.wanted):
+            for tracker in trackers_of(job.wanted):
                 self._run(job, tracker)
             killing.allow([job], self._silence)
-            self._attend()
+            self._lessons.attend(self.jobs.values())
             self._sweep()
         except TrackerUnsupported as error:
             job.trouble = Trouble(error.reason, str(error), unsupported=True)
@@ -233,11 +227,7 @@ class Tracing:
         self._slots.give_back(job.slot)
         job.running, job.slot, job.runs = False, -1, {}
         job.forget_all()
-        self._attend()
-
-    def _attend(self) -> None:
-        if self._lessons is not None:
-            self._lessons.attend(self.jobs.values())
+        self._lessons.attend(self.jobs.values())
 
     # Whose cgroups these are
 
@@ -273,8 +263,7 @@ class Tracing:
                 self._close_accounts(job, cgroup)
                 job.forget(cgroup)
             self._delivery.forget(cgroup)
-            if self._lessons is not None:
-                self._lessons.gone(cgroup)
+            self._lessons.gone(cgroup)
             self.owners.pop(cgroup, None)
 
     def _close_account(self, job: Job, tracker: str, cgroup_id: int, account: Account) -> None:
@@ -291,8 +280,7 @@ class Tracing:
             self._targets.pend(cgroup)
             return
         mask = sum(job.bit for job in its)
-        if self._lessons is not None:
-            self._lessons.meet(owner, its)
+        self._lessons.meet(owner, its)
         self._targets.set(cgroup, _listed(its), inherit=owner.kind == "container")
         for job in self._running():
             if job not in its:
@@ -414,8 +402,7 @@ class Tracing:
 
     def tick(self) -> Standing:
         """Do what time asks for; return where all stands, at rest as far as can be."""
-        if self._lessons is not None:
-            self._lessons.tick()
+        self._lessons.tick()
         self._take_due()
         self._settle()
         self._share()
@@ -439,28 +426,7 @@ class Tracing:
                 self.meet(Owner(cgroup, "unknown", reason="nothing was ever heard of it"))
 
     def _standing(self) -> Standing:
-        totals = {uid: job.totals() for uid, job in self.jobs.items()}
-        return Standing(
-            totals=totals,
-            reports={uid: self._report(job, totals[uid]) for uid, job in self.jobs.items()},
-            learned=self._lessons.saved if self._lessons else None,
-            names={uid: job.name for uid, job in self.jobs.items()},
-            instances=tuple(self._pool),
-            next_deadline=self._next_deadline(),
-            next_reading=min((i.due for i in self._pool if i.due is not None), default=None),
-            to_retry=any(job.trouble and not job.trouble.unsupported for job in self.jobs.values()),
-            running=bool(self._running()),
-            starts=dict(self._pool.starts),
-        )
-
-    def _report(self, job: Job, totals: JobTotals) -> agent_pb2.JobReport:
-        if self._lessons is None or not job.wanted.HasField("learning"):
-            return job.report(totals)
-        report = job.report(totals, self._lessons.report(job.wanted.uid))
-        if job.learns and self._lessons.problem:
-            said = [report.degraded, self._lessons.problem]
-            report.degraded = "; ".join(filter(None, said))[:MAX_MESSAGE]
-        return report
+        return standing_of(self.jobs, self._pool, self._lessons)
 
     def end(self) -> Standing:
         """Take everything out of the kernel; return where all stood, nothing in flight."""
@@ -477,34 +443,3 @@ class Tracing:
 def _listed(jobs: Iterable[Job]) -> int:
     """Return the bits of jobs that watch certain cgroups, and not every one of the node."""
     return sum(job.bit for job in jobs if not job.target.everything)
-
-
-def may_run(wanted: agent_pb2.Job, now: float) -> bool:
-    """Whether a job is to run at a Unix time: not suspended, and before its deadline."""
-    over = bool(wanted.deadline_ms) and wanted.deadline_ms <= now * 1000
-    return not (wanted.suspended or over)
-
-
-def _trackers(wanted: agent_pb2.Job) -> Sequence[agent_pb2.Tracker]:
-    """Return a job's trackers. Raises JobInvalid: accounts go by the name of the tracker."""
-    names = Counter(tracker.name for tracker in wanted.trackers)
-    if not names and not wanted.HasField("learning"):
-        raise JobInvalid("the job names no tracker")
-    if wanted.kill and wanted.target.everything:
-        raise JobInvalid("the job kills, and names nobody: give it a target other than everything")
-    for name, times in names.most_common(1):
-        if times > 1:
-            twice = f"the job names the tracker {shown(name)} {times} times: once is enough"
-            raise JobInvalid(twice)
-    return wanted.trackers
-
-
-def _admit(wanted: agent_pb2.Job, before: JobTotals) -> Job:
-    return Job(
-        wanted=wanted,
-        target=target_of(wanted.target),
-        ledgers={name: Ledger(before=totals) for name, totals in before.trackers.items()},
-        gaps=before.gaps + before.running,
-        judged=policy_of(before),
-        finished=0 < before.finished_deadline_ms == wanted.deadline_ms,
-    )
