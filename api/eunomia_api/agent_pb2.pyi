@@ -366,7 +366,7 @@ class JobReport(_message.Message):
     def __init__(self, uid: _Optional[str] = ..., generation: _Optional[int] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., pods: _Optional[int] = ..., totals: _Optional[_Union[Totals, _Mapping]] = ..., gaps: _Optional[int] = ..., degraded: _Optional[str] = ..., policy: _Optional[_Union[PolicyReport, _Mapping]] = ...) -> None: ...
 
 class PolicyReport(_message.Message):
-    __slots__ = ("events", "warnings", "alerts", "deduplicated", "dropped", "killed", "problems", "learned")
+    __slots__ = ("events", "warnings", "alerts", "deduplicated", "dropped", "killed", "problems", "learned", "bound_pods")
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     ALERTS_FIELD_NUMBER: _ClassVar[int]
@@ -375,6 +375,7 @@ class PolicyReport(_message.Message):
     KILLED_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     LEARNED_FIELD_NUMBER: _ClassVar[int]
+    BOUND_PODS_FIELD_NUMBER: _ClassVar[int]
     events: int
     warnings: int
     alerts: int
@@ -383,7 +384,8 @@ class PolicyReport(_message.Message):
     killed: int
     problems: _containers.RepeatedCompositeFieldContainer[RuleProblem]
     learned: _containers.RepeatedCompositeFieldContainer[Learned]
-    def __init__(self, events: _Optional[int] = ..., warnings: _Optional[int] = ..., alerts: _Optional[int] = ..., deduplicated: _Optional[int] = ..., dropped: _Optional[int] = ..., killed: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[RuleProblem, _Mapping]]] = ..., learned: _Optional[_Iterable[_Union[Learned, _Mapping]]] = ...) -> None: ...
+    bound_pods: int
+    def __init__(self, events: _Optional[int] = ..., warnings: _Optional[int] = ..., alerts: _Optional[int] = ..., deduplicated: _Optional[int] = ..., dropped: _Optional[int] = ..., killed: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[RuleProblem, _Mapping]]] = ..., learned: _Optional[_Iterable[_Union[Learned, _Mapping]]] = ..., bound_pods: _Optional[int] = ...) -> None: ...
 
 class RuleProblem(_message.Message):
     __slots__ = ("rule", "message")

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("eunomia.job")
 
+PROFILE_LABEL = "eunomia.dev/seccomp-profile"
+"""On a pod that the operator's webhook gave a seccomp profile: its name."""
 MAX_MESSAGE = 1024
 """Characters of a message to the operator; the whole of it is in the agent's log."""
 
@@ -102,6 +104,8 @@ class Job:
     """Cgroups that belong to the job's pods, or may: while there are any, programs are attached."""
     pods: dict[int, str] = field(default_factory=dict[int, str])
     """Cgroups of the job's pods, with the pod's uid."""
+    bound: set[int] = field(default_factory=set[int])
+    """Those of them whose pods got a seccomp profile as they were made."""
     _containers: Counter[str] = field(default_factory=Counter[str])
     """Ids of the members' containers, with how many members each has."""
 
@@ -151,6 +155,7 @@ class Job:
             self.pods[cgroup] = owner.pod_uid
         else:
             self.pods.pop(cgroup, None)
+        _note(self.bound, cgroup, present=cgroup in self.pods and PROFILE_LABEL in owner.labels)
         if not self._is_member(owner):
             return False
         if self.members.get(cgroup) != owner.container_id:
@@ -172,6 +177,7 @@ class Job:
         self.leave(cgroup_id)
         self.near.discard(cgroup_id)
         self.pods.pop(cgroup_id, None)
+        self.bound.discard(cgroup_id)
 
     def forget_all(self) -> None:
         """Forget whose cgroups are whose, as the job ends."""
@@ -283,6 +289,7 @@ class Job:
         policy = policy_of(totals) if self.is_policy else None
         if policy is not None:
             policy.learned.extend(learned)
+            policy.bound_pods = len({self.pods[each] for each in self.bound if each in self.pods})
         state, reason, message = self._state()
         return agent_pb2.JobReport(
             uid=self.wanted.uid,

@@ -82,6 +82,7 @@ def _told(
     if raw.HasField("policy"):
         report.policy.CopyFrom(policy_of(kept))
         report.policy.learned.extend(raw.policy.learned)
+        report.policy.bound_pods = raw.policy.bound_pods
     if problems and report.state in (agent_pb2.JOB_STATE_RUNNING, agent_pb2.JOB_STATE_WAITING):
         said = [report.degraded, *problems] if report.degraded else problems
         report.degraded = "; ".join(said)[:MAX_MESSAGE]
@@ -95,6 +96,7 @@ def _state(report: agent_pb2.JobReport) -> tuple[object, ...]:
         report.reason,
         report.message,
         report.pods,
+        report.policy.bound_pods,
         report.gaps,
         report.degraded,
         tuple((problem.rule, problem.message) for problem in report.policy.problems),

@@ -24,8 +24,9 @@ from kubernetes.aio.leaderelection.resourcelock.baselock import BaseLock
 
 from eunomia_api import GROUP, VERSION
 from eunomia_operator.errors import ClusterError
+from eunomia_operator.isolation import owner
 from eunomia_operator.settings import AUTHORITY, NAME, WEBHOOK, Settings
-from eunomia_operator.world import KINDS, Body, Kind, Resource
+from eunomia_operator.world import KINDS, Body, Kind, Reference, Resource
 
 logger = logging.getLogger("eunomia.cluster")
 
@@ -144,6 +145,24 @@ class Cluster:
         await self.call(
             "PATCH", f"{WEBHOOKS}/{WEBHOOK}", body={"webhooks": [webhook]}, media=STRATEGIC
         )
+
+    async def create_profile(
+        self, policy: Reference, name: str, spec: Mapping[str, object]
+    ) -> Body:
+        """Create a SeccompProfile that goes with its policy; return it."""
+        body = {
+            "apiVersion": policy.api_version,
+            "kind": KINDS[Kind.SECCOMP_PROFILES],
+            "metadata": {"name": name, "ownerReferences": [owner(policy)]},
+            "spec": spec,
+        }
+        path = f"{OURS}/namespaces/{policy.namespace}/{Kind.SECCOMP_PROFILES}"
+        return await self.call("POST", path, body=body)
+
+    async def patch_profile(self, seen: Resource, spec: Mapping[str, object]) -> Body:
+        """Merge into the spec of a SeccompProfile, if it is still the same object; return it."""
+        body = {"metadata": {"uid": seen.uid}, "spec": spec}
+        return await self.call("PATCH", _path(seen), body=body)
 
     async def list_profiles(self) -> Sequence[Body]:
         """Return all SeccompProfile objects, as the API server has them in its memory."""

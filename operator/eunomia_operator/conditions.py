@@ -14,6 +14,8 @@ FAILED = "Failed"
 DEGRADED = "Degraded"
 READY = "Ready"
 RULES_VALID = "RulesValid"
+CONVERGED = "Converged"
+PROFILE_READY = "ProfileReady"
 
 NOT_ACCEPTED = "NotAccepted"
 """Reason while an object is refused; of Failed, the one failure that an edit can mend."""

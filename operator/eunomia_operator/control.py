@@ -25,7 +25,8 @@ from eunomia_operator.news import News
 from eunomia_operator.policy import Policy, Terms
 from eunomia_operator.publisher import Publisher, StatusStore
 from eunomia_operator.records import Slots
-from eunomia_operator.world import Reference, Resource, World
+from eunomia_operator.shelf import Shelf, linux_nodes
+from eunomia_operator.world import Body, Kind, Reference, Resource, World
 
 logger = logging.getLogger("eunomia.control")
 
@@ -68,9 +69,12 @@ class Control:
         metrics: Metrics,
         *,
         desk: Desk | None = None,
+        shelf: Shelf | None = None,
         spared: Iterable[str] = NEVER_KILLED_IN,
     ) -> None:
         """desk: takes in alerts; without one they stay with the agents.
+
+        shelf: keeps seccomp profiles; without one there are none.
 
         spared: namespaces in which no policy responds.
         """
@@ -87,10 +91,14 @@ class Control:
         self._generation = 0
         self._desired: dict[str, tuple[bytes, ...]] = {}
         self._messages: dict[tuple[bytes, ...], bytes] = {}
+        self._shelf = shelf
+        self._files: tuple[bytes, ...] = ()
         self._world_dirty = True
         self._wake = asyncio.Event()
         if desk is not None:
             desk.wake = self._wake.set
+        if shelf is not None:
+            shelf.see = self._profile_written
         self._led_since = 0.0
         self._last_unreachable: frozenset[str] = frozenset()
         self.passed_at = time.monotonic()
@@ -116,7 +124,7 @@ class Control:
         whole = self._desired.get(node, ())
         message = self._messages.get(whole)
         if message is None:
-            message = plan.desired_state(self._generation, whole)
+            message = plan.desired_state(self._generation, whole, self._files)
             self._messages[whole] = message
         return message
 
@@ -127,6 +135,9 @@ class Control:
     def hear(self, node: str, report: agent_pb2.Report) -> None:
         """Take in a report of a node. What it says of jobs that are not its own is passed over."""
         self._metrics.reports.inc()
+        if report.has_seccomp_files and self._shelf is not None and self.world.node(node):
+            self._shelf.hear(node, report.seccomp_files)
+            self._wake.set()
         for told in report.jobs:
             followed = self._followed.get(told.uid.partition("/")[0])
             if followed is None or node not in followed.nodes or node in followed.left_out:
@@ -175,11 +186,13 @@ class Control:
         unreachable = self._unreachable(streams, now)
         moved = unreachable != self._last_unreachable
         self._last_unreachable = unreachable
+        self._look_at_profiles(now)
         for each in self._followed.values():
             if each.is_judgement_due(now) or (moved and not each.over):
                 changed = self._judge(each, now, unreachable) or changed
-        if changed:
+        if changed or (self._shelf is not None and self._shelf.files != self._files):
             streams.push(self._plan() | new_nodes)
+        self._order_profiles(now)
         for each in self._followed.values():
             self._publisher.look(each, now)
         if self._desk is not None:
@@ -191,6 +204,11 @@ class Control:
         await self._publisher.close()
         if self._desk is not None:
             await self._desk.close()
+        if self._shelf is not None:
+            await self._shelf.close()
+
+    def _profile_written(self, body: Body) -> None:
+        self.world.see(Kind.SECCOMP_PROFILES, "MODIFIED", body)
 
     def _world_changed(self) -> None:
         self._world_dirty = True
@@ -216,7 +234,33 @@ class Control:
             each.assign(placement, gone)
         for name in gone:
             self._slots.release(name)
+        if self._shelf is not None:
+            self._stock(self._shelf, gone)
         return new
+
+    def _stock(self, shelf: Shelf, gone: Iterable[str]) -> None:
+        for name in gone:
+            shelf.forget(name)
+        known = self.world.nodes
+        shelf.meet(
+            linux_nodes(
+                (name, known[name].labels, since) for name, (_, since) in self._first_seen.items()
+            )
+        )
+        shelf.take_in(self.world.profiles, self._policies or {})
+
+    def _look_at_profiles(self, now: float) -> None:
+        """Find out where the profiles lie, and tell the policies."""
+        if self._shelf is not None:
+            self._shelf.judge(now)
+            for uid, policy in (self._policies or {}).items():
+                policy.note_profiles(self._shelf.of(uid))
+
+    def _order_profiles(self, now: float) -> None:
+        if self._shelf is not None:
+            for policy in (self._policies or {}).values():
+                self._shelf.want(policy.object.reference, policy.wanted_profiles)
+            self._shelf.look(now)
 
     def _take_in_resources(self) -> None:
         namespaces = self.world.namespaces
@@ -273,8 +317,12 @@ class Control:
         for uid, each in self._followed.items():
             if each.leave_out(desired.left_out.get(uid, frozenset())):
                 self._wake.set()
+        files = self._shelf.files if self._shelf is not None else ()
+        others, self._files = files != self._files, files
         told = frozenset(
-            node for node in self._first_seen if self._desired.get(node, ()) != before.get(node, ())
+            node
+            for node in self._first_seen
+            if others or self._desired.get(node, ()) != before.get(node, ())
         )
         if told:
             self._generation += 1

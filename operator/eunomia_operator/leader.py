@@ -18,6 +18,7 @@ from eunomia_operator.journal import Journal
 from eunomia_operator.metrics import Metrics
 from eunomia_operator.reaction import Reaction
 from eunomia_operator.settings import Settings
+from eunomia_operator.shelf import Shelf
 from eunomia_operator.trust import Trust
 from eunomia_operator.world import Body, Kind
 
@@ -43,7 +44,13 @@ class Leader:
         self._isolator = Isolator(reaction, self._alert_journal.tell, spared)
         self._desk = Desk(reaction, self._alert_journal.tell, metrics, self._isolator)
         self._control = Control(
-            Catalogue.load(), cluster, self._journal.tell, metrics, desk=self._desk, spared=spared
+            Catalogue.load(),
+            cluster,
+            self._journal.tell,
+            metrics,
+            desk=self._desk,
+            shelf=Shelf(cluster),
+            spared=spared,
         )
         self._trust = Trust(cluster, settings.server_names)
         self._dispatch = Dispatch(settings, self._control, cluster.review_token, metrics)

@@ -9,11 +9,15 @@ from eunomia_api.policystatus import SecurityPolicyStatus
 from eunomia_api.status import Condition
 from eunomia_api.tracejob import Phase, TraceJobStatus
 from eunomia_operator import conditions
+from eunomia_operator.capabilities import missing
 from eunomia_operator.conditions import (
     ACCEPTED,
     COMPLETE,
+    CONVERGED,
+    DEGRADED,
     FAILED,
     NOT_ACCEPTED,
+    PROFILE_READY,
     READY,
     RULES_VALID,
 )
@@ -46,6 +50,7 @@ def policy_news(before: SecurityPolicyStatus, after: SecurityPolicyStatus) -> li
     return [
         *_acceptance(before.conditions, after.conditions, f"{after.rules.total} rules"),
         *_guarding(before.conditions, after.conditions),
+        *_profiles(before, after),
         *_troubles(before, after),
     ]
 
@@ -69,6 +74,40 @@ def _guarding(before: Sequence[Condition], after: Sequence[Condition]) -> Iterat
     was, now = conditions.find(before, RULES_VALID), conditions.find(after, RULES_VALID)
     if now is not None and now.status == "False" and (was is None or was.message != now.message):
         yield News("Warning", now.reason, now.message)
+
+
+def _profiles(before: SecurityPolicyStatus, after: SecurityPolicyStatus) -> Iterator[News]:
+    for type_ in (CONVERGED, PROFILE_READY):
+        now = conditions.find(after.conditions, type_)
+        if now is None:
+            continue
+        if now.status == "True" and not conditions.holds(before.conditions, type_):
+            yield News("Normal", type_, now.message, topic=f"{type_} {now.reason}")
+        was = conditions.find(before.conditions, type_)
+        if now.reason in ("NoSuchVersion", "NotEnforced") and (
+            was is None or was.reason != now.reason
+        ):
+            yield News("Warning", now.reason, now.message)
+    was_mode, mode = before.seccomp.mode, after.seccomp.mode
+    if mode != was_mode and mode == "Enforce":
+        yield News("Normal", "Enforced", "new pods are bound to their seccomp profiles")
+    if after.seccomp.unprotected_pods > before.seccomp.unprotected_pods:
+        told = conditions.find(after.conditions, DEGRADED)
+        message = told.message if told else ""
+        yield News("Warning", "UnprotectedPods", message, topic="UnprotectedPods")
+    if mode in ("Audit", "Enforce"):
+        refused = "is refused" if mode == "Enforce" else "would be refused"
+        for each in after.seccomp.drift:
+            if each not in before.seccomp.drift:
+                yield News("Warning", "CallRefused", f"{each}: {refused} by the seccomp profile")
+
+
+def capability_news(before: SecurityPolicyStatus, after: SecurityPolicyStatus) -> list[News]:
+    """Return which capabilities a policy's recommendation had left out, and are used after all."""
+    return [
+        News("Warning", "CapabilityMissing", f"{name} uses {', '.join(lacking)} as well")
+        for name, lacking in missing(before.capabilities, after.capabilities).items()
+    ]
 
 
 def _progress(before: TraceJobStatus, after: TraceJobStatus) -> Iterator[News]:

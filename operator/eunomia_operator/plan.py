@@ -102,6 +102,8 @@ class PlannedPolicy:
     """metadata.creationTimestamp."""
     spared: tuple[str, ...] = ()
     """Namespaces in which nothing is killed, beside those that are spared anyway."""
+    audited: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Containers, and the calls beside which any is to be told of."""
 
     @property
     def rank(self) -> Rank:
@@ -119,6 +121,10 @@ class PlannedPolicy:
             generation=self.generation,
             namespaces=selected(self.accepted.spec.target, namespaces),
             excluded_namespaces=self.spared,
+            audited=[
+                agent_pb2.AuditedProfile(container=container, syscalls=syscalls)
+                for container, syscalls in self.audited
+            ],
         )
 
 
@@ -186,10 +192,15 @@ def desired_jobs(
     return Desired(desired, {uid: frozenset(nodes) for uid, nodes in without.items()})
 
 
-def desired_state(generation: int, jobs: Iterable[bytes]) -> bytes:
-    """Return the serialised message that tells a node all that it shall do."""
+def desired_state(generation: int, jobs: Iterable[bytes], files: Iterable[bytes] = ()) -> bytes:
+    """Return the serialised message that tells a node all that it shall do.
+
+    files: serialised `SeccompFile` messages.
+    """
     state = agent_pb2.DesiredState(
-        generation=generation, jobs=[agent_pb2.Job.FromString(job) for job in jobs]
+        generation=generation,
+        jobs=[agent_pb2.Job.FromString(job) for job in jobs],
+        seccomp_files=[agent_pb2.SeccompFile.FromString(file) for file in files],
     )
     return agent_pb2.ToAgent(desired_state=state).SerializeToString(deterministic=True)
 

@@ -12,23 +12,26 @@ from pydantic import ValidationError
 from eunomia_api import agent_pb2
 from eunomia_api.acceptance import NotAccepted
 from eunomia_api.library import Library
-from eunomia_api.policy import Mode
+from eunomia_api.policy import CapabilitiesMode, Mode, SeccompMode
 from eunomia_api.policy_acceptance import Accepted, accept_policy
 from eunomia_api.policystatus import (
     MAX_CONTAINERS,
     MAX_PROBLEMS,
+    CapabilitiesStatus,
     LastAlert,
     RuleProblem,
     SecurityPolicyStatus,
 )
 from eunomia_api.rule import Response
+from eunomia_api.seccomp import SeccompProfileSpec
 from eunomia_api.tracker import Catalogue
-from eunomia_operator import alerttally, policy_status, tally
+from eunomia_operator import alerttally, capabilities, policy_status, seccomp, tally
 from eunomia_operator.account import Account
 from eunomia_operator.followed import LONGEST_MESSAGE, Followed, Heard, node_report
 from eunomia_operator.ledger import Ledger, NodeReport
-from eunomia_operator.news import News, policy_news
+from eunomia_operator.news import News, capability_news, policy_news
 from eunomia_operator.plan import PlannedPolicy
+from eunomia_operator.profile import Kept
 from eunomia_operator.records import Slots
 from eunomia_operator.text import plain
 from eunomia_operator.world import Resource
@@ -38,6 +41,10 @@ logger = logging.getLogger("eunomia.control")
 OBSERVES = ""
 """The part of a policy's job that judges its rules; others are /kill/RULE."""
 KILLS = "/kill/"
+SETTLING_SECONDS = 30.0
+"""So long a new leader waits for nodes to say again what they have learned."""
+LEARNING_SECONDS = 2.0
+"""Between two looks at whether enough was learned, though nothing was heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,13 @@ class Policy(Followed[SecurityPolicyStatus]):
         self.verdict = _judged(seen, terms)
         self.learned: dict[str, Sequence[agent_pb2.Learned]] = {}
         """What the nodes learned of the containers, each since it began."""
+        self.wanted_profiles: Mapping[str, SeccompProfileSpec] = {}
+        """By container: the seccomp profiles that there should be."""
+        self._profiles: Mapping[str, Kept] = {}
+        self._audited: tuple[tuple[str, tuple[str, ...]], ...] = ()
+        self._heard: set[str] = set()
+        self._bound: dict[str, int] = {}
+        self._learned_at = 0.0
         self.isolated = before.alerts.isolated
         """Pods that were cut off the network."""
         self.last_alert = before.last_alert
@@ -128,6 +142,7 @@ class Policy(Followed[SecurityPolicyStatus]):
             accepted=self.accepted,
             created=self.object.created,
             spared=self._terms.spared,
+            audited=self._audited,
         )
 
     def node_selector(self) -> Mapping[str, str] | None:
@@ -155,6 +170,7 @@ class Policy(Followed[SecurityPolicyStatus]):
         for part in self._parts:
             self._alerts.withdraw(node + part)
         self._problems.pop(node, None)
+        self._bound.pop(node, None)
 
     def retire(self, node: str) -> None:
         """A node is gone: what it counted stays."""
@@ -164,6 +180,8 @@ class Policy(Followed[SecurityPolicyStatus]):
             self._part_slots.release(node + part)
         self._problems.pop(node, None)
         self.learned.pop(node, None)
+        self._bound.pop(node, None)
+        self._heard.discard(node)
 
     def hear(self, node: str, report: agent_pb2.JobReport) -> Heard:
         """Take in what a node says of one part."""
@@ -192,6 +210,7 @@ class Policy(Followed[SecurityPolicyStatus]):
         parts = {OBSERVES, *self._killing()}
         told = self.nodes - self.left_out
         self._alerts.settle(node + part for node in told for part in parts)
+        settled = now >= led_since + SETTLING_SECONDS or told <= self._heard
         facts = policy_status.Facts(
             now=now,
             generation=self.object.generation,
@@ -207,14 +226,22 @@ class Policy(Followed[SecurityPolicyStatus]):
             last_alert=self.last_alert,
             problems=self._node_problems(),
             failures=failures,
+            seccomp=self._decide(now, settled=settled),
+            capabilities=self._capabilities(settled=settled),
         )
         self.status = policy_status.judge(before, facts)
         self.dirty = False
-        return policy_news(before, self.status)
+        self._learned_at = now
+        audits = self._capabilities_mode == CapabilitiesMode.AUDIT
+        return [
+            *policy_news(before, self.status),
+            *(capability_news(before, self.status) if audits else ()),
+        ]
 
     def is_judgement_due(self, now: float) -> bool:
         """Tell whether the status may have to say something else by now."""
-        return self.dirty
+        learns = self.accepted and self.accepted.spec.seccomp.mode != SeccompMode.DISABLED
+        return self.dirty or (bool(learns) and now >= self._learned_at + LEARNING_SECONDS)
 
     def is_urgent(self) -> bool:
         """Tell whether the status may not wait for the next time that counters are written."""
@@ -230,6 +257,41 @@ class Policy(Followed[SecurityPolicyStatus]):
         """Take note that one more pod was cut off the network."""
         self.isolated += 1
         self.dirty = True
+
+    def note_profiles(self, profiles: Mapping[str, Kept]) -> None:
+        """Take note of the seccomp profiles that there are, by container."""
+        if profiles != self._profiles:
+            self._profiles = profiles
+            self.dirty = True
+
+    def _decide(self, now: float, *, settled: bool) -> seccomp.Outcome:
+        """Return what follows from what was learned of system calls."""
+        if self.accepted is None:
+            return seccomp.NO_OUTCOME
+        told = self.nodes - self.left_out
+        facts = seccomp.Facts(
+            now=now,
+            learned=self.learned,
+            profiles=self._profiles,
+            settled=settled,
+            pods=self.ledger.pods,
+            bound=sum(self._bound.values()) if told & self._bound.keys() else None,
+        )
+        outcome = seccomp.decide(self.accepted.spec, self.status.seccomp, facts)
+        self.wanted_profiles, self._audited = outcome.wanted, outcome.audited
+        return outcome
+
+    @property
+    def _capabilities_mode(self) -> CapabilitiesMode:
+        asked = self.accepted.spec.capabilities.mode if self.accepted else None
+        return asked or CapabilitiesMode.DISABLED
+
+    def _capabilities(self, *, settled: bool) -> CapabilitiesStatus:
+        if self._capabilities_mode == CapabilitiesMode.DISABLED:
+            return CapabilitiesStatus()
+        if not settled:
+            return self.status.capabilities
+        return capabilities.recommended(self.learned.values())
 
     def _responding(self, response: Response) -> frozenset[str]:
         """Return the names of the rules with a response."""
@@ -253,6 +315,10 @@ class Policy(Followed[SecurityPolicyStatus]):
         """Keep what else a node says; return whether that is news."""
         if told.learned:
             self.learned[node] = tuple(told.learned[:MAX_CONTAINERS])
+        if said.state in (agent_pb2.JOB_STATE_RUNNING, agent_pb2.JOB_STATE_WAITING):
+            self._heard.add(node)
+        if told.HasField("bound_pods"):
+            self._bound[node] = min(told.bound_pods, said.pods)
         if said.generation < self.ledger.generation:
             return False
         before = self._problems.pop(node, ())

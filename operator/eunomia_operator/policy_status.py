@@ -8,6 +8,7 @@ from eunomia_api.acceptance import NotAccepted
 from eunomia_api.policy_acceptance import Accepted
 from eunomia_api.policystatus import (
     MAX_PROBLEMS,
+    CapabilitiesStatus,
     LastAlert,
     RuleCounts,
     RuleProblem,
@@ -18,14 +19,19 @@ from eunomia_operator import seats
 from eunomia_operator.alerttally import NO_ALERTS, AlertTally
 from eunomia_operator.conditions import (
     ACCEPTED,
+    CONVERGED,
     NOT_ACCEPTED,
+    PROFILE_READY,
     READY,
     RULES_VALID,
     Conditions,
 )
 from eunomia_operator.ledger import Census
+from eunomia_operator.seccomp import DISABLED, NO_OUTCOME, Outcome, unprotected
 from eunomia_operator.status import essence_of, node_counts, put_degraded
 from eunomia_operator.tally import NOTHING, Tally
+
+NO_CAPABILITIES = CapabilitiesStatus()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,8 @@ class Facts:
     problems: tuple[RuleProblem, ...] = ()
     """Rules that some nodes cannot judge."""
     failures: tuple[Failure, ...] = ()
+    seccomp: Outcome = NO_OUTCOME
+    capabilities: CapabilitiesStatus = NO_CAPABILITIES
 
 
 def judge(before: SecurityPolicyStatus, facts: Facts) -> SecurityPolicyStatus:
@@ -63,13 +71,18 @@ def judge(before: SecurityPolicyStatus, facts: Facts) -> SecurityPolicyStatus:
     _put_ready(said, facts.census)
     rules = _rules(facts.verdict, facts.problems)
     _put_rules_valid(said, rules)
-    put_degraded(said, facts.census, facts.failures)
+    _put_seccomp(said, facts.seccomp)
+    bare = facts.seccomp.status.unprotected_pods
+    why = unprotected(facts.seccomp.status) if bare else ""
+    put_degraded(said, facts.census, facts.failures, why)
     return status.model_copy(
         update={
             "conditions": said.listed(),
             "nodes": node_counts(facts.census),
             "rules": rules,
             "failures": list(facts.failures),
+            "seccomp": facts.seccomp.status,
+            "capabilities": facts.capabilities,
         }
     )
 
@@ -117,6 +130,13 @@ def _put_ready(said: Conditions, census: Census) -> None:
         said.put(READY, False, "NoNodeCanRun", f"none of {census.desired} nodes can run it")
     else:
         said.put(READY, False, "Unreachable", "no agent of its nodes is connected")
+
+
+def _put_seccomp(said: Conditions, outcome: Outcome) -> None:
+    for type_, word in ((CONVERGED, outcome.converged), (PROFILE_READY, outcome.ready)):
+        # Of a policy that never learned there is nothing to say.
+        if word is not None and (word is not DISABLED or type_ in said):
+            said.put(type_, word.status, word.reason, word.message)
 
 
 def _rules(accepted: Accepted, on_nodes: Sequence[RuleProblem]) -> RuleCounts:

@@ -15,8 +15,8 @@ from enum import IntEnum
 
 SLOTS = 64
 """Jobs that an agent runs at a time."""
-MOST_BYTES = 15 * 1024 * 1024
-"""Of all jobs of a node: an agent takes messages of 16 MiB."""
+MOST_BYTES = 12 * 1024 * 1024
+"""Of all jobs of a node: an agent takes messages of 16 MiB, with seccomp profiles beside them."""
 REASON = "TooManyJobs"
 MESSAGE = (
     f"a node takes at most {SLOTS} running jobs and {MOST_BYTES >> 20} MiB of specs, in turn from"

@@ -254,8 +254,13 @@ def node_counts(census: Census) -> NodeCounts:
     )
 
 
-def put_degraded(said: Conditions, census: Census, failures: Sequence[Failure]) -> None:
-    """Set the condition that tells of nodes in trouble, with how many and the worst."""
+def put_degraded(
+    said: Conditions, census: Census, failures: Sequence[Failure], unprotected: str = ""
+) -> None:
+    """Set the condition that tells of nodes in trouble, with how many and the worst.
+
+    unprotected: what to say of pods that run without their profile; empty when none does.
+    """
     counts = {
         "failed": census.failed,
         "unsupported": census.unsupported,
@@ -264,12 +269,15 @@ def put_degraded(said: Conditions, census: Census, failures: Sequence[Failure]) 
     }
     wrong = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
     if not wrong:
-        said.put(DEGRADED, False, "AsExpected")
+        reason = "UnprotectedPods" if unprotected else "AsExpected"
+        said.put(DEGRADED, bool(unprotected), reason, unprotected)
         return
     message = f"of {census.desired} nodes: {wrong}"
     if failures:
         worst = failures[0]
         message += f"; {worst.node}: {worst.reason}: {worst.message}"
+    if unprotected:
+        message += f"; {unprotected}"
     said.put(DEGRADED, True, "NodesInTrouble", message)
 
 

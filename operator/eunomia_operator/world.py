@@ -28,6 +28,7 @@ class Kind(StrEnum):
     CLUSTER_TRACE_JOBS = "clustertracejobs"
     SECURITY_POLICIES = "securitypolicies"
     CLUSTER_SECURITY_POLICIES = "clustersecuritypolicies"
+    SECCOMP_PROFILES = "seccompprofiles"
     NODES = "nodes"
     NAMESPACES = "namespaces"
 
@@ -37,6 +38,7 @@ KINDS = {
     Kind.CLUSTER_TRACE_JOBS: "ClusterTraceJob",
     Kind.SECURITY_POLICIES: "SecurityPolicy",
     Kind.CLUSTER_SECURITY_POLICIES: "ClusterSecurityPolicy",
+    Kind.SECCOMP_PROFILES: "SeccompProfile",
 }
 """The kinds of which nodes do something for each object."""
 
@@ -55,7 +57,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A job or policy, as far as it matters.
+    """A job, policy or profile, as far as it matters.
 
     Two are equal when a user changed nothing between them.
     """
@@ -69,6 +71,8 @@ class Resource:
     status: object = field(compare=False)
     created: str = ""
     """metadata.creationTimestamp."""
+    owner: str = ""
+    """The uid of the policy that it goes with."""
 
     @property
     def reference(self) -> Reference:
@@ -95,9 +99,17 @@ class World:
         return [
             resource
             for kind in KINDS
-            for resource in self._objects[kind].values()
-            if isinstance(resource, Resource)
+            if kind != Kind.SECCOMP_PROFILES
+            for resource in self._of(kind)
         ]
+
+    @property
+    def profiles(self) -> list[Resource]:
+        """All seccomp profiles."""
+        return self._of(Kind.SECCOMP_PROFILES)
+
+    def _of(self, kind: Kind) -> list[Resource]:
+        return [each for each in self._objects[kind].values() if isinstance(each, Resource)]
 
     @property
     def nodes(self) -> dict[str, Node]:
@@ -192,4 +204,12 @@ def _parsed(kind: Kind, body: Body) -> Known | None:
                 spec=body.get("spec"),
                 status=body.get("status"),
                 created=str(metadata.get("creationTimestamp") or ""),
+                owner=_owner(metadata),
             )
+
+
+def _owner(metadata: Body) -> str:
+    for each in metadata.get("ownerReferences") or ():
+        if each["kind"] == KINDS[Kind.SECURITY_POLICIES]:
+            return str(each["uid"])
+    return ""

@@ -26,6 +26,7 @@ from eunomia_operator.metrics import Metrics
 from eunomia_operator.news import News
 from eunomia_operator.policy import Policy
 from eunomia_operator.settings import Settings
+from eunomia_operator.shelf import Shelf
 from eunomia_operator.world import Kind, Reference, Resource
 
 BEGIN = 1767225600.0
@@ -211,6 +212,42 @@ class Reports:
         return list(self.bodies[policy]["alerts"])
 
 
+class Profiles:
+    """The SeccompProfiles in the API server, by name. Each edit of the spec is a generation."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[str, dict[str, Any]] = {}
+        self.away = False
+
+    async def create_profile(self, policy: Reference, name: str, spec: Any) -> dict[str, Any]:
+        if self.away or name in self.bodies:
+            raise ClusterError("create", "no", 0 if self.away else 409)
+        metadata = {
+            "name": name,
+            "namespace": policy.namespace,
+            "uid": f"uid-{name}",
+            "generation": 1,
+            "ownerReferences": [{"kind": policy.kind, "uid": policy.uid}],
+        }
+        self.bodies[name] = {"metadata": metadata, "spec": spec}
+        return self.bodies[name]
+
+    async def patch_profile(self, seen: Resource, spec: dict[str, Any]) -> dict[str, Any]:
+        if self.away:
+            raise ClusterError("patch", "no answer")
+        before = self.bodies[seen.name]
+        generation = before["metadata"]["generation"] + 1
+        metadata = {**before["metadata"], "generation": generation}
+        written = {key: value for key, value in spec.items() if value is not None}
+        self.bodies[seen.name] = {**before, "metadata": metadata, "spec": written}
+        return self.bodies[seen.name]
+
+    async def patch_status(self, seen: Resource, status: dict[str, Any]) -> None:
+        if self.away:
+            raise ClusterError("write", "no answer")
+        self.bodies[seen.name]["status"] = status
+
+
 class Cut:
     """What was asked to be cut off the network."""
 
@@ -229,6 +266,7 @@ class Story:
         self.store = store
         self.reports = Reports()
         self.cut = Cut()
+        self.profiles = Profiles()
         self.now = BEGIN
         monkeypatch.setattr(desk_module.time, "time", lambda: self.now)
         monkeypatch.setattr(control_module.time, "time", lambda: self.now)
@@ -254,7 +292,10 @@ class Story:
             lambda about, news, _: self.news.append((about.name, news.reason)),
             self.metrics,
             desk=self.desk,
+            shelf=Shelf(self.profiles),
         )
+        for body in self.profiles.bodies.values():
+            self.control.world.see(Kind.SECCOMP_PROFILES, "ADDED", body)
         self.control.begin(self.now)
 
     def node(self, name: str, event: str = "ADDED", uid: str = "", **labels: str) -> None:
@@ -281,7 +322,7 @@ class Story:
         name: str,
         event: str = "ADDED",
         *,
-        rules: list[Any],
+        rules: list[Any] | None = None,
         generation: int = 1,
         nodeSelector: Any = None,  # noqa: N803
         **spec: Any,
@@ -293,7 +334,7 @@ class Story:
             "uid": f"uid-{name}",
             "generation": generation,
         }
-        written = {"target": target, "rules": {"custom": rules}, **spec}
+        written = {"target": target, "rules": {"custom": rules or []}, **spec}
         body = {"metadata": metadata, "spec": written, "status": self.store.statuses.get(name)}
         self.control.world.see(Kind.SECURITY_POLICIES, event, body)
 
@@ -301,6 +342,25 @@ class Story:
         """Report of a part of a policy."""
         report = agent_pb2.JobReport(uid=f"uid-{name}{part}", **{"generation": 1, **told})
         self.control.hear(node, agent_pb2.Report(node=node, jobs=[report]))
+
+    def lay(self, *nodes: str, sha256: str | None = None, problem: str = "") -> None:
+        """Nodes write the seccomp profiles that they are told of, and say so."""
+        for node in nodes:
+            told = [
+                agent_pb2.SeccompFileReport(
+                    path=file.path,
+                    sha256=file.sha256 if sha256 is None else sha256,
+                    problem=problem,
+                )
+                for file in self.files(node)
+            ]
+            report = agent_pb2.Report(node=node, seccomp_files=told, has_seccomp_files=True)
+            self.control.hear(node, report)
+
+    def files(self, node: str) -> list[agent_pb2.SeccompFile]:
+        message = self.control.desired_state(node)
+        assert message is not None
+        return list(agent_pb2.ToAgent.FromString(message).desired_state.seccomp_files)
 
     def dial(self, node: str) -> None:
         """An agent begins a new stream."""

@@ -65,6 +65,7 @@ def api(kmock: Any, review_of: Callable[[str], Any], _namespaces_have_a_path: No
         "eunomia.dev/v1alpha1/clustertracejobs",
         "eunomia.dev/v1alpha1/securitypolicies",
         "eunomia.dev/v1alpha1/clustersecuritypolicies",
+        "eunomia.dev/v1alpha1/seccompprofiles",
         "v1/nodes",
         "v1/namespaces",
         "v1/events",

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A SeccompProfile: its name, its versions, its file on the nodes, and where that lies. Pure."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from eunomia_api import agent_pb2
+from eunomia_api.profile import allowed_names, digest, encode, profile
+from eunomia_api.seccomp import (
+    MAX_SYSCALLS,
+    MAX_VERSIONS,
+    ProfileVersion,
+    SeccompProfileSpec,
+    SeccompProfileStatus,
+)
+from eunomia_operator import clock
+from eunomia_operator.conditions import READY, Conditions, holds
+
+LONGEST_NAME = 63
+"""The name is also the value of the label that a pod gets with the profile."""
+MOST_BYTES = 3 * 1024 * 1024
+"""Of the files of all profiles together."""
+NO_ROOM = f"the files of all profiles together may have at most {MOST_BYTES >> 20} MiB"
+_NUMBERED = re.compile(r"v([1-9][0-9]{0,8})")
+_HASH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A SeccompProfile as it is known."""
+
+    name: str
+    spec: SeccompProfileSpec
+    status: SeccompProfileStatus
+    """What its status should say."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether its file lies on every node."""
+        return holds(self.status.conditions, READY)
+
+    @property
+    def allowed(self) -> frozenset[str]:
+        """Names of all calls that its file allows."""
+        return allowed_names(content(self.spec))
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether its version is written down among those that one may go back to."""
+        return any(each.version == self.spec.version for each in self.status.history)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Where the file of a profile lies. problem: of some node where it does not, if one said so."""
+
+    nodes: int
+    ready: int
+    newcomers: int = 0
+    """Nodes that nothing was heard of, and that are too new for it to mean anything."""
+    problem: str = ""
+    no_room: bool = False
+    """The files are too many: nodes are not told of this one."""
+
+
+def name_of(policy: str, container: str, taken: Iterable[str] = (), uid: str = "") -> str:
+    """Return the name of the profile of a policy's containers of one name.
+
+    taken: names of profiles that are not the policy's. uid: the policy's.
+    """
+    plain = f"{policy}-{container}"
+    if len(plain) <= LONGEST_NAME and plain not in taken:
+        return plain
+    told = hashlib.sha256(f"{uid or policy}/{container}".encode()).hexdigest()[:_HASH]
+    return f"{plain[: LONGEST_NAME - _HASH - 1].rstrip('.-')}-{told}"
+
+
+def path_of(namespace: str, name: str) -> str:
+    """Return where the file lies, below the kubelet's seccomp folder; the same for all versions."""
+    return f"eunomia/{namespace}/{name}.json"
+
+
+def content(spec: SeccompProfileSpec) -> dict[str, object]:
+    """Return what the file of a profile says."""
+    return profile(
+        spec.syscalls,
+        spec.architectures,
+        base=spec.base.value,
+        default_action=spec.default_action,
+    )
+
+
+def file_of(namespace: str, name: str, spec: SeccompProfileSpec) -> agent_pb2.SeccompFile:
+    """Return the file of a profile as agents are told of it."""
+    encoded = encode(content(spec))
+    return agent_pb2.SeccompFile(
+        path=path_of(namespace, name), content=encoded, sha256=digest(encoded)
+    )
+
+
+def fitting(files: Iterable[agent_pb2.SeccompFile]) -> list[agent_pb2.SeccompFile]:
+    """Return the files for which there is room in a message, in the order of their paths."""
+    room, found = MOST_BYTES, list[agent_pb2.SeccompFile]()
+    for file in sorted(files, key=lambda file: file.path):
+        size = file.ByteSize()
+        if size <= room:
+            room -= size
+            found.append(file)
+    return found
+
+
+def next_version(history: Iterable[ProfileVersion]) -> str:
+    """Return the name of the version after all that there were."""
+    numbers = (_NUMBERED.fullmatch(each.version) for each in history)
+    return f"v{max((int(found[1]) for found in numbers if found), default=0) + 1}"
+
+
+def judge(
+    before: SeccompProfileStatus,
+    spec: SeccompProfileSpec,
+    file: agent_pb2.SeccompFile,
+    spread: Spread,
+    *,
+    generation: int,
+    now: float,
+) -> SeccompProfileStatus:
+    """Return the status that a profile should have now. now: Unix time in seconds."""
+    said = Conditions(before.conditions, generation, now)
+    lacking = spread.nodes - spread.ready
+    where = f"on {spread.ready} of {spread.nodes} nodes"
+    was_ready = holds(before.conditions, READY) and before.sha256 == file.sha256
+    if spread.no_room:
+        said.put(READY, False, "TooManyProfiles", NO_ROOM)
+    elif spread.nodes and not lacking:
+        said.put(READY, True, "OnAllNodes", where)
+    elif was_ready and lacking <= spread.newcomers:
+        said.put(READY, True, "OnAllNodes", f"{where}; the others are new")
+    else:
+        problem = f"; {spread.problem}" if spread.problem else ""
+        said.put(READY, False, "Distributing", where + problem)
+    return before.model_copy(
+        update={
+            "conditions": said.listed(),
+            "observed_generation": generation,
+            "localhost_profile": file.path,
+            "sha256": file.sha256,
+            "nodes_ready": spread.ready,
+            "nodes": spread.nodes,
+            "history": _history(before.history, spec, file.sha256, now),
+        }
+    )
+
+
+def _history(
+    before: list[ProfileVersion], spec: SeccompProfileSpec, sha256: str, now: float
+) -> list[ProfileVersion]:
+    known = {each.version: each for each in before}
+    present = known.get(spec.version)
+    if present is not None:
+        changed = present.model_copy(update={"sha256": sha256})
+        return [changed if each is present else each for each in before]
+    older = frozenset(before[0].syscalls) if before else frozenset[str]()
+    fresh = ProfileVersion(
+        version=spec.version,
+        sha256=sha256,
+        created=clock.written(now),
+        added=sorted(set(spec.syscalls) - older)[:MAX_SYSCALLS],
+        removed=sorted(older - set(spec.syscalls))[:MAX_SYSCALLS],
+        syscalls=spec.syscalls,
+    )
+    return [fresh, *before][:MAX_VERSIONS]
+
+
+def versions(kept: Kept) -> Mapping[str, ProfileVersion]:
+    """Return the versions of a profile that one may go back to, by name, the newest first."""
+    return {each.version: each for each in kept.status.history}
