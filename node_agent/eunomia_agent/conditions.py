@@ -2,7 +2,7 @@
 """What the kernel is asked of a tracker's rows, for each kind of job. Loads a parser."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import lru_cache
 
 from eunomia_agent.errors import ConditionInvalid, KillNotInKernel
 from eunomia_agent.events.layout import SUBJECT_COLUMNS, Column
@@ -21,14 +21,21 @@ OTHERS = "matches_owners"
 """The variable of objects whose events may be about others than the current task: match.h."""
 NOTHING: Mapping[str, Condition] = {"pid": Range(1, 0)}
 LONGEST_QUOTE = 120
+MAX_READ = 1024
 
 
 class Conditions:
-    """What can be asked of one tracker's rows, and where it is decided."""
+    """What can be asked of one tracker's rows, and where it is decided.
+
+    Rules are read once: policies share them, and are looked at again with every change.
+    """
 
     def __init__(self, tracker: Tracker, btf: Btf) -> None:
         self._tracker = tracker
-        self._btf = btf
+        self._kills = KILLS in btf.maps() and OTHERS not in btf.section(".rodata")
+        self._paths = path_columns(btf)
+        self._filterable = _filterable(tracker, btf)
+        self._read = lru_cache(maxsize=MAX_READ)(self._parsed_alone)
 
     def of_where(self, text: str) -> tuple[Mapping[str, Condition], Expression | None]:
         """Return what the kernel decides of a job's `where`, and what is left to the agent.
@@ -63,7 +70,7 @@ class Conditions:
         ConditionInvalid, KillNotInKernel.
         """
         name = self._tracker.name
-        if KILLS not in self._btf.maps() or OTHERS in self._btf.section(".rodata"):
+        if not self._kills:
             raise KillNotInKernel(
                 f"{name}: its rows may tell of others than the process that is about to go on:"
                 " nobody is killed for them; let the rule report"
@@ -97,34 +104,34 @@ class Conditions:
         except WhereInvalid as error:
             raise ConditionInvalid(f"{self._tracker.name}: where: {error}") from error
 
+    def _parsed_alone(self, text: str) -> syntax.Node | None:
+        """Return a condition on what rows show; None where it cannot be read."""
+        try:
+            return parse(text, self._tracker.columns).root
+        except WhereInvalid:
+            return None
+
     def _rule(self, rule: agent_pb2.Rule) -> syntax.Node | None:
         """Return a rule's condition without its exceptions; None where it cannot be read."""
-        try:
-            when, *passed_over = (
-                parse(text, self._tracker.columns).root
-                for text in (rule.when, *(each.when for each in rule.exceptions))
-            )
-        except WhereInvalid:
+        when = self._read(rule.when)
+        passed_over = [self._read(each.when) for each in rule.exceptions]
+        if when is None or None in passed_over:
             return None
         if not passed_over:
             return when
-        others = (syntax.Not(each.position, types.BOOL, each) for each in passed_over)
+        others = [syntax.Not(each.position, types.BOOL, each) for each in passed_over if each]
         return syntax.Both(when.position, types.BOOL, (when, *others))
 
-    @cached_property
-    def _paths(self) -> frozenset[str]:
-        return path_columns(self._btf)
 
-    @cached_property
-    def _filterable(self) -> Mapping[str, Column]:
-        wanted = {column.name for column in self._tracker.columns if column.filterable}
-        hidden = {column.name: SUBJECT_COLUMNS[column.name] for column in self._tracker.hidden}
-        return hidden | {
-            column.name: column
-            for layout in result_layouts(self._btf).values()
-            for column in layout.columns
-            if column.name in wanted
-        }
+def _filterable(tracker: Tracker, btf: Btf) -> Mapping[str, Column]:
+    wanted = {column.name for column in tracker.columns if column.filterable}
+    hidden = {column.name: SUBJECT_COLUMNS[column.name] for column in tracker.hidden}
+    return hidden | {
+        column.name: column
+        for layout in result_layouts(btf).values()
+        for column in layout.columns
+        if column.name in wanted
+    }
 
 
 def _quoted(text: str, all_of: Sequence[syntax.Node], some: Sequence[syntax.Node]) -> Iterator[str]:

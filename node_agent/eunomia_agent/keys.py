@@ -15,6 +15,7 @@ from eunomia_api import agent_pb2, sample
 from eunomia_api.param import shown
 
 if TYPE_CHECKING:
+    from eunomia_agent.conditions import Conditions
     from eunomia_api.where import Expression
 
 DEFAULT_INTERVAL_MS = 10_000
@@ -40,6 +41,7 @@ class Keys:
     def __init__(self, catalogue: Catalogue, objects: Path = OBJECTS) -> None:
         self._trackers = catalogue.trackers
         self._objects = objects
+        self._conditions: dict[str, Conditions] = {}
 
     def use(self, job: agent_pb2.Job, tracker: agent_pb2.Tracker) -> Use:
         """Check a tracker's name, params and condition; fill in defaults. Raises TrackerError."""
@@ -87,8 +89,10 @@ class Keys:
         from eunomia_agent.conditions import Conditions  # noqa: PLC0415  (loads a parser)
         from eunomia_agent.trackers.pushdown import variables  # noqa: PLC0415
 
-        btf = Btf.of_object((self._objects / f"{tracker.name}.bpf.o").read_bytes())
-        conditions = Conditions(tracker, btf)
+        conditions = self._conditions.get(tracker.name)
+        if conditions is None:
+            btf = Btf.of_object((self._objects / f"{tracker.name}.bpf.o").read_bytes())
+            conditions = self._conditions[tracker.name] = Conditions(tracker, btf)
         rest: Expression | None = None
         whose: Expression | None = None
         if job.kill:
