@@ -74,6 +74,26 @@ def test_killing_stops_first_when_the_operator_is_silent_and_counting_goes_on(
     assert world.total("p/kill/r") == Totals(matched=3, delivered=3, killed=2)
 
 
+def test_who_opens_a_file_by_another_name_is_killed_all_the_same_also_when_attached_anew(
+    world: Any, killer: Callable[..., agent_pb2.Job], tmp_path: Path
+) -> None:
+    (tmp_path / "release_agent").touch()
+    (tmp_path / "plain").symlink_to("release_agent")
+    (tmp_path / "other").touch()
+    wanted = killer('kind == "open" && path.endsWith("/release_agent") && container_id != ""')
+    wanted.trackers[0].CopyFrom(agent_pb2.Tracker(name="access", where=wanted.trackers[0].where))
+    cgroup = world.cgroup("paths")
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(wanted)
+    (instance,) = world.tracing.tick().instances
+    for _ in range(2):
+        assert fate(cgroup, str(tmp_path / "plain")) == -signal.SIGKILL
+        assert fate(cgroup, str(tmp_path / "other")) == 0
+        instance.detach()
+        instance.attach()
+    assert world.total("p/kill/r") == Totals(matched=2, delivered=2, killed=2)
+
+
 def test_a_condition_on_whose_it_is_is_asked_of_containers_before_anything_happens(
     world: Any, killer: Callable[..., agent_pb2.Job]
 ) -> None:

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 import pytest
 
 from eunomia_agent.errors import NoMemoryLeft
-from eunomia_agent.trackers.memory import ARRAY, HASH, PERCPU_ARRAY, RINGBUF, bytes_of, plan
+from eunomia_agent.trackers.memory import (
+    ARRAY,
+    HASH,
+    LPM_TRIE,
+    PERCPU_ARRAY,
+    RINGBUF,
+    bytes_of,
+    plan,
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,13 @@ def test_what_is_the_same_for_all_jobs_comes_on_top_and_what_is_shared_does_not(
 
 
 @pytest.mark.parametrize(
-    ("kind", "size"), [(ARRAY, 10 * 40), (PERCPU_ARRAY, 10 * 40 * 2), (HASH, 10 * 104 + 16 * 16)]
+    ("kind", "size"),
+    [
+        (ARRAY, 10 * 40),
+        (PERCPU_ARRAY, 10 * 40 * 2),
+        (HASH, 10 * 104 + 16 * 16),
+        (LPM_TRIE, 2 * 10 * (40 + 16 + 40)),
+    ],
 )
 def test_the_size_of_a_map_is_that_of_its_kind(kind: int, size: int) -> None:
     assert bytes_of(Declared(kind, 16, 40, 10), 10, 2) == size
