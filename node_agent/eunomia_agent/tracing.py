@@ -150,6 +150,7 @@ class Tracing:
             self._stop(job)
             job.gaps += restart
         elif job.running:
+            self._lessons.attend(self.jobs.values())
             self._sweep()
 
     def _runs_otherwise(self, job: Job, old: agent_pb2.Job) -> bool:

@@ -75,6 +75,28 @@ def test_what_a_container_calls_is_learned_and_is_there_for_the_next_agent(
     assert learned(world, "p")["main"] == (runs, 0, calls)
 
 
+def test_a_profile_that_comes_later_is_audited_without_a_restart(
+    world: Any, learning: Callable[..., Lessons], job: Callable[..., agent_pb2.Job]
+) -> None:
+    learning()
+    policy = job("p", learning=LEARNING)
+    del policy.trackers[:]
+    world.apply(policy)
+    cgroup = world.cgroup("audited")
+    world.tracing.meet(world.owner(cgroup))
+    world.opens(cgroup, "/none/a-", 1)
+    _, _, calls = learned(world, "p")["main"]
+    allowed = agent_pb2.AuditedProfile(container="main", syscalls=sorted(calls - {"openat"}))
+    audited = agent_pb2.Job.FromString(policy.SerializeToString())
+    audited.learning.audited.append(allowed)
+    world.apply(audited)
+    world.opens(cgroup, "/none/a-", 2)
+    world.tracing.tick()
+    (report,) = world.tracing.tick().reports["p"].policy.learned
+    refused = {each.call: each.enforced for each in report.refusals}
+    assert refused == {"openat": False}
+
+
 def test_what_was_learned_for_a_policy_that_is_gone_is_dropped(
     world: Any, learning: Callable[..., Lessons], job: Callable[..., agent_pb2.Job], tmp_path: Path
 ) -> None:
