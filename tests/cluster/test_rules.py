@@ -65,9 +65,12 @@ DEEDS = {
     "execution/memory-executed": "deed run-from-memory /bin/busybox",
     "execution/deleted-executed": """
         cp /bin/busybox gone; exec 9<gone; rm gone; /proc/self/fd/9""",
-    "execution/shared-memory-executed": "cp /bin/busybox /dev/shm/deed; /dev/shm/deed true",
+    # As where a runtime mounts it without noexec.
+    "execution/shared-memory-executed": """
+        mount -o remount,exec /dev/shm; cp /bin/busybox /dev/shm/deed; /dev/shm/deed true""",
     "execution/shared-memory-script-run": """
-        echo '#!/bin/sh' >/dev/shm/deed.sh; chmod +x /dev/shm/deed.sh; /dev/shm/deed.sh""",
+        mount -o remount,exec /dev/shm; echo '#!/bin/sh' >/dev/shm/deed.sh
+        chmod +x /dev/shm/deed.sh; /dev/shm/deed.sh""",
     "execution/written-then-executed": "cp /bin/busybox fresh; /tmp/fresh true",
     "execution/temporary-file-executed": "cp /bin/busybox /var/tmp/deed; /var/tmp/deed true",
     "execution/hidden-file-executed": "cp /bin/busybox .deed; /tmp/.deed true",
