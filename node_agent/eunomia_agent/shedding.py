@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Doing less for jobs that pass their budgets by far, and more again for those that do not."""
+"""Doing less for jobs that pass their budgets by far, and more again for those that do not.
+
+Not for policies: one container that makes events enough would blind them to all others. What it
+makes above its part of the budget is limited in the kernel, at its own cost.
+"""
 
 import logging
 import time
@@ -32,8 +36,8 @@ class Shedding:
 
     def _step(self, job: Job, name: str, now: float, seconds: float) -> bool:
         run: Run = job.runs[name]
-        if not run.instance.has_events or job.wanted.kill:
-            return False  # what adds to a table costs little, and who is killed makes no more
+        if not run.instance.has_events or job.is_policy:
+            return False  # an event more in a table is no row more, and costs little
         seen = job.ledgers[name].seen
         before, rate = run.ladder.rung, max(0, seen - run.seen) / max(seconds, 0.001)
         run.seen = seen

@@ -10,6 +10,7 @@ import pytest
 from eunomia_agent.guards import Guards
 from eunomia_agent.metrics.security import Security
 from eunomia_agent.state import JobTotals, Store
+from eunomia_agent.trackers import ladder
 from eunomia_agent.trackers.accounting import Totals
 from eunomia_api import agent_pb2
 
@@ -138,6 +139,30 @@ def test_counts_go_on_when_the_rules_change_the_job_rests_or_the_agent_starts_ag
     store.save_totals(guarded.end().totals)
     kept = agent_pb2.PolicyReport.FromString(store.load_totals()["p"].policy)
     assert kept.alerts == 5
+
+
+def test_one_container_that_floods_a_policy_does_not_blind_it_to_the_others(
+    guarded: Any, job: Callable[..., agent_pb2.Job], box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ladder, "COUNTS_ABOVE", 10)
+    monkeypatch.setattr(ladder, "COUNTS_FACTOR", 0)
+    monkeypatch.setattr(ladder, "PATIENCE_SECONDS", 0.0)
+    loud, quiet = guarded.cgroup("loud"), guarded.cgroup("quiet")
+    for cgroup in (loud, quiet):
+        guarded.tracing.meet(guarded.owner(cgroup))
+    guarded.apply(job("p", "/none/", rules=[SEVENS], rate=1000), job("t", "/none/", rate=1000))
+    for _ in range(3):
+        guarded.opens(loud, "/none/l-", 5000)
+        guarded.tracing.tick()
+    guarded.opens(quiet, "/none/q-", 10)
+    guarded.tracing.tick()
+
+    assert (f"pod-{quiet.name}", "/none/q-7") in [(each.pod, each.message) for each in box.alerts]
+    reports = guarded.tracing.tick().reports
+    assert "only counted" in reports["t"].degraded
+    assert reports["p"].degraded == ""
+    limited = guarded.total("p").limited
+    assert limited > 10_000
 
 
 def test_who_is_killed_is_told_of_once_by_the_job_that_kills(
