@@ -63,7 +63,12 @@ def build() -> list[Path]:
     """Build all programs and the images of the cluster that are missing; gives the images."""
     binaries.build(binaries.KUBERNETES)
     coredns = binaries.build(binaries.COREDNS) / "coredns"
-    return [static.pause(), static.program(layout.DNS_IMAGE, coredns), static.workload()]
+    return [
+        static.pause(),
+        static.program(layout.DNS_IMAGE, coredns),
+        static.workload(),
+        static.nginx(),
+    ]
 
 
 def stop(name: str) -> None:

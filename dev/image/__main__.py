@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _build() -> list[Path]:
     packages.require()
-    return [*project.build(), static.workload()]
+    return [*project.build(), static.workload(), static.nginx()]
 
 
 if __name__ == "__main__":

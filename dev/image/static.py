@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images of static programs: the sandbox's pause process and the workload of tests and demo.
+"""Images of few programs: the sandbox's pause process, the workloads of tests and demo.
 
 The C programs beside this file are compiled when their image is made; the shell and its
 commands are Debian's static busybox.
@@ -16,6 +16,7 @@ from pathlib import Path
 from dev.command import output
 from dev.folders import CACHE
 from dev.image import archive
+from dev.image import nginx as package
 
 HERE = Path(__file__).resolve().parent
 BUSYBOX = Path("/bin/busybox")
@@ -23,6 +24,7 @@ IMAGES = CACHE / "images"
 
 PAUSE = "localhost/eunomia-pause:dev"
 WORKLOAD = "localhost/eunomia-workload:dev"
+NGINX = "localhost/eunomia-nginx:dev"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,19 @@ def workload() -> Path:
             lambda: {"/bin/busybox": BUSYBOX.read_bytes(), "/bin/generator": _compiled(source)},
             _busybox_links,
             ("/bin/sleep", "infinity"),
+        )
+    )
+
+
+def nginx() -> Path:
+    """The archive of an image with Debian's nginx, which serves a page, and all of busybox."""
+    return _made(
+        Recipe(
+            NGINX,
+            (Path(package.__file__), BUSYBOX),
+            lambda: {"/bin/busybox": BUSYBOX.read_bytes(), **package.files()},
+            _busybox_links,
+            ("/bin/nginx", "-e", "stderr", "-c", "/etc/nginx/nginx.conf"),
         )
     )
 
