@@ -253,8 +253,9 @@ class Control:
         """Find out where the profiles lie, and tell the policies."""
         if self._shelf is not None:
             self._shelf.judge(now)
+            profiles = self._shelf.by_policy()
             for uid, policy in (self._policies or {}).items():
-                policy.note_profiles(self._shelf.of(uid))
+                policy.note_profiles(profiles.get(uid, {}))
 
     def _order_profiles(self, now: float) -> None:
         if self._shelf is not None:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A SeccompProfile: its name, its versions, its file on the nodes, and where that lies. Pure."""
 
+import errno
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from eunomia_api import agent_pb2
 from eunomia_api.profile import allowed_names, digest, encode, profile
@@ -43,8 +45,13 @@ class Kept:
 
     @property
     def allowed(self) -> frozenset[str]:
-        """Names of all calls that its file allows."""
-        return allowed_names(content(self.spec))
+        """Names of all calls that its file allows, or answers as if the kernel did not have them.
+
+        Who makes one of the latter, as C libraries do with clone3, goes on with another.
+        """
+        told = content(self.spec)
+        absent = (rule for rule in told["syscalls"] if rule.get("errnoRet") == errno.ENOSYS)
+        return allowed_names(told) | {name for rule in absent for name in rule["names"]}
 
     @property
     def is_recorded(self) -> bool:
@@ -82,7 +89,7 @@ def path_of(namespace: str, name: str) -> str:
     return f"eunomia/{namespace}/{name}.json"
 
 
-def content(spec: SeccompProfileSpec) -> dict[str, object]:
+def content(spec: SeccompProfileSpec) -> dict[str, Any]:
     """Return what the file of a profile says."""
     return profile(
         spec.syscalls,

@@ -275,7 +275,7 @@ def _wanted(seccomp: Seccomp, subject: _Subject, now: float) -> SeccompProfileSp
 
 def _first(seccomp: Seccomp, subject: _Subject, now: float) -> SeccompProfileSpec | None:
     merged = subject.merged
-    if not subject.verdict.converged or not merged.architectures or seccomp.profile is not None:
+    if not subject.verdict.converged or not merged.architectures:
         return None
     return SeccompProfileSpec(
         container=subject.name,

@@ -193,24 +193,28 @@ class Shelf:
             written_at=before.written_at if before is not None else 0.0,
         )
 
-    def of(self, policy: str) -> Mapping[str, Kept]:
-        """Return the profiles of a policy, by container. policy: its uid."""
-        found: dict[str, Kept] = {}
-        for _, record in sorted(self._records.items()):
-            if record.owner == policy:
-                found.setdefault(record.kept.spec.container, record.kept)
+    def by_policy(self) -> Mapping[str, Mapping[str, Kept]]:
+        """Return the profiles of each policy that has any, by its uid, then by container."""
+        return {
+            uid: {container: self._records[key].kept for container, key in keys.items()}
+            for uid, keys in self._keys().items()
+        }
+
+    def _keys(self) -> Mapping[str, Mapping[str, Key]]:
+        found: dict[str, dict[str, Key]] = {}
+        for key, record in sorted(self._records.items()):
+            found.setdefault(record.owner, {}).setdefault(record.kept.spec.container, key)
         return found
 
     def want(self, policy: Reference, wanted: Mapping[str, SeccompProfileSpec]) -> None:
         """Say which profiles a policy should have, by container."""
         self._orders[policy.uid] = _Order(policy, wanted)
 
-    def judge(self, now: float) -> frozenset[str]:
-        """Bring the statuses up to date; return the uids of policies of which one has changed."""
+    def judge(self, now: float) -> None:
+        """Bring the statuses up to date."""
         silent = self._nodes.keys() - self._told.keys()
         newcomers = sum(now < self._nodes[node] + NEW_SECONDS for node in silent)
         others = self._told.keys() - self._nodes.keys()
-        changed: set[str] = set()
         for record in self._records.values():
             kept, file = record.kept, record.file
             lying = file.path, file.sha256
@@ -228,8 +232,6 @@ class Shelf:
             )
             if status != kept.status:
                 record.kept = Kept(kept.name, kept.spec, status)
-                changed.add(record.owner)
-        return frozenset(changed)
 
     def _problem(self, path: str) -> str:
         problems = self._problems.get(path)
@@ -242,14 +244,10 @@ class Shelf:
 
     def look(self, now: float) -> None:
         """Begin to write what is due."""
+        keys = self._keys()
         for uid, order in self._orders.items():
-            own = {
-                record.kept.spec.container: key
-                for key, record in sorted(self._records.items(), reverse=True)
-                if record.owner == uid
-            }
             for container, spec in order.wanted.items():
-                key = own.get(container)
+                key = keys.get(uid, {}).get(container)
                 if key is None:
                     key = order.policy.namespace, self._name(order.policy, container)
                     self._create(key, order.policy, spec, now)

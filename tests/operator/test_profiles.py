@@ -7,6 +7,7 @@ from typing import Any
 
 from eunomia_api import agent_pb2
 from eunomia_operator.binding import binding_of
+from eunomia_operator.world import Kind
 
 BEGIN = 1767225600.0
 RUNNING = agent_pb2.JOB_STATE_RUNNING
@@ -172,3 +173,332 @@ async def test_pods_without_the_profile_are_told_of_until_they_are_made_anew(sto
     await shop.look()
     assert (seccomp(story)["boundPods"], seccomp(story)["unprotectedPods"]) == (4, 0)
     assert condition(story, "Degraded")[:2] == ("False", "AsExpected")
+
+
+async def test_what_the_profile_would_refuse_holds_a_switch_to_enforce_back(story: Any) -> None:
+    shop = Shop(story)
+    shop.ask("Audit")
+    await story.look()
+    shop.learn()
+    await shop.look()
+    assert (seccomp(story)["mode"], seccomp(story)["phase"]) == ("Audit", "Auditing")
+    (audited,) = story.jobs("node-a")[0].learning.audited
+    assert audited.container == "web"
+    assert {"read", "write", "execve", "exit_group"} <= set(audited.syscalls)
+    assert "mount" not in audited.syscalls
+
+    refusals = [
+        agent_pb2.Refusal(call="mount", count=5, comm="sh\n"),
+        agent_pb2.Refusal(call="swapon", count=9, comm="sh", enforced=True),
+        agent_pb2.Refusal(call="read (32-bit)", count=2, comm="sh"),
+    ]
+    shop.learn(*USUAL, "mount", refusals=refusals)
+    await shop.look()
+    # What another profile refused already, the workload does without.
+    assert seccomp(story)["refusals"] == 10
+    assert seccomp(story)["drift"] == ["mount by sh\\n in web"]
+    assert ("guard", "CallRefused") in story.news
+    assert shop.profile["spec"]["version"] == "v1"
+
+    shop.ask("Enforce")
+    await shop.look()
+    assert seccomp(story)["mode"] == "Audit"
+    assert condition(story, "ProfileReady")[:2] == ("True", "NotEnforced")
+    assert ("guard", "NotEnforced") in story.news
+    assert binding_of(shop.profile) is None
+
+    shop.ask("Enforce", allow=["mount"])
+    await shop.look()
+    assert shop.profile["spec"]["version"] == "v2"
+    assert seccomp(story)["mode"] == "Enforce"
+    assert binding_of(shop.profile) is not None
+    # From now on it is this profile that refuses.
+    assert (seccomp(story)["refusals"], seccomp(story)["drift"]) == (18, ["swapon by sh in web"])
+
+
+async def test_force_enforces_though_audit_sees_refusals(story: Any) -> None:
+    shop = Shop(story)
+    shop.ask("Audit")
+    await story.look()
+    shop.learn()
+    await shop.look()
+    shop.learn(*USUAL, "mount")
+    shop.ask("Enforce", force=True)
+    await shop.look()
+    assert (seccomp(story)["mode"], seccomp(story)["refusals"]) == ("Enforce", 6)
+
+
+async def test_refused_calls_switch_nothing_off_and_let_nobody_in(story: Any) -> None:
+    shop = Shop(story)
+    await shop.enforce()
+    refused = [agent_pb2.Refusal(call="mount", count=4, comm="sh", enforced=True)]
+    shop.learn(*USUAL, "swapon", refusals=refused, bound=2)
+    await shop.look(3600)
+    assert seccomp(story)["mode"] == "Enforce"
+    assert seccomp(story)["refusals"] == 14
+    assert seccomp(story)["drift"] == ["mount by sh in web", "swapon in web"]
+    assert shop.profile["spec"]["version"] == "v1"
+    assert binding_of(shop.profile) is not None
+
+
+async def test_a_profile_grows_while_it_learns_and_one_may_go_back(story: Any) -> None:
+    shop = Shop(story)
+    shop.ask("Learn")
+    await story.look()
+    shop.learn()
+    await shop.look()
+    assert seccomp(story)["phase"] == "Converged"
+    first = story.files("node-a")[0]
+    shop.learn("read", "openat", quiet=10)
+    await shop.look()
+    assert shop.profile["spec"]["version"] == "v1"
+    shop.learn("read", "openat")
+    await shop.look()
+    assert shop.profile["spec"]["syscalls"] == ["execve", "openat", "read", "write"]
+    history = shop.profile["status"]["history"]
+    assert [(each["version"], each["added"]) for each in history] == [
+        ("v2", ["openat"]),
+        ("v1", ["execve", "read", "write"]),
+    ]
+    assert [file.path for file in story.files("node-a")] == [first.path]
+    assert seccomp(story)["containers"][0]["profile"] == "v2"
+
+    shop.ask("Learn", profile="v1")
+    await shop.look()
+    assert shop.profile["spec"]["version"] == "v1"
+    assert story.files("node-a") == [first]
+    assert [each["version"] for each in shop.profile["status"]["history"]] == ["v2", "v1"]
+    assert seccomp(story)["drift"] == ["openat in web"]
+
+    shop.ask("Learn", profile="v9")
+    await shop.look()
+    assert condition(story, "ProfileReady") == (
+        "False",
+        "NoSuchVersion",
+        "profile guard-web has no version v9; there are: v2, v1",
+    )
+    assert story.files("node-a") == [first]
+
+    shop.ask("Learn", base="RuntimeDefault")
+    await shop.look()
+    assert shop.profile["spec"]["version"] == "v2"
+    assert "chmod" in str(story.files("node-a")[0].content)
+    shop.ask("Learn")
+    await shop.look()
+    assert shop.profile["spec"]["version"] == "v3"
+
+
+async def test_no_more_versions_are_kept_than_there_is_room_for(story: Any) -> None:
+    shop = Shop(story)
+    shop.ask("Learn")
+    await story.look()
+    shop.learn()
+    await shop.look()
+    for number in range(6):
+        allowed = [f"call{each}" for each in range(number + 1)]
+        shop.ask("Learn", allow=allowed)
+        await shop.look()
+    history = shop.profile["status"]["history"]
+    assert [each["version"] for each in history] == ["v7", "v6", "v5", "v4", "v3"]
+    assert shop.profile["spec"]["version"] == "v7"
+
+
+async def test_a_new_leader_unbinds_nothing_and_makes_nothing_of_the_half(story: Any) -> None:
+    shop = Shop(story)
+    await shop.enforce()
+    story.lead()
+    for node in NODES:
+        story.node(node)
+    story.policy(
+        "guard",
+        generation=shop.generation,
+        target={"podSelector": LABELS},
+        seccomp={"mode": "Enforce"},
+    )
+    before = dict(shop.profile["spec"])
+    await story.look()
+    shop.learn("read", nodes=["node-a"])
+    await story.look(6)
+    assert (seccomp(story)["mode"], seccomp(story)["containers"][0]["runs"]) == ("Enforce", 6)
+    assert binding_of(shop.profile) is not None
+    assert [file.path for file in story.files("node-b")] == ["eunomia/shop/guard-web.json"]
+    story.lay("node-a")
+    await story.look(30)
+    assert binding_of(shop.profile) is not None
+    assert shop.profile["spec"] == before
+    # A node of which no leader hears for long may have lost it.
+    await story.look(31)
+    assert binding_of(shop.profile) is None
+    story.lay("node-b")
+    await story.look(1)
+    assert binding_of(shop.profile) is not None
+
+
+async def test_a_node_that_joins_gets_all_files_at_once(story: Any) -> None:
+    shop = Shop(story)
+    await shop.enforce()
+    story.node("node-c")
+    await story.look(1)
+    assert [file.path for file in story.files("node-c")] == ["eunomia/shop/guard-web.json"]
+    await story.look(50)
+    assert binding_of(shop.profile) is not None
+    await story.look(11)
+    assert binding_of(shop.profile) is None
+    story.lay("node-c")
+    await story.look(1)
+    assert binding_of(shop.profile) is not None
+    story.node("node-c", "DELETED")
+    await story.look(6)
+    assert (shop.profile["status"]["nodesReady"], shop.profile["status"]["nodes"]) == (2, 2)
+
+
+async def test_nodes_of_windows_are_not_waited_for(story: Any) -> None:
+    story.node("node-w", **{"kubernetes.io/os": "windows"})
+    await story.look(31)
+    shop = Shop(story)
+    await shop.enforce()
+    assert binding_of(shop.profile) is not None
+
+
+async def test_a_node_that_cannot_write_says_why_and_nothing_is_bound(story: Any) -> None:
+    shop = Shop(story)
+    shop.ask("Enforce")
+    await story.look()
+    shop.learn()
+    await shop.look(lay=False)
+    story.lay("node-a")
+    story.lay("node-b", sha256="", problem="no space left on device\nReady")
+    await shop.look(lay=False)
+    message = condition(story, "ProfileReady")[2]
+    assert message == (
+        "profile guard-web: on 1 of 2 nodes; node node-b: no space left on device\\nReady"
+    )
+    assert seccomp(story)["nodesReady"] == 1
+    assert binding_of(shop.profile) is None
+
+
+async def test_a_profile_that_somebody_deletes_comes_back_and_its_file_stays(story: Any) -> None:
+    shop = Shop(story)
+    await shop.enforce()
+    gone = story.profiles.bodies.pop("guard-web")
+    story.control.world.see(Kind.SECCOMP_PROFILES, "DELETED", gone)
+    story.profiles.away = True
+    await story.look(1)
+    assert len(story.files("node-a")) == 1
+    story.profiles.away = False
+    await shop.look()
+    assert shop.profile["spec"] == gone["spec"]
+    assert shop.profile["status"]["history"] == gone["status"]["history"]
+    assert binding_of(shop.profile) is not None
+
+
+async def test_files_go_when_policy_and_profile_are_gone_and_not_before(story: Any) -> None:
+    shop = Shop(story)
+    await shop.enforce()
+    shop.ask("Disabled")
+    await shop.look()
+    assert binding_of(shop.profile) is None
+    assert len(story.files("node-a")) == 1
+    assert condition(story, "ProfileReady")[:2] == ("False", "Disabled")
+    assert seccomp(story)["phase"] == ""
+
+    story.policy("guard", "DELETED", target={"podSelector": LABELS})
+    await story.look(1)
+    assert len(story.files("node-a")) == 1
+    story.control.world.see(Kind.SECCOMP_PROFILES, "DELETED", shop.profile)
+    await story.look(1)
+    assert story.files("node-a") == []
+
+
+async def test_a_policy_that_never_learned_says_nothing_of_it(story: Any) -> None:
+    story.policy("guard")
+    await story.look(31)
+    types = {each["type"] for each in story.status("guard")["conditions"]}
+    assert types == {"Accepted", "Ready", "RulesValid", "Degraded"}
+
+
+async def test_a_dry_run_binds_nothing(story: Any) -> None:
+    target = {"podSelector": LABELS}
+    story.policy("guard", mode="DryRun", target=target, seccomp={"mode": "Enforce"})
+    shop = Shop(story)
+    shop.generation = 1
+    await story.look()
+    shop.learn()
+    await shop.look()
+    assert seccomp(story)["mode"] == "Audit"
+    assert condition(story, "ProfileReady")[1] == "NotEnforced"
+    assert binding_of(shop.profile) is None
+
+
+async def test_a_name_that_another_has_is_left_to_it(story: Any) -> None:
+    spec = {"container": "web", "architectures": ["SCMP_ARCH_X86_64"], "version": "mine"}
+    metadata = {"name": "guard-web", "namespace": "shop", "uid": "uid-other", "generation": 1}
+    other = {"metadata": metadata, "spec": {**spec, "syscalls": ["read"]}}
+    story.profiles.bodies["guard-web"] = other
+    story.control.world.see(Kind.SECCOMP_PROFILES, "ADDED", other)
+    shop = Shop(story)
+    await shop.enforce()
+    made = next(name for name in story.profiles.bodies if name != "guard-web")
+    assert made.startswith("guard-web-")
+    assert story.profiles.bodies["guard-web"]["spec"] == other["spec"]
+    # One that was written by hand lies on the nodes as well.
+    assert story.profiles.bodies["guard-web"]["status"]["nodesReady"] == 2
+    assert [file.path for file in story.files("node-a")] == [
+        f"eunomia/shop/{made}.json",
+        "eunomia/shop/guard-web.json",
+    ]
+
+
+async def test_what_is_no_call_and_no_container_makes_no_profile(story: Any) -> None:
+    shop = Shop(story)
+    shop.ask("Learn")
+    await story.look()
+    shop.learn("read", "#999", "rm -rf /", "A" * 70)
+    shop.learn("write", container="../../etc", nodes=["node-b"])
+    await shop.look()
+    assert list(story.profiles.bodies) == ["guard-web"]
+    assert shop.profile["spec"]["syscalls"] == ["execve", "read"]
+    assert "#999 in web" in seccomp(story)["drift"]
+
+
+async def test_what_was_not_written_is_written_later(story: Any) -> None:
+    shop = Shop(story)
+    story.profiles.away = True
+    shop.ask("Enforce")
+    await story.look()
+    shop.learn()
+    await shop.look()
+    assert story.profiles.bodies == {}
+    story.profiles.away = False
+    await shop.look()
+    assert binding_of(shop.profile) is not None
+
+
+async def test_capabilities_are_recommended_and_missed_ones_told(story: Any) -> None:
+    story.policy("guard", capabilities={"mode": "Audit"}, target={"podSelector": {}})
+    await story.look()
+
+    def ask(*granted: str) -> None:
+        counts = [agent_pb2.CapabilityCount(name=name, granted=1, runs=1) for name in granted]
+        counts.append(agent_pb2.CapabilityCount(name="CAP_SYS_BOOT", denied=2, runs=1))
+        counts.append(agent_pb2.CapabilityCount(name="CAP_{evil}", granted=1))
+        told = agent_pb2.Learned(container="web", runs=1, capabilities=counts)
+        for node in NODES:
+            report = agent_pb2.PolicyReport(learned=[told])
+            story.tell(node, "guard", state=RUNNING, policy=report)
+
+    ask("CAP_CHOWN")
+    await story.look(6)
+    (web,) = story.status("guard")["capabilities"]["containers"]
+    assert (web["used"], web["denied"], web["add"]) == (["CAP_CHOWN"], ["CAP_SYS_BOOT"], ["CHOWN"])
+    assert "NET_RAW" in web["drop"]
+    assert json.loads(web["patch"])["spec"]["template"]["spec"]["containers"] == [
+        {
+            "name": "web",
+            "securityContext": {"capabilities": {"drop": ["ALL"], "add": ["CHOWN"]}},
+        }
+    ]
+    assert ("guard", "CapabilityMissing") not in story.news
+    ask("CAP_CHOWN", "CAP_NET_ADMIN")
+    await story.look(6)
+    assert ("guard", "CapabilityMissing") in story.news
