@@ -6,6 +6,7 @@
 //   load rate N PREFIX PER_SECOND  the same, evenly spread in time
 //   load hops N PREFIX             the same, on another CPU after every 100
 //   load unread N PREFIX           the same name N times: PREFIX itself
+//   load reads N PATH              opens PATH, which is there, N times, and closes it
 //   load getpids N                 N cheap system calls
 //
 // It begins at the end of its standard input, so that several can begin at once.
@@ -61,6 +62,11 @@ int main(int count, char **argument)
 		}
 		if (!strcmp(how, "hops") && number % 100 == 0)
 			hop();
+		if (!strcmp(how, "reads")) {
+			if (close(open(prefix, O_RDONLY)))
+				return 1;
+			continue;
+		}
 		if (!strcmp(how, "unread"))
 			strcpy(path, prefix);
 		else
