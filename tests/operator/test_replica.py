@@ -22,6 +22,7 @@ from eunomia_api.tracker import Catalogue
 from eunomia_operator import __main__ as operator
 from eunomia_operator.cluster import connect
 from eunomia_operator.settings import Settings
+from eunomia_operator.world import Kind, Reference, Resource
 
 JOBS = "eunomia.dev/v1alpha1/tracejobs"
 SPEC = {"target": {"podSelector": {}}, "trackers": [{"name": "process"}]}
@@ -47,6 +48,7 @@ def _namespaces_have_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 REPORTS = "eunomia.dev/v1alpha1/alertreports"
+PROFILES = "eunomia.dev/v1alpha1/seccompprofiles"
 NETWORK_POLICIES = "networking.k8s.io/v1/networkpolicies"
 LEASE = "coordination.k8s.io/v1/leases"
 
@@ -65,7 +67,7 @@ def api(kmock: Any, review_of: Callable[[str], Any], _namespaces_have_a_path: No
         "eunomia.dev/v1alpha1/clustertracejobs",
         "eunomia.dev/v1alpha1/securitypolicies",
         "eunomia.dev/v1alpha1/clustersecuritypolicies",
-        "eunomia.dev/v1alpha1/seccompprofiles",
+        PROFILES,
         "v1/nodes",
         "v1/namespaces",
         "v1/events",
@@ -253,6 +255,32 @@ async def test_an_alert_from_its_node_to_the_label_of_the_pod(
     events = [dict(event) for key, event in api.objects.items() if key[0].plural == "events"]
     on_the_pod = [each for each in events if each["involvedObject"]["kind"] == "Pod"]
     assert {each["reason"] for each in on_the_pod} == {"SecurityWarning", "Isolated"}
+
+
+async def test_a_profile_is_written_so_that_it_goes_with_its_policy(
+    api: Any, outside: Settings
+) -> None:
+    policy = Reference("SecurityPolicy", "shop", "guard", "uid-of-guard")
+    spec: dict[str, Any] = {"container": "web", "version": "v1", "syscalls": ["read"]}
+    key = PROFILES, "shop", "guard-web"
+    async with connect(outside) as cluster:
+        made = await cluster.create_profile(policy, "guard-web", spec)
+        assert made["metadata"]["ownerReferences"] == [
+            {
+                "apiVersion": "eunomia.dev/v1alpha1",
+                "kind": "SecurityPolicy",
+                "name": "guard",
+                "uid": "uid-of-guard",
+            }
+        ]
+        seen = Resource("SeccompProfile", "shop", "guard-web", "uid-1", 1, spec, None)
+        await cluster.patch_profile(seen, {"version": "v2", "binding": None})
+        await cluster.patch_status(seen, {"nodesReady": 1})
+        assert [body["spec"] for body in await cluster.list(Kind.SECCOMP_PROFILES)] == [
+            {"container": "web", "version": "v2", "syscalls": ["read"]}
+        ]
+    assert api.objects[key]["metadata"]["uid"] == "uid-1"
+    assert api.objects[key]["status"] == {"nodesReady": 1}
 
 
 async def test_one_leads_and_the_other_follows_when_it_stops(

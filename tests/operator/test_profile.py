@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A SeccompProfile's name, file and versions."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eunomia_api import agent_pb2
+from eunomia_api.profile import digest
+from eunomia_api.seccomp import SeccompProfileSpec, SeccompProfileStatus
+from eunomia_api.selector import LabelSelector
+from eunomia_operator import profile
+from eunomia_operator.binding import PROFILE_LABEL
+from eunomia_operator.profile import MOST_BYTES, Kept, Spread
+
+DNS = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,60}[a-z0-9])?(\.[a-z0-9]{1,60}){0,2}", fullmatch=True)
+CONTAINER = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
+NOW = 1767225600.0
+SPEC = SeccompProfileSpec(
+    container="web", architectures=["SCMP_ARCH_X86_64"], syscalls=["read"], version="v1"
+)
+
+
+@given(policy=DNS, container=CONTAINER, taken=st.booleans())
+def test_a_profile_has_a_name_that_a_pods_label_can_have(
+    policy: str, container: str, taken: bool
+) -> None:
+    plain = profile.name_of(policy, container)
+    name = profile.name_of(policy, container, [plain] if taken else [], "uid")
+    assert (name == plain) is not taken or len(f"{policy}-{container}") > 63
+    # The API server refuses a pod whose label has no value that a selector could ask for.
+    LabelSelector.model_validate({"matchLabels": {PROFILE_LABEL: name}})
+
+
+def test_two_policies_whose_names_run_together_have_two_profiles() -> None:
+    one, other = profile.name_of("a-b", "c"), profile.name_of("a", "b-c", ["a-b-c"], "uid-a")
+    assert one == "a-b-c"
+    assert other.startswith("a-b-c-")
+    long = ["p" * 70, "p" * 70 + "q"]
+    assert len({profile.name_of(each, "c") for each in long}) == 2
+
+
+def test_the_file_is_that_of_the_version_and_its_path_is_not() -> None:
+    first = profile.file_of("shop", "guard-web", SPEC)
+    second = profile.file_of(
+        "shop", "guard-web", SPEC.model_copy(update={"syscalls": ["openat", "read"]})
+    )
+    assert first.path == second.path == "eunomia/shop/guard-web.json"
+    assert first.sha256 == digest(first.content) != second.sha256
+
+
+def test_files_that_do_not_fit_a_message_are_left_out_and_say_so() -> None:
+    size = MOST_BYTES // 3
+    files = [agent_pb2.SeccompFile(path=f"{number}", content=bytes(size)) for number in range(4)]
+    assert [each.path for each in profile.fitting(reversed(files))] == ["0", "1"]
+    status = profile.judge(
+        SeccompProfileStatus(),
+        SPEC,
+        files[3],
+        Spread(nodes=1, ready=0, no_room=True),
+        generation=1,
+        now=NOW,
+    )
+    (ready,) = status.conditions
+    assert (ready.status, ready.reason) == ("False", "TooManyProfiles")
+
+
+@pytest.mark.parametrize("call", ["clone3", "clone", "read", "futex"])
+def test_what_is_answered_as_if_the_kernel_lacked_it_is_no_refusal(call: str) -> None:
+    assert call in Kept("guard-web", SPEC, SeccompProfileStatus()).allowed
+
+
+def test_without_nodes_no_profile_is_ready() -> None:
+    file = profile.file_of("shop", "guard-web", SPEC)
+    spread = Spread(nodes=0, ready=0)
+    status = profile.judge(SeccompProfileStatus(), SPEC, file, spread, generation=1, now=NOW)
+    assert (status.conditions[0].status, status.conditions[0].reason) == ("False", "Distributing")
