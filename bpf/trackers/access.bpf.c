@@ -2,10 +2,11 @@
 /* What processes do to files by path: opens and creations, and changes to names, permissions and
  * mounts.
  *
- * A file that was opened is found by its descriptor, so that its path is that of the file itself,
- * whatever the call was given and whatever became of that text since. Most opens are nobody's: those
- * are turned away by what costs least, first by how the file was opened, then by whose it is, by its
- * last name, and only then by its path. Other calls leave no file behind: see argument.h.
+ * A file that was opened is at hand where the kernel's functions can be hooked, and is found by its
+ * descriptor elsewhere, so that its path is that of the file itself, whatever the call was given and
+ * whatever became of that text since. Most opens are nobody's: those are turned away by what costs
+ * least, first by how the file was opened, then by whose it is, by its last name, and only then by its
+ * path. Other calls leave no file behind: see argument.h.
  */
 #include "lineage.h"
 
@@ -66,7 +67,12 @@ enum { O_LARGEFILE = 0100000 };
 enum { O_LARGEFILE = 0400000 };
 #endif
 /* include/linux/fs.h */
-enum { FMODE_WRITE = 1 << 1, FMODE_CREATED = 1 << 20 };
+enum { FMODE_WRITE = 1 << 1, __FMODE_EXEC = 1 << 5, FMODE_CREATED = 1 << 20 };
+
+/* fs/internal.h */
+struct open_flags {
+	s32 open_flag;
+} __attribute__((preserve_access_index));
 /* include/uapi/linux/stat.h */
 enum { S_IFLNK = 0120000, S_IFDIR = 0040000, S_IFBLK = 0060000, S_IFCHR = 0020000, S_IALLUGO = 07777 };
 /* include/uapi/linux/magic.h */
@@ -561,21 +567,60 @@ static __always_inline int opened(const struct file *file, u32 flags)
 	return event_send(&match);
 }
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(call_ends, struct pt_regs *regs, long result)
+/* opens: those that succeed are told here, and not by the kernel's own functions. */
+static __always_inline int call_ended(struct pt_regs *regs, s64 result, bool opens)
 {
 	s32 number = call_number(regs);
 
 	if (!is_known(number))
 		return 0;
 	if (is_open(number, regs)) {
-		if (result >= 0)
-			return opened(file_of(result), open_flags(number, regs));
-		return failed_opens ? failed_to_open(regs, number, result) : 0;
+		if (result < 0)
+			return failed_opens ? failed_to_open(regs, number, result) : 0;
+		return opens || number == call_open_tree
+			       ? opened(file_of(result), open_flags(number, regs))
+			       : 0;
 	}
 	struct request request = {};
 	struct arguments call;
 
 	read_arguments(&call, regs);
 	return ask_change(&request, number, call.of) ? changed(&request, result) : 0;
+}
+
+/* ---- where only system calls can be hooked ---- */
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(call_ends, struct pt_regs *regs, long result)
+{
+	return call_ended(regs, result, true);
+}
+
+/* ---- where the kernel's functions can be hooked ---- */
+
+SEC("raw_tp/sys_exit")
+int other_call_ends(u64 *arguments)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return call_ended((struct pt_regs *)bpf_task_pt_regs(task), arguments[1], false);
+}
+
+/* The file is at hand, before any descriptor of it is; io_uring passes here as well, and exec. */
+SEC("fexit/do_filp_open")
+int BPF_PROG(open_ends, s32 directory, const void *name, const struct open_flags *flags,
+	     struct file *file)
+{
+	if (!is_error((s64)file) && !(flags->open_flag & __FMODE_EXEC))
+		opened(file, flags->open_flag);
+	return 0;
+}
+
+/* It returns an int on some kernels, whose upper half says nothing. */
+SEC("fexit/do_handle_open")
+int BPF_PROG(open_by_handle_ends, s32 mount, const void *handle, s32 flags, s32 result)
+{
+	if (result >= 0)
+		opened(file_of(result), flags);
+	return 0;
 }

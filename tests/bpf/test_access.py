@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from eunomia_agent.kernel import hooks
+
 pytestmark = pytest.mark.bpf
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -37,6 +39,10 @@ def asked(prefixes: int = 0, names: int = 0, free: int = 0) -> dict[str, bytes |
 
 PREFIXES, NAMES, BOTH = asked(EVERY), asked(0, EVERY), asked(EVERY, EVERY)
 Row = dict[str, Any]
+HOOKS = {
+    "functions": ["fexit/do_filp_open", "fexit/do_handle_open", "raw_tp/sys_exit"],
+    "calls": ["tp_btf/sys_exit"],
+}
 
 
 def run(spawn: Any, function: Callable[[], object]) -> int:
@@ -84,6 +90,17 @@ def wanted(
         tracked.object.map("where_path_names").update(struct.pack("64s", name.encode()), value)
 
 
+@pytest.fixture(params=list(HOOKS))
+def access(request: pytest.FixtureRequest, track: Any) -> Callable[..., Any]:
+    """Load and attach the tracker by one of the two kinds of hooks: access(param=…)."""
+    chosen = HOOKS[request.param]
+    lacking = next(filter(None, map(hooks.missing, chosen)), None)
+    if lacking:
+        pytest.skip(f"needs a kernel with other hooks: {lacking}")
+    others = {section for each in HOOKS.values() for section in each} - set(chosen)
+    return lambda **params: track("access", without=others, **params)
+
+
 @pytest.fixture
 def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Mount something on a new directory, until the test ends."""
@@ -105,7 +122,7 @@ def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
 
 def test_whatever_an_open_is_given_the_path_is_that_of_the_file(
-    track: Any, spawn: Any, tmp_path: Path, cgroup: Path
+    access: Any, spawn: Any, tmp_path: Path, cgroup: Path
 ) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -113,7 +130,7 @@ def test_whatever_an_open_is_given_the_path_is_that_of_the_file(
     (tmp_path / "innocent").symlink_to("folder/secret")
     (tmp_path / "elsewhere").symlink_to(folder)
     (folder / "other-name").hardlink_to(folder / "secret")
-    tracked = track("access")
+    tracked = access()
 
     def work() -> None:
         os.open(tmp_path / "innocent", os.O_RDONLY)
@@ -144,12 +161,12 @@ def test_whatever_an_open_is_given_the_path_is_that_of_the_file(
 
 
 def test_each_way_to_open_is_seen_with_its_flags(
-    track: Any, spawn: Any, mounted: Any, tmp_path: Path
+    access: Any, spawn: Any, mounted: Any, tmp_path: Path
 ) -> None:
     memory = mounted("memory", "-t", "tmpfs", "none")
     path = bytes(tmp_path / "a")
     how = struct.pack("=QQQ", os.O_WRONLY | os.O_TRUNC, 0, 0)
-    tracked = track("access")
+    tracked = access()
 
     def work() -> None:
         libc.syscall(OPENAT, AT_FDCWD, path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o4750)
@@ -174,11 +191,13 @@ def test_each_way_to_open_is_seen_with_its_flags(
     assert (unnamed["links"], unnamed["writing"]) == (0, True)
 
 
-def test_the_older_calls_that_open_are_seen_as_well(track: Any, spawn: Any, tmp_path: Path) -> None:
+def test_the_older_calls_that_open_are_seen_as_well(
+    access: Any, spawn: Any, tmp_path: Path
+) -> None:
     if platform.machine() != "x86_64":
         pytest.skip("this machine has neither open(2) nor creat(2)")
     path = bytes(tmp_path / "file")
-    tracked = track("access")
+    tracked = access()
 
     run(spawn, lambda: (libc.syscall(85, path, 0o600), libc.syscall(2, path, os.O_RDONLY)))
 
@@ -187,13 +206,13 @@ def test_the_older_calls_that_open_are_seen_as_well(track: Any, spawn: Any, tmp_
 
 
 def test_a_path_that_is_rewritten_during_the_open_changes_nothing(
-    track: Any, spawn: Any, tmp_path: Path
+    access: Any, spawn: Any, tmp_path: Path
 ) -> None:
     places = [tmp_path / name for name in ("first", "other")]
     for place in places:
         place.touch()
     shown = tmp_path / "shown"
-    tracked = track("access", **NAMES)
+    tracked = access(**NAMES)
     wanted(tracked, names=("first", "other"))
 
     def work() -> None:
@@ -226,11 +245,11 @@ def test_a_path_that_is_rewritten_during_the_open_changes_nothing(
 
 
 def test_a_file_that_is_moved_meanwhile_is_told_by_a_name_it_had(
-    track: Any, spawn: Any, tmp_path: Path
+    access: Any, spawn: Any, tmp_path: Path
 ) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.touch()
-    tracked = track("access", where_kind=struct.pack("=2q", 1, 1))
+    tracked = access(where_kind=struct.pack("=2q", 1, 1))
 
     def work() -> None:
         stop = threading.Event()
@@ -254,11 +273,11 @@ def test_a_file_that_is_moved_meanwhile_is_told_by_a_name_it_had(
     assert paths <= {str(first), str(second)}
 
 
-def test_a_path_begins_at_the_root_of_the_process(track: Any, spawn: Any, mounted: Any) -> None:
+def test_a_path_begins_at_the_root_of_the_process(access: Any, spawn: Any, mounted: Any) -> None:
     root = mounted("root", "-t", "tmpfs", "none")
     (root / "etc").mkdir()
     (root / "etc/shadow-test").touch()
-    tracked = track("access")
+    tracked = access()
 
     def work() -> None:
         outside = os.open(root.parent, os.O_RDONLY)
@@ -277,12 +296,12 @@ def test_a_path_begins_at_the_root_of_the_process(track: Any, spawn: Any, mounte
     ]
 
 
-def test_mounts_of_its_own_namespace_are_followed(track: Any, spawn: Any, tmp_path: Path) -> None:
+def test_mounts_of_its_own_namespace_are_followed(access: Any, spawn: Any, tmp_path: Path) -> None:
     for name in ("hidden", "shown"):
         (tmp_path / name).mkdir()
     (tmp_path / "hidden/file").touch()
     (tmp_path / "one").touch()
-    tracked = track("access", where_writing=struct.pack("=2q", 0, 0), **NAMES)
+    tracked = access(where_writing=struct.pack("=2q", 0, 0), **NAMES)
     wanted(tracked, names=("file", "one"))
 
     def work() -> None:
@@ -303,13 +322,13 @@ def test_mounts_of_its_own_namespace_are_followed(track: Any, spawn: Any, tmp_pa
 
 @pytest.mark.parametrize("change", [False, True])
 def test_a_path_of_four_kilobytes_keeps_its_end(
-    track: Any, spawn: Any, mounted: Any, change: bool
+    access: Any, spawn: Any, mounted: Any, change: bool
 ) -> None:
     root = mounted("deep", "-t", "tmpfs", "none")
     folder = "/" + "/".join(["d" * 99] * 40)
     path = f"{folder}/{'f' * (4095 - len(folder) - 1)}"
     (root / folder[1:]).mkdir(parents=True)
-    tracked = track("access", **PREFIXES)
+    tracked = access(**PREFIXES)
     wanted(tracked, prefixes=("/nowhere/",))
 
     def work() -> None:
@@ -328,7 +347,7 @@ def test_a_path_of_four_kilobytes_keeps_its_end(
 
 
 def test_an_open_that_fails_is_told_on_request(
-    track: Any, spawn: Any, cgroup: Path, tmp_path: Path
+    access: Any, spawn: Any, cgroup: Path, tmp_path: Path
 ) -> None:
     os.chdir(tmp_path)
 
@@ -336,23 +355,61 @@ def test_an_open_that_fails_is_told_on_request(
         libc.open(b"./nothing/../nowhere", os.O_WRONLY)
         libc.open(b"here", os.O_CREAT | os.O_WRONLY)
 
-    tracked = track("access", where_writing=struct.pack("=2q", 1, 1))
+    tracked = access(where_writing=struct.pack("=2q", 1, 1))
     run(spawn, work)
     assert short(told(tracked, tmp_path), tmp_path) == [("create", "/here", "", "")]
     assert tracked.account(cgroup).matched == 1
 
-    tracked = track("access", failed_opens=True)
+    tracked = access(failed_opens=True)
     run(spawn, work)
     rows = [row for row in told(tracked, tmp_path) if row["writing"]]
     assert short(rows, tmp_path) == [("open", "/nowhere", "", "ENOENT"), ("open", "/here", "", "")]
 
 
+def open_by_io_uring(path: bytes) -> None:
+    """io_uring_setup(2), one entry as in include/uapi/linux/io_uring.h, io_uring_enter(2)."""
+    params = ctypes.create_string_buffer(120)
+    ring = libc.syscall(425, 1, params)
+    (tail,), (array,) = (struct.unpack_from("=I", params, at) for at in (44, 64))
+    queue = mmap.mmap(ring, array + 4, offset=0)
+    entries = mmap.mmap(ring, 64, offset=0x10000000)
+    text = ctypes.create_string_buffer(path)
+    openat = struct.pack(
+        "=BBHiQQIIQ", 18, 0, 0, AT_FDCWD, 0, ctypes.addressof(text), 0, os.O_RDONLY, 0
+    )
+    entries[: len(openat)] = openat
+    queue[array : array + 4] = bytes(4)
+    queue[tail : tail + 4] = struct.pack("=I", 1)
+    libc.syscall(426, ring, 1, 1, 1, None, 0)
+
+
+def test_opens_by_io_uring_are_seen_where_functions_can_be_hooked(
+    access: Any, spawn: Any, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    (tmp_path / "file").touch()
+    tracked = access()
+
+    run(spawn, lambda: open_by_io_uring(bytes(tmp_path / "file")))
+
+    seen = {"functions": [("open", "/file", "", "")], "calls": []}
+    assert short(told(tracked, tmp_path), tmp_path) == seen[request.node.callspec.params["access"]]
+
+
+def test_a_program_that_starts_is_no_open(access: Any, spawn: Any) -> None:
+    tracked = access(**asked(EVERY))
+    wanted(tracked, prefixes=(f"{Path('/bin/true').resolve()}\0",))
+
+    run(spawn, lambda: os.execv("/bin/true", ["true"]))
+
+    assert told(tracked, "/") == []
+
+
 # ---- changes ----
 
 
-def test_each_change_is_told_with_both_its_paths(track: Any, spawn: Any, tmp_path: Path) -> None:
+def test_each_change_is_told_with_both_its_paths(access: Any, spawn: Any, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    tracked = track("access", where_kind=struct.pack("=2q", 2, 13))
+    tracked = access(where_kind=struct.pack("=2q", 2, 13))
 
     def work() -> None:
         os.chdir(tmp_path)
@@ -409,10 +466,10 @@ def test_each_change_is_told_with_both_its_paths(track: Any, spawn: Any, tmp_pat
     assert shown[13:15] == [("block", "0600", "259:70000"), ("fifo", "0640", "0:0")]
 
 
-def test_mounts_are_told_with_what_is_mounted(track: Any, spawn: Any, tmp_path: Path) -> None:
+def test_mounts_are_told_with_what_is_mounted(access: Any, spawn: Any, tmp_path: Path) -> None:
     for name in ("a", "b", "c", "new/old"):
         (tmp_path / name).mkdir(parents=True)
-    tracked = track("access", where_kind=struct.pack("=2q", 11, 13))
+    tracked = access(where_kind=struct.pack("=2q", 11, 13))
 
     def work() -> None:
         libc.unshare(CLONE_NEWNS)
@@ -444,10 +501,10 @@ def test_mounts_are_told_with_what_is_mounted(track: Any, spawn: Any, tmp_path: 
     ]
 
 
-def test_calls_of_32_bit_programs_are_known(track: Any, spawn: Any, tmp_path: Path) -> None:
+def test_calls_of_32_bit_programs_are_known(access: Any, spawn: Any, tmp_path: Path) -> None:
     if platform.machine() != "x86_64":
         pytest.skip("this machine's 32-bit calls are not followed")
-    tracked = track("access")
+    tracked = access()
     path = bytes(tmp_path / "file")
 
     def work() -> None:
@@ -478,7 +535,7 @@ def test_calls_of_32_bit_programs_are_known(track: Any, spawn: Any, tmp_path: Pa
 
 
 def test_a_row_says_what_kind_of_file_it_is_and_where(
-    track: Any, spawn: Any, mounted: Any, tmp_path: Path, hierarchy: Path
+    access: Any, spawn: Any, mounted: Any, tmp_path: Path, hierarchy: Path
 ) -> None:
     memory = mounted("memory", "-t", "tmpfs", "none")
     for name in ("lower", "upper", "work", "merged"):
@@ -488,7 +545,7 @@ def test_a_row_says_what_kind_of_file_it_is_and_where(
     layers = f"lowerdir={memory}/lower,upperdir={memory}/upper,workdir={memory}/work"
     merged = mounted("memory/merged", "-t", "overlay", "overlay", "-o", layers)
     (memory / "in-memory").touch()
-    tracked = track("access")
+    tracked = access()
 
     def work() -> None:
         for path in (merged / "image", memory / "in-memory", "/proc/self/status", "/dev/null"):
@@ -514,8 +571,8 @@ def test_a_row_says_what_kind_of_file_it_is_and_where(
     assert seen("cgroup.procs")[:3] == ("cgroup2", False, "file")
 
 
-def test_a_row_says_whose_doing_it_was(track: Any, spawn: Any, tmp_path: Path) -> None:
-    tracked = track("access")
+def test_a_row_says_whose_doing_it_was(access: Any, spawn: Any, tmp_path: Path) -> None:
+    tracked = access()
 
     run(spawn, lambda: os.open(tmp_path, os.O_RDONLY))
 
@@ -561,7 +618,7 @@ OPENED = ("etc/shadow", "etc/shadow-", "etc/passwd", "etcetera", "root/.ssh/id",
     ],
 )
 def test_only_paths_that_are_asked_for_are_matched(
-    track: Any,
+    access: Any,
     spawn: Any,
     cgroup: Path,
     tree: Path,
@@ -569,7 +626,7 @@ def test_only_paths_that_are_asked_for_are_matched(
     names: tuple[str, ...],
     found: list[str],
 ) -> None:
-    tracked = track("access", **asked(EVERY if prefixes else 0, EVERY if names else 0))
+    tracked = access(**asked(EVERY if prefixes else 0, EVERY if names else 0))
     wanted(tracked, prefixes=tuple(f"{tree}/{prefix}" for prefix in prefixes), names=names)
 
     run(spawn, touch(tree, *OPENED))
@@ -580,7 +637,7 @@ def test_only_paths_that_are_asked_for_are_matched(
 
 
 def test_changes_are_asked_for_by_path_as_opens_are(
-    track: Any, spawn: Any, cgroup: Path, tree: Path
+    access: Any, spawn: Any, cgroup: Path, tree: Path
 ) -> None:
     def work() -> None:
         os.chmod(tree / "etc/passwd", 0o600)
@@ -588,7 +645,7 @@ def test_changes_are_asked_for_by_path_as_opens_are(
         os.unlink(tree / "etcetera")
         os.unlink(tree / "root/.ssh/../.ssh/id")
 
-    tracked = track("access", **BOTH)
+    tracked = access(**BOTH)
     wanted(tracked, prefixes=(f"{tree}/root/",), names=("shadow",))
     run(spawn, work)
 
@@ -600,9 +657,9 @@ def test_changes_are_asked_for_by_path_as_opens_are(
 
 
 def test_each_class_of_events_has_paths_of_its_own(
-    track: Any, spawn: Any, cgroup: Path, tree: Path
+    access: Any, spawn: Any, cgroup: Path, tree: Path
 ) -> None:
-    tracked = track("access", **asked(OPEN_TO_WRITE | CREATE, OPEN_TO_READ, MOUNT))
+    tracked = access(**asked(OPEN_TO_WRITE | CREATE, OPEN_TO_READ, MOUNT))
     wanted(tracked, prefixes=(f"{tree}/etc/",), classes=OPEN_TO_WRITE | CREATE)
     wanted(tracked, names=("id", "etcetera"), classes=OPEN_TO_READ)
 
@@ -634,7 +691,7 @@ def test_each_class_of_events_has_paths_of_its_own(
     ],
 )
 def test_a_condition_on_a_number_decides_in_the_kernel(
-    track: Any,
+    access: Any,
     spawn: Any,
     cgroup: Path,
     tmp_path: Path,
@@ -642,7 +699,7 @@ def test_a_condition_on_a_number_decides_in_the_kernel(
     value: int,
     kinds: list[str],
 ) -> None:
-    tracked = track("access", **{f"where_{column}": struct.pack("=2q", value, value)})
+    tracked = access(**{f"where_{column}": struct.pack("=2q", value, value)})
 
     def work() -> None:
         os.open(tmp_path / "file", os.O_CREAT)
@@ -658,12 +715,12 @@ def test_a_condition_on_a_number_decides_in_the_kernel(
 
 
 def test_who_opens_what_is_asked_for_is_killed_before_it_reads(
-    track: Any, spawn: Any, tree: Path
+    access: Any, spawn: Any, tree: Path
 ) -> None:
     deep = tree / ("d" * 200) / ("e" * 100)
     deep.mkdir(parents=True)
     (deep / "file").touch()
-    tracked = track("access", kill_matched=True, **PREFIXES)
+    tracked = access(kill_matched=True, **PREFIXES)
     wanted(tracked, prefixes=(f"{tree}/etc/shadow\0",))
 
     assert run(spawn, touch(tree, "etc/passwd", "etcetera", str(deep / "file"))) == 0
