@@ -15,7 +15,6 @@ from eunomia_api.library import Library
 from eunomia_api.policy import CapabilitiesMode, Mode, SeccompMode
 from eunomia_api.policy_acceptance import Accepted, accept_policy
 from eunomia_api.policystatus import (
-    MAX_CONTAINERS,
     MAX_PROBLEMS,
     CapabilitiesStatus,
     LastAlert,
@@ -28,6 +27,7 @@ from eunomia_api.tracker import Catalogue
 from eunomia_operator import alerttally, capabilities, policy_status, seccomp, tally
 from eunomia_operator.account import Account
 from eunomia_operator.followed import LONGEST_MESSAGE, Followed, Heard, node_report
+from eunomia_operator.learning import Learning
 from eunomia_operator.ledger import Ledger, NodeReport
 from eunomia_operator.news import News, capability_news, policy_news
 from eunomia_operator.plan import PlannedPolicy
@@ -68,8 +68,8 @@ class Policy(Followed[SecurityPolicyStatus]):
         super().__init__(seen, before, ledger)
         self._terms = terms
         self.verdict = _judged(seen, terms)
-        self.learned: dict[str, Sequence[agent_pb2.Learned]] = {}
-        """What the nodes learned of the containers, each since it began."""
+        self._learning = Learning()
+        self._learned: Mapping[str, Sequence[agent_pb2.Learned]] | None = None
         self.wanted_profiles: Mapping[str, SeccompProfileSpec] = {}
         """By container: the seccomp profiles that there should be."""
         self._profiles: Mapping[str, Kept] = {}
@@ -179,7 +179,8 @@ class Policy(Followed[SecurityPolicyStatus]):
             self._alerts.retire(node + part)
             self._part_slots.release(node + part)
         self._problems.pop(node, None)
-        self.learned.pop(node, None)
+        self._learning.forget(node)
+        self._learned = None
         self._bound.pop(node, None)
         self._heard.discard(node)
 
@@ -271,7 +272,7 @@ class Policy(Followed[SecurityPolicyStatus]):
         told = self.nodes - self.left_out
         facts = seccomp.Facts(
             now=now,
-            learned=self.learned,
+            learned=self._all_learned(),
             profiles=self._profiles,
             settled=settled,
             pods=self.ledger.pods,
@@ -291,7 +292,12 @@ class Policy(Followed[SecurityPolicyStatus]):
             return CapabilitiesStatus()
         if not settled:
             return self.status.capabilities
-        return capabilities.recommended(self.learned.values())
+        return capabilities.recommended(self._all_learned())
+
+    def _all_learned(self) -> Mapping[str, Sequence[agent_pb2.Learned]]:
+        if self._learned is None:
+            self._learned = self._learning.listed()
+        return self._learned
 
     def _responding(self, response: Response) -> frozenset[str]:
         """Return the names of the rules with a response."""
@@ -314,7 +320,8 @@ class Policy(Followed[SecurityPolicyStatus]):
     def _note(self, node: str, said: NodeReport, told: agent_pb2.PolicyReport) -> bool:
         """Keep what else a node says; return whether that is news."""
         if told.learned:
-            self.learned[node] = tuple(told.learned[:MAX_CONTAINERS])
+            self._learning.hear(node, told.learned)
+            self._learned = None
         if said.state in (agent_pb2.JOB_STATE_RUNNING, agent_pb2.JOB_STATE_WAITING):
             self._heard.add(node)
         if told.HasField("bound_pods"):

@@ -33,7 +33,6 @@ LATEST_MS = 253_402_300_799_000
 COMPAT = " (32-bit)"
 """Behind the name of a refused call of a 32-bit program."""
 _SYSCALL = re.compile(r"_?[a-z][a-z0-9_]{0,61}")
-_CONTAINER = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class Facts:
 
     now: float
     learned: Mapping[str, Sequence[agent_pb2.Learned]]
-    """By node."""
+    """By container."""
     profiles: Mapping[str, Kept]
     """By container: the policy's own."""
     settled: bool = True
@@ -151,18 +150,13 @@ def _disabled(facts: Facts) -> Outcome:
 
 
 def _subjects(seccomp: Seccomp, facts: Facts) -> list[_Subject]:
-    reports: dict[str, list[agent_pb2.Learned]] = {}
-    for node in facts.learned.values():
-        for each in node:
-            if _CONTAINER.fullmatch(each.container):
-                reports.setdefault(each.container, []).append(each)
     # Those that have a profile are never crowded out by others.
-    others = sorted(reports.keys() - facts.profiles.keys())
+    others = sorted(facts.learned.keys() - facts.profiles.keys())
     names = [*sorted(facts.profiles), *others][:MAX_CONTAINERS]
     limits = _thresholds(seccomp)
     subjects: list[_Subject] = []
     for name in sorted(names):
-        told = reports.get(name, [])
+        told = facts.learned.get(name, ())
         merged = merge(told)
         verdict = judge(merged, limits, int(facts.now * 1000))
         subjects.append(_Subject(name, told, merged, verdict, facts.profiles.get(name)))
