@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m bench [NAME …]`: measure, print the figures, and write docs/benchmarks.md.
 
+`rules` is measured where it is named, and has a page of its own, docs/benchmarks-security.md.
+
 Needs root. Peers are put in place where they are missing, apart from this machine's own system.
 The local cluster is brought up where it is down, and left as it was found.
 """
@@ -22,11 +24,12 @@ from bench import (
     density,
     gadget,
     launch,
+    nginx,
     peers,
     report,
-    requests,
     rest,
     rows,
+    rules,
     scale,
     scrape,
     start,
@@ -44,6 +47,9 @@ from dev.progress import say
 from eunomia_agent.errors import AgentError
 
 PAGE = PROJECT / "docs" / "benchmarks.md"
+RULES_PAGE = PROJECT / "docs" / "benchmarks-security.md"
+RULES = "rules"
+"""The section that has a page of its own."""
 KEPT = PROJECT / "build" / "bench.json"
 
 
@@ -57,7 +63,7 @@ class Told(Protocol):
 
 SIDE_BY_SIDE: Mapping[str, Callable[[Bench], Told]] = {
     "delivery": delivery.measure,
-    "requests": requests.measure,
+    "requests": nginx.measure,
     "calls": calls.measure,
     "density": density.measure,
     "launch": launch.measure,
@@ -77,7 +83,7 @@ ERRORS = (BenchError, DevError, AgentError, OSError)
 
 def main(words: list[str]) -> int:
     """Measure what is asked for; 1 when any of it could not be measured."""
-    names = [*SIDE_BY_SIDE, *ON_CLUSTER, *ALONE]
+    names = [*SIDE_BY_SIDE, *ON_CLUSTER, *ALONE, RULES]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
     parser.add_argument(
@@ -96,12 +102,12 @@ def main(words: list[str]) -> int:
     if unknown := [name for name in options.names if name not in names]:
         parser.error(f"there is no {unknown[0]}; there are {', '.join(names)}")
     if options.again:
-        report.write(Results.read(options.json), options.page or PAGE)
+        write(Results.read(options.json), options.names, options.page)
         return 0
     if os.geteuid() != 0:
         parser.error("loading BPF programs needs root")
     wanted = options.names or [
-        name for name in names if not (options.no_cluster and name in ON_CLUSTER)
+        name for name in names if name != RULES and not (options.no_cluster and name in ON_CLUSTER)
     ]
     if not options.no_install and any(name in SIDE_BY_SIDE for name in wanted):
         _install()
@@ -112,11 +118,19 @@ def main(words: list[str]) -> int:
         as_installed=options.as_installed,
     )
     results.write(options.json)
-    if page := options.page or (None if options.names or options.quick else PAGE):
-        report.write(results, page)
+    if options.page or (options.names in ([], [RULES]) and not options.quick):
+        write(results, options.names, options.page)
     for what, why in results.failures.items():
         say(f"not measured: {what}: {why}")
     return 1 if results.failures else 0
+
+
+def write(results: Results, names: list[str], page: Path | None) -> None:
+    """Write the page of the rules, where nothing else was named, or the other one."""
+    if names == [RULES]:
+        rules.write(results, page or RULES_PAGE)
+    else:
+        report.write(results, page or PAGE)
 
 
 def _install() -> None:
@@ -146,9 +160,14 @@ def measure(names: list[str], plan: Plan, wanted: list[str], *, as_installed: bo
         )
     compared = [each for each in known if each.name in wanted or not wanted]
     _side_by_side([name for name in SIDE_BY_SIDE if name in names], compared, plan, results)
+    extent = rules.QUICK if plan is QUICK else rules.FULL
+    alone: dict[str, Callable[[], list[Figure]]] = {
+        **ALONE,
+        RULES: partial(rules.measure, extent),
+    }
     figures = [
         *_on_cluster([name for name in ON_CLUSTER if name in names], as_installed=as_installed),
-        *(figure for name in ALONE if name in names for figure in _tried(name, ALONE[name])),
+        *(figure for name in alone if name in names for figure in _tried(name, alone[name])),
     ]
     results.figures = [json.loads(json.dumps(figure.plain())) for figure in figures]
     for figure in figures:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bench import program
 from bench.cgroup import Cgroup
 from bench.errors import BenchError
 
-SOURCE = Path(__file__).parent / "programs" / "generator.c"
 MOST = 50_000_000
 """Operations of one run, where its time is the bound that is meant."""
 OWN_NETWORK = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
@@ -106,12 +106,4 @@ def finished(process: subprocess.Popen[str]) -> Work:
 def compiled() -> Yields[Generator]:
     """Lend the program. Raises BenchError where there is no C compiler."""
     with tempfile.TemporaryDirectory(prefix="eunomia-bench-") as folder:
-        program = Path(folder) / "generator"
-        compiler = ["cc", "-O2", "-static", "-o", str(program), str(SOURCE)]
-        try:
-            ended = subprocess.run(compiler, capture_output=True, text=True, check=False)
-        except FileNotFoundError:
-            raise BenchError("there is no C compiler: install gcc and libc6-dev") from None
-        if ended.returncode:
-            raise BenchError(f"the generator cannot be compiled: {ended.stderr.strip()}")
-        yield Generator(program)
+        yield Generator(program.compiled("generator.c", Path(folder)))
