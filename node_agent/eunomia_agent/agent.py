@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
 from eunomia_agent.admission import may_run
-from eunomia_agent.alerts import Sending, Spool
+from eunomia_agent.alerts import Spool
 from eunomia_agent.cgroups import Cgroups
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.errors import AgentError
@@ -24,6 +24,7 @@ from eunomia_agent.job import is_policy
 from eunomia_agent.metrics.exporter import Accounts
 from eunomia_agent.reporter import Reporter
 from eunomia_agent.seccomp_files import SeccompFiles
+from eunomia_agent.sending import Sending
 from eunomia_agent.session import Heard, Session
 from eunomia_agent.standing import Standing
 from eunomia_agent.state import Desired, JobTotals, Store

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Alerts on their way to the operator: kept on the disk until it has taken them in.
+"""Alerts that wait for the operator: kept on the disk until it has taken them in.
 
 A file to which records are added, and which is written anew, shorter, when most of it is history.
 What was lost with a crash of the machine is what came in the second before; a kill loses nothing.
 """
 
-import asyncio
 import errno
 import logging
 import os
@@ -13,22 +12,20 @@ import struct
 import threading
 import time
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from eunomia_agent.session import Session
 from eunomia_api import agent_pb2
 
 logger = logging.getLogger("eunomia.alerts")
 
 MAX_ALERTS = 1000
+MAX_ALERTS_A_CONTAINER = 200
+"""So that a loud one leaves room to the others while the operator is away."""
 MAX_BYTES = 4 * 1024 * 1024
-ALERTS_A_MESSAGE = 50
-SYNC_SECONDS = 1.0
-RETRY_SECONDS = 1.0
 _HEAD = struct.Struct("=IIBQ")
 """Bytes that follow, their CRC-32, the kind of record, and a sequence number."""
 _ALERT, _TAKEN = 1, 2
@@ -40,6 +37,7 @@ _LONGEST_FILE = 2 * MAX_BYTES
 class _Kept:
     sequence: int
     content: bytes
+    container_id: str
 
 
 class Spool:
@@ -53,6 +51,7 @@ class Spool:
         self._lock = threading.Lock()
         self._kept: deque[_Kept] = deque()
         self._size = 0
+        self._by_container: Counter[str] = Counter()
         self._last = 0
         self._file: int | None = None
         self._file_size = 0
@@ -67,26 +66,25 @@ class Spool:
         with self._lock:
             alert.sequence = self._last + 1
             content = alert.SerializeToString()
-            if len(self._kept) >= MAX_ALERTS or self._size + len(content) > MAX_BYTES:
+            if not self._has_room(alert.container_id, len(content)):
                 return False
             self._last += 1
-            self._keep(_Kept(self._last, content))
+            self._keep(_Kept(self._last, content, alert.container_id))
             self._append(_ALERT, self._last, content)
         self.on_alert()
         return True
 
-    def after(self, sequence: int) -> list[agent_pb2.Alert]:
-        """Return the first alerts with numbers above one, as many as a message holds."""
+    def after(self, sequence: int, most: int = MAX_ALERTS) -> list[agent_pb2.Alert]:
+        """Return the first alerts with numbers above one."""
         with self._lock:
             found = [each.content for each in self._kept if each.sequence > sequence]
-        return [agent_pb2.Alert.FromString(each) for each in found[:ALERTS_A_MESSAGE]]
+        return [agent_pb2.Alert.FromString(each) for each in found[:most]]
 
     def taken(self, sequence: int) -> None:
         """Forget all alerts up to a number."""
         with self._lock:
             before = len(self._kept)
-            while self._kept and self._kept[0].sequence <= sequence:
-                self._size -= len(self._kept.popleft().content)
+            self._drop(sequence)
             if len(self._kept) < before:
                 self._append(_TAKEN, sequence, b"")
 
@@ -113,17 +111,31 @@ class Spool:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def _has_room(self, container_id: str, size: int) -> bool:
+        fits = len(self._kept) < MAX_ALERTS and self._size + size <= MAX_BYTES
+        return fits and self._by_container[container_id] < MAX_ALERTS_A_CONTAINER
+
     def _keep(self, kept: _Kept) -> None:
         self._kept.append(kept)
         self._size += len(kept.content)
+        self._by_container[kept.container_id] += 1
+
+    def _drop(self, sequence: int) -> None:
+        while self._kept and self._kept[0].sequence <= sequence:
+            gone = self._kept.popleft()
+            self._size -= len(gone.content)
+            self._by_container[gone.container_id] -= 1
+            if not self._by_container[gone.container_id]:
+                del self._by_container[gone.container_id]
 
     def _load(self) -> None:
         data = self._path.read_bytes()[:_LONGEST_FILE]
         for kind, sequence, content in _records(data):
             if kind == _ALERT:
-                self._keep(_Kept(sequence, content))
-            while kind == _TAKEN and self._kept and self._kept[0].sequence <= sequence:
-                self._size -= len(self._kept.popleft().content)
+                alert = agent_pb2.Alert.FromString(content)
+                self._keep(_Kept(sequence, content, alert.container_id))
+            else:
+                self._drop(sequence)
             self._last = max(self._last, sequence)
 
     def _append(self, kind: int, sequence: int, content: bytes) -> None:
@@ -169,57 +181,6 @@ class Spool:
         if self._file is not None:
             os.close(self._file)
         self._file = None
-
-
-class Sending:
-    """Sends what the spool holds, each alert once a stream, until the operator has taken it in."""
-
-    def __init__(self, spool: Spool, session: Session) -> None:
-        """Prepare; on the loop."""
-        self._spool = spool
-        self._session = session
-        self._sent = 0
-        self._to_send, self._to_sync = asyncio.Event(), asyncio.Event()
-        loop = asyncio.get_running_loop()
-        spool.on_alert = lambda: _call(loop, self._come)
-
-    def begin(self) -> None:
-        """Begin a stream, on which nothing was sent."""
-        self._sent = 0
-        self._to_send.set()
-
-    async def run(self) -> None:
-        """Send, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._send())
-            tasks.create_task(self._sync())
-
-    def _come(self) -> None:
-        self._to_send.set()
-        self._to_sync.set()
-
-    async def _send(self) -> None:
-        while True:
-            await self._to_send.wait()
-            self._to_send.clear()
-            while self._session.connected and (alerts := self._spool.after(self._sent)):
-                message = agent_pb2.FromAgent(alerts=agent_pb2.Alerts(alerts=alerts))
-                if self._session.send(message):
-                    self._sent = alerts[-1].sequence
-                else:
-                    await asyncio.sleep(RETRY_SECONDS)
-
-    async def _sync(self) -> None:
-        while True:
-            await self._to_sync.wait()
-            self._to_sync.clear()
-            await asyncio.to_thread(self._spool.sync)
-            await asyncio.sleep(SYNC_SECONDS)
-
-
-def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
-    with suppress(RuntimeError):  # the loop has ended
-        loop.call_soon_threadsafe(function)
 
 
 def _write(descriptor: int, data: bytes) -> None:

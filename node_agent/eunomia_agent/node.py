@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eunomia_agent.agent import Agent
-from eunomia_agent.alerts import Sending, Spool
+from eunomia_agent.alerts import Spool
 from eunomia_agent.cgroups import Cgroups
 from eunomia_agent.containers.sockets import open_runtime
 from eunomia_agent.errors import OutputUnknown
@@ -22,6 +22,7 @@ from eunomia_agent.metrics.exporter import Accounts, Exporter
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.metrics.security import Security
 from eunomia_agent.seccomp_files import SeccompFiles, problem_of
+from eunomia_agent.sending import Sending
 from eunomia_agent.session import Session
 from eunomia_agent.settings import Settings
 from eunomia_agent.sinks.file import FileSink

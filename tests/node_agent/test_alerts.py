@@ -8,14 +8,16 @@ from typing import cast
 
 import pytest
 
-from eunomia_agent import alerts as alerts_module
-from eunomia_agent.alerts import MAX_ALERTS, Sending, Spool
+from eunomia_agent import sending as sending_module
+from eunomia_agent.alerts import MAX_ALERTS, MAX_ALERTS_A_CONTAINER, Spool
+from eunomia_agent.sending import Sending
 from eunomia_agent.session import Session
 from eunomia_api import agent_pb2
 
 
-def alert(name: str, size: int = 0) -> agent_pb2.Alert:
-    return agent_pb2.Alert(id=name, rule="r", evidence="x" * size)
+def alert(name: str, size: int = 0, container: str = "") -> agent_pb2.Alert:
+    whose = container or f"c{name}"
+    return agent_pb2.Alert(id=name, rule="r", evidence="x" * size, container_id=whose)
 
 
 def ids(spool: Spool, after: int = 0) -> list[str]:
@@ -62,7 +64,7 @@ async def test_alerts_go_at_once_in_messages_of_bounded_size_and_each_once(tmp_p
 async def test_what_was_not_taken_in_goes_again_on_the_next_stream_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alerts_module, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(sending_module, "RETRY_SECONDS", 0.01)
     spool, stream = Spool(tmp_path), Stream()
     sending = Sending(spool, cast(Session, stream))
     task = asyncio.create_task(sending.run())
@@ -117,8 +119,20 @@ def test_without_room_the_newest_is_refused(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     assert all(spool.put(alert(str(number))) for number in range(MAX_ALERTS))
     assert not spool.put(alert("one more"))
-    spool.taken(spool.after(0)[0].sequence)
+    spool.taken(spool.after(0, 1)[0].sequence)
     assert spool.put(alert("one more"))
+
+
+def test_a_loud_container_leaves_room_to_the_others(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    taken = sum(spool.put(alert(str(n), container="loud")) for n in range(MAX_ALERTS))
+    assert taken == MAX_ALERTS_A_CONTAINER
+    assert spool.put(alert("quiet"))
+
+    again = Spool(tmp_path)
+    assert not again.put(alert("more", container="loud"))
+    again.taken(again.after(0, 1)[0].sequence)
+    assert again.put(alert("more", container="loud"))
 
 
 def test_few_large_ones_fill_it_as_many_small_ones_do(tmp_path: Path) -> None:
@@ -133,7 +147,7 @@ def test_the_file_stays_small_however_many_alerts_pass_through(tmp_path: Path) -
         spool.put(alert(str(number), size=5000))
         if number % 100 == 99:
             while len(spool) > 100:
-                spool.taken(spool.after(0)[0].sequence)
+                spool.taken(spool.after(0, 1)[0].sequence)
     assert (tmp_path / "alerts").stat().st_size <= 2 * 4 * 1024 * 1024
     assert ids(Spool(tmp_path)) == ids(spool)
 
