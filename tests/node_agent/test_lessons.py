@@ -114,3 +114,25 @@ def test_what_was_learned_for_a_policy_that_is_gone_is_dropped(
     world.tracing.tick()
     world.tracing.tick()
     assert {book["job"] for book in (lessons.saved or {})["books"]} == {"new"}
+
+
+def test_pods_that_got_a_profile_are_counted_while_they_are_here(
+    world: Any, learning: Callable[..., Lessons], job: Callable[..., agent_pb2.Job]
+) -> None:
+    learning()
+    policy = job("p", learning=LEARNING)
+    del policy.trackers[:]
+    world.apply(policy)
+    label = {"eunomia.dev/seccomp-profile": "guard-main"}
+    bound, bare = world.cgroup("bound"), world.cgroup("bare")
+    for cgroup, labels in ((bound, label), (bare, {})):
+        world.tracing.meet(world.owner(cgroup, **labels))
+
+    def told() -> tuple[int, int]:
+        report = world.tracing.tick().reports["p"]
+        return report.pods, report.policy.bound_pods
+
+    assert told() == (2, 1)
+    world.tracing.gone(bound.stat().st_ino)
+    world.tracing.tick()
+    assert told() == (1, 0)

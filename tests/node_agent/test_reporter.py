@@ -147,3 +147,14 @@ def test_which_profiles_lie_here_is_told_once_a_stream_and_when_it_changes() -> 
     reporter.report_files(session, [])
     assert all(report.has_seccomp_files and report.node == "n1" for report in stream.sent)
     assert [len(report.seccomp_files) for report in stream.sent] == [0, 1, 0, 0]
+
+
+def test_how_many_pods_got_a_profile_is_told_at_once(clock: Clock) -> None:
+    stream, reporter = Stream(), Reporter("n1")
+    session = cast(Session, stream)
+    for bound in (0, 0, 2):
+        policy = agent_pb2.PolicyReport(bound_pods=bound)
+        reporter.report(session, {"a": running("a", policy=policy)}, {}, ())
+        clock.now += 0.1
+    told = [job.policy.bound_pods for report in stream.sent for job in report.jobs]
+    assert told == [0, 2]
