@@ -2,7 +2,6 @@
 """What rules, killing and learning take, with the agent's own code on this machine alone."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,14 +40,10 @@ def measure(extent: Extent) -> list[Figure]:
     """Measure all of it. Raises BenchError."""
     groups = sorted(built_in().groups)
     figures: list[Figure] = []
-    with (
-        generator.compiled() as load,
-        cgroup() as own,
-        tempfile.TemporaryDirectory(prefix="eunomia-bench-") as folder,
-    ):
+    with generator.compiled() as load, cgroup() as own:
         loaded, agent = own.child("loaded"), own.child("agent")
         say("  event to alert")
-        figures += alerting.measure(agent, Path(folder), groups, extent.deeds)
+        figures += alerting.measure(load, loaded, agent, groups, extent.deeds)
         say("  killing")
         figures += killing.measure(own.child("killed"), extent.deaths)
         say("  learning")
