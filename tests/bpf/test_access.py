@@ -98,7 +98,11 @@ def access(request: pytest.FixtureRequest, track: Any) -> Callable[..., Any]:
     if lacking:
         pytest.skip(f"needs a kernel with other hooks: {lacking}")
     others = {section for each in HOOKS.values() for section in each} - set(chosen)
-    return lambda **params: track("access", without=others, **params)
+
+    def start(**params: Any) -> Any:
+        return track("access", without=others, **params)
+
+    return start
 
 
 @pytest.fixture
