@@ -6,21 +6,28 @@ import ctypes
 import os
 import re
 import shutil
+import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from eunomia_agent.alerts import Spool
 from eunomia_agent.cli.local import Local
 from eunomia_agent.cli.stop import Stop
 from eunomia_agent.containers.hierarchy import find_root
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.guards import Guards
 from eunomia_agent.kernel.libbpf import library
 from eunomia_agent.metrics.observed import Observed
+from eunomia_agent.metrics.security import Security
 from eunomia_agent.sinks.rows import Rows
 from eunomia_agent.sinks.sink import Sink
 from eunomia_agent.standing import Standing
@@ -29,6 +36,16 @@ from eunomia_agent.trackers.accounting import Totals
 from eunomia_agent.trackers.catalogue import Catalogue
 from eunomia_api import agent_pb2
 
+BUDGET = 20_000
+"""Events a second and node, as a policy has it that does not say."""
+SECRET = agent_pb2.Rule(
+    name="secret",
+    severity=agent_pb2.SEVERITY_ALERT,
+    trackers=["access"],
+    when='kind == "open" && path.endsWith("/secret")',
+    message="{comm}|{path}",
+)
+"""Each open of a file of that name."""
 SOURCE = Path(__file__).with_name("load.c")
 TRACEFS = Path("/sys/kernel/tracing")
 
@@ -319,3 +336,147 @@ def resident() -> Callable[[], int]:
         return int(found[1]) * 1024
 
     return read
+
+
+def act(cgroup: Path, code: str, *arguments: object) -> int:
+    """Run some Python inside a cgroup, to its good end; return its process."""
+
+    def enter() -> None:
+        (cgroup / "cgroup.procs").write_text(str(os.getpid()))
+
+    words = [each if isinstance(each, bytes) else os.fsencode(str(each)) for each in arguments]
+    command = [sys.executable, "-S", "-E", "-c", f"import os, sys\n{code}", *words]
+    process = subprocess.Popen(command, preexec_fn=enter)  # noqa: PLW1509
+    assert process.wait(timeout=60) == 0
+    return process.pid
+
+
+def read(cgroup: Path, path: Path) -> int:
+    """Open a file from inside a cgroup; return the process that did."""
+    return act(cgroup, "os.close(os.open(sys.argv[1], os.O_RDONLY))", path)
+
+
+class Told:
+    """Puts alerts into the spool, and takes down when each came."""
+
+    def __init__(self, spool: Spool) -> None:
+        self.spool = spool
+        self.came: list[tuple[float, agent_pb2.Alert]] = []
+
+    def put(self, alert: agent_pb2.Alert) -> bool:
+        room = self.spool.put(alert)
+        if room:
+            self.came.append((time.time(), alert))
+        return room
+
+
+class Watch:
+    """A policy on this machine, and containers that it watches: cgroups, with owners."""
+
+    act = staticmethod(act)
+    read = staticmethod(read)
+
+    def __init__(self, machine: Any, job: Any, folder: Path, containers: Sequence[Path]) -> None:
+        self.told = Told(Spool(folder))
+        self._machine, self._job = machine, job
+        self._containers = containers
+        self.guards = Guards(Catalogue.load().trackers, self.told, Security("n1"))
+
+    def begin(self, *rules: agent_pb2.Rule, rate: int = BUDGET, **fields: Any) -> None:
+        rules = rules or (SECRET,)
+        trackers = sorted({name for each in rules for name in each.trackers})
+        wanted = self._job(
+            "p",
+            trackers=[agent_pb2.Tracker(name=name) for name in trackers],
+            cgroups=self._containers,
+            rules=rules,
+            rate=rate,
+            **fields,
+        )
+        self.running = self._machine(wanted, sinks=lambda job: [self.guards.guard(job)])
+        self.tracing = self.running._local._tracing
+        self.guards.jobs = self.tracing.jobs
+        for each in self._containers:
+            self.running.call(partial(self.tracing.meet, owner(each)))
+
+    def of(self, container: Path, name: str = "secret") -> list[agent_pb2.Alert]:
+        """Alerts of a rule about a container."""
+        return [
+            each for _, each in self.told.came if each.pod == container.name and each.rule == name
+        ]
+
+    def wait(self, until: Callable[[], object]) -> None:
+        self.running.wait(until, seconds=30)
+
+    def end(self) -> tuple[Totals, agent_pb2.PolicyReport]:
+        """Stop; return what came of it."""
+        found = self.running.end().totals["p"]
+        return (
+            sum(found.trackers.values(), Totals()),
+            agent_pb2.PolicyReport.FromString(found.policy),
+        )
+
+
+def owner(cgroup: Path) -> Owner:
+    """A container with a cgroup."""
+    number = cgroup.stat().st_ino
+    return Owner(
+        *(number, "container", "shop", cgroup.name, f"uid-{cgroup.name}", "main", f"{number:064x}"),
+        path=f"/{cgroup.name}",
+    )
+
+
+@pytest.fixture
+def loud(make_cgroup: Callable[[str], Path]) -> Path:
+    return make_cgroup("loud")
+
+
+@pytest.fixture
+def quiet(make_cgroup: Callable[[str], Path]) -> Path:
+    return make_cgroup("quiet")
+
+
+@pytest.fixture
+def watch(machine: Any, job: Any, tmp_path: Path, loud: Path, quiet: Path) -> Iterator[Watch]:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    watch = Watch(machine, job, folder, [loud, quiet])
+    yield watch
+    watch.told.spool.close()
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "secret"
+    path.write_text("x")
+    return path
+
+
+@pytest.fixture(scope="session")
+def secret_rule() -> agent_pb2.Rule:
+    return SECRET
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Start an agent whose operator does not answer: it goes on with what it was told last."""
+    started: list[subprocess.Popen[bytes]] = []
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def start() -> subprocess.Popen[bytes]:
+        told = {
+            "NODE_NAME": "n1",
+            "EUNOMIA_OPERATOR": "127.0.0.1:9",
+            "EUNOMIA_STATE_DIR": str(tmp_path),
+            "EUNOMIA_METRICS_PORT": str(port),
+        }
+        with (tmp_path / "log").open("ab") as log:
+            command = [sys.executable, "-m", "eunomia_agent"]
+            started.append(subprocess.Popen(command, env={**os.environ, **told}, stderr=log))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()

@@ -4,11 +4,10 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,31 +76,6 @@ def test_a_command_that_is_killed_leaves_nothing_and_the_next_one_works(
         check=True,
     )
     assert re.fullmatch(r"[\d,]+ events?, .* complete", again.stderr.splitlines()[-1])
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
-    """Start an agent whose operator does not answer: it goes on with what it was told last."""
-    started: list[subprocess.Popen[bytes]] = []
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-
-    def start() -> subprocess.Popen[bytes]:
-        told = {
-            "NODE_NAME": "n1",
-            "EUNOMIA_OPERATOR": "127.0.0.1:9",
-            "EUNOMIA_STATE_DIR": str(tmp_path),
-            "EUNOMIA_METRICS_PORT": str(port),
-        }
-        with (tmp_path / "log").open("ab") as log:
-            command = [sys.executable, "-m", "eunomia_agent"]
-            started.append(subprocess.Popen(command, env={**os.environ, **told}, stderr=log))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
 
 
 def test_an_agent_that_is_killed_leaves_nothing_and_the_next_one_counts_on(
