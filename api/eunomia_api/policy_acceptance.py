@@ -2,11 +2,14 @@
 """Whether a policy can be run as it is written, and which of its rules. Pure."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
 from eunomia_api.acceptance import NotAccepted, bounded, refusal
+from eunomia_api.allowance import Allowance
 from eunomia_api.library import Library, NoSuchRule
 from eunomia_api.policy import (
     AddedException,
@@ -18,7 +21,7 @@ from eunomia_api.policystatus import RuleProblem
 from eunomia_api.rule import Response, Rule
 from eunomia_api.template import Placeholder, TemplateInvalid, parts
 from eunomia_api.tracker import Catalogue, CatalogueTracker
-from eunomia_api.where import OWNER, WhereInvalid, parse
+from eunomia_api.where import MAX_CHARACTERS, OWNER, Column, WhereInvalid, parse
 from eunomia_api.where.column import UNUSABLE
 
 KINDS: dict[str, type[SecurityPolicySpec] | type[ClusterSecurityPolicySpec]] = {
@@ -61,8 +64,10 @@ def accept_policy(kind: str, spec: object, catalogue: Catalogue, library: Librar
         raise refusal(invalid) from None
     problems: list[RuleProblem] = []
     rules: list[NamedRule] = []
+    allowance = Allowance()
     for named in _chosen(accepted, library, problems):
-        reason = wrong(named.rule, catalogue)
+        reason = allowance.take(named.rule, built_in=named.built_in)
+        reason = reason or wrong(named.rule, catalogue)
         if reason:
             problems.append(_problem(named.name, reason))
         else:
@@ -137,11 +142,9 @@ def _unanswered(rule: Rule, response: Response, catalogue: Catalogue) -> str:
     if rule.count > 1 or rule.for_ is not None:
         return "the kernel judges single events, and cannot wait for count or for"
     for name in rule.events:
-        tracker = catalogue.tracker(name)
-        try:
-            parse(rule.condition, tracker.rows)
-        except WhereInvalid as invalid:
-            return f"when and exceptions as one expression, on {name}: {invalid.reason}"
+        fault = _fault(rule.condition, catalogue.tracker(name))
+        if fault:
+            return f"when and exceptions as one expression, on {name}: {fault.reason}"
     return ""
 
 
@@ -161,25 +164,61 @@ def _reasons(rule: Rule, catalogue: Catalogue) -> Iterator[str]:
 def _expressions(rule: Rule, tracker: CatalogueTracker) -> Iterator[str]:
     written = [("when", rule.when)]
     written += [(f"exceptions, {each.name}: when", each.when) for each in rule.exceptions]
-    for field, text in written:
-        try:
-            parse(text, tracker.rows)
-        except WhereInvalid as invalid:
-            yield f"{field}, on {tracker.name}: {invalid}"
+    for place, text in written:
+        fault = _fault(text, tracker)
+        if fault:
+            yield f"{place}, on {tracker.name}: {fault.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Whether a text means something for rows of these columns."""
+
+    text: str
+    names: tuple[tuple[str, str], ...]
+    """Of the columns, with their types."""
+    rows: Sequence[Column] = field(compare=False)
+
+
+class _Fault(NamedTuple):
+    """What is wrong with an expression. Kept instead of the error, which holds all that it met."""
+
+    reason: str
+    message: str
+    """With its place."""
+
+
+def _fault(text: str, tracker: CatalogueTracker) -> _Fault | None:
+    """Return what is wrong with an expression; None where nothing is.
+
+    Many policies ask the same, those with built-in rules above all, and answers are kept.
+    """
+    names = tuple((column.name, column.type) for column in tracker.rows)
+    question = _Question(text, names, tracker.rows)
+    return (_answer if len(text) <= MAX_CHARACTERS else _answer.__wrapped__)(question)
+
+
+@lru_cache(maxsize=4096)
+def _answer(question: _Question) -> _Fault | None:
+    try:
+        parse(question.text, question.rows)
+    except WhereInvalid as invalid:
+        return _Fault(invalid.reason, str(invalid))
+    return None
 
 
 def _columns(rule: Rule, tracker: CatalogueTracker) -> Iterator[str]:
     columns = {column.name: column for column in tracker.rows}
     wanted = [("groupBy", name) for name in rule.group_by]
     wanted += [("distinct", rule.distinct)] if rule.distinct else []
-    for field, name in wanted:
+    for place, name in wanted:
         column = columns.get(name)
         if column is None and name not in OWNER:
-            yield f"{field}: {_no_column(name, tracker)}"
+            yield f"{place}: {_no_column(name, tracker)}"
         elif column is not None and column.type in UNUSABLE:
-            yield f'{field}: "{name}" is a date, which differs in every row'
+            yield f'{place}: "{name}" is a date, which differs in every row'
         elif column is not None and column.json_type == "array":
-            yield f'{field}: "{name}" is a list, and rows are grouped by single values'
+            yield f'{place}: "{name}" is a list, and rows are grouped by single values'
 
 
 def _message(rule: Rule, tracker: CatalogueTracker) -> Iterator[str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from eunomia_api import policy_acceptance
 from eunomia_api.acceptance import NotAccepted
 from eunomia_api.library import Library, parse
 from eunomia_api.policy_acceptance import Accepted, accept_policy
@@ -220,3 +221,58 @@ def test_a_spec_that_is_none_is_refused_with_the_field(
     with pytest.raises(NotAccepted) as refused:
         accept(catalogue, **spec)
     assert (refused.value.reason, refused.value.message) == (reason, message)
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The expressions that were parsed."""
+    texts: list[str] = []
+    parse = policy_acceptance.parse
+
+    def noted(text: str, rows: Any) -> Any:
+        texts.append(text)
+        return parse(text, rows)
+
+    monkeypatch.setattr(policy_acceptance, "parse", noted)
+    return texts
+
+
+def test_a_policy_that_takes_long_to_read_is_cut_short_before_it_is_read(
+    catalogue: Catalogue, parsed: list[str]
+) -> None:
+    when = "||".join(["pid==1"] * 85)
+    exceptions = [{"name": f"e{each}", "when": when} for each in range(20)]
+    long = {"when": when, "exceptions": exceptions}
+    rules = [{**OWN, **long, "name": f"r{each}"} for each in range(32)]
+    accepted = accept(catalogue, rules={"custom": [*rules[:31], OWN]})
+    assert len(accepted.problems) == 29
+    assert [each.name for each in accepted.rules] == ["r0", "r1", "own"]
+    assert accepted.problems[0].rule == "r2"
+    assert accepted.problems[0].message == (
+        "when and exceptions: 14238 characters, counted once for each of 1 events, and the rules"
+        " before leave 4292 of the 32768 that a policy may have in all: shorten them, or make two"
+        " policies"
+    )
+    assert len(parsed) <= 2
+
+
+def test_exceptions_to_built_in_rules_count_and_what_they_come_with_does_not(
+    catalogue: Catalogue,
+) -> None:
+    when = "||".join(["pid==1"] * 85)
+    added = [{"name": f"e{i}", "rule": "secrets/shadow", "when": when} for i in range(64)]
+    accepted = accept(catalogue, rules={"builtIn": ["secrets"], "exceptions": added})
+    assert [each.name for each in accepted.rules] == ["secrets/many"]
+    (problem,) = accepted.problems
+    assert problem.rule == "secrets/shadow"
+    assert problem.message.startswith("when and exceptions: 43392 characters")
+
+
+def test_an_expression_that_many_policies_have_is_read_once(
+    catalogue: Catalogue, parsed: list[str]
+) -> None:
+    rule = {**OWN, "when": "pid == 123456", "exceptions": [{"name": "e", "when": "pth == 1"}]}
+    first, second = (accept(catalogue, rules={"custom": [rule]}) for _ in range(2))
+    assert first.problems == second.problems
+    assert "no column" in first.problems[0].message
+    assert sorted(parsed) == ["pid == 123456", "pth == 1"]
