@@ -89,15 +89,18 @@ class Spool:
                 self._append(_TAKEN, sequence, b"")
 
     def sync(self) -> None:
-        """Have what was written reach the disk. Blocks on it."""
+        """Have all that is kept reach the disk, which may have room again. Blocks on it."""
         with self._lock:
+            if self._file is None:
+                self._rewrite()
             if self._file is None:
                 return
             descriptor = os.dup(self._file)
         try:
             os.fdatasync(descriptor)
         except OSError as error:
-            self.problem = f"alerts: {error.strerror}"
+            with self._lock:
+                self._fail(error)
         finally:
             os.close(descriptor)
 
@@ -166,6 +169,8 @@ class Spool:
                 os.close(descriptor)
                 raise
         except OSError as error:
+            with suppress(OSError):
+                fresh.unlink()
             self._fail(error)
             return
         if self._file is not None:

@@ -60,6 +60,8 @@ class Sending:
             self._to_sync.clear()
             await asyncio.to_thread(self._spool.sync)
             await asyncio.sleep(SYNC_SECONDS)
+            if self._spool.problem:
+                self._to_sync.set()
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from eunomia_agent.rules.guard import FLOOD
+from eunomia_agent.trackers import ladder
 from eunomia_agent.trackers.accounting import Totals
 
 pytestmark = [
@@ -18,9 +19,15 @@ pytestmark = [
 
 
 def test_a_flood_from_one_container_hides_no_alert_of_another_and_is_told(
-    watch: Any, loads: Any, loud: Path, quiet: Path, secret: Path
+    watch: Any,
+    loads: Any,
+    loud: Path,
+    quiet: Path,
+    secret: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    watch.begin()
+    monkeypatch.setattr(ladder, "PATIENCE_SECONDS", 0.0)  # or the flood had to last for longer
+    watch.begin(rate=5000)
     flood = loads.start("reads", 10**9, secret, cgroup=loud)
     loads.go(flood)
     watch.wait(lambda: watch.running.total("p").limited)

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -29,13 +31,12 @@ READ = ["/bin/sh", "-c", "echo $$ >$0/cgroup.procs && exec 3<$1"]
 
 def kept(folder: Path) -> list[agent_pb2.Alert]:
     """The alerts in a folder, as another agent would find them there."""
-    copy = folder.parent / "copy"
-    copy.mkdir(exist_ok=True)
-    if (folder / "alerts").exists():
-        shutil.copy(folder / "alerts", copy)
-    spool = Spool(copy)
-    found = spool.after(0)
-    spool.close()
+    with TemporaryDirectory() as copy:
+        with suppress(FileNotFoundError):
+            shutil.copy(folder / "alerts", copy)
+        spool = Spool(Path(copy))
+        found = spool.after(0)
+        spool.close()
     return found
 
 
@@ -61,9 +62,11 @@ def test_a_full_disk_is_told_and_costs_no_alert_and_a_full_spool_is_told_and_cou
         if spool.problem:
             break
     assert spool.problem == "alerts: No space left on device"
+    spool.sync()
+    assert spool.problem == "alerts: No space left on device"
+    assert {each.name for each in small_disk.iterdir()} == {"alerts", "filler"}
     filler.unlink()
-    watch.read(quiet, secret)
-    watch.wait(lambda: len(spool) == count + 1)
+    spool.sync()
     assert spool.problem is None
     assert [each.id for each in kept(small_disk)] == [each.id for _, each in watch.told.came]
 
@@ -156,6 +159,7 @@ def test_an_agent_that_is_killed_in_a_flood_goes_on_with_its_alerts_and_counts(
 def test_without_the_operator_killing_ends_first_and_telling_goes_on(node: Node) -> None:
     node.start(node.killing)
     node.wait(lambda: node.read() == -signal.SIGKILL)
+    node.wait(lambda: node.reported("p/kill/secret").killed)
     node.kill()
     node.start(node.killing, silent=3601)
     count = len(node.alerts())
