@@ -111,11 +111,13 @@ class Tracing:
         for uid in [uid for uid in self.jobs if uid not in fresh]:
             self._stop(self.jobs[uid])
             self._forget(uid)
-        for uid, job in fresh.items():
-            if uid not in self.jobs:
+        new = fresh.keys() - self.jobs.keys()
+        for uid, job in fresh.items():  # all, before the first starts: lessons go by who is wanted
+            if uid in new:
                 self.jobs[uid] = admit(job, before.pop(uid, JobTotals()))
-            elif self.jobs[uid].wanted != job:
-                self._change(self.jobs[uid], job, now)
+        for uid, job in fresh.items():
+            if self.jobs[uid].wanted != job:
+                self._try_to_change(self.jobs[uid], job, now)
             if not self.jobs[uid].running and self._may_run(self.jobs[uid], now):
                 self._start(self.jobs[uid])
         self.expire(now)
@@ -141,6 +143,14 @@ class Tracing:
 
     def _may_run(self, job: Job, now: float) -> bool:
         return may_run(job.wanted, now) and not job.finished
+
+    def _try_to_change(self, job: Job, wanted: agent_pb2.Job, now: float) -> None:
+        try:
+            self._change(job, wanted, now)
+        except AgentError as error:
+            logger.error("%s cannot be changed, and begins anew: %s", job.name, error)
+            self._stop(job)
+            job.gaps += 1
 
     def _change(self, job: Job, wanted: agent_pb2.Job, now: float) -> None:
         old, job.wanted, job.target = job.wanted, wanted, target_of(wanted.target)

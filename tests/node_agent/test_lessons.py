@@ -136,3 +136,19 @@ def test_pods_that_got_a_profile_are_counted_while_they_are_here(
     world.tracing.gone(bound.stat().st_ino)
     world.tracing.tick()
     assert told() == (1, 0)
+
+
+def test_an_agent_that_starts_anew_remembers_what_each_of_its_policies_learned(
+    world: Any, learning: Callable[..., Lessons], job: Callable[..., agent_pb2.Job]
+) -> None:
+    learning()
+    policies = [job(uid, learning=LEARNING) for uid in ("a", "b")]
+    world.apply(*policies)
+    cgroup = world.cgroup("both")
+    world.tracing.meet(world.owner(cgroup))
+    world.opens(cgroup, "/none/a-", 1)
+    before = {uid: learned(world, uid)["main"] for uid in ("a", "b")}
+
+    learning(world.end().learned)
+    world.apply(*policies)
+    assert {uid: learned(world, uid)["main"] for uid in ("a", "b")} == before
