@@ -26,6 +26,7 @@ from eunomia_operator.policy import Policy, Terms
 from eunomia_operator.publisher import Publisher, StatusStore
 from eunomia_operator.records import Slots
 from eunomia_operator.shelf import Shelf, linux_nodes
+from eunomia_operator.turn import in_turn
 from eunomia_operator.world import Body, Kind, Reference, Resource, World
 
 logger = logging.getLogger("eunomia.control")
@@ -35,6 +36,11 @@ LOOK_SECONDS = 1.0
 """Deadlines, grace periods and counters are looked at so often."""
 GRACE_SECONDS = 30.0
 """So long may a node be without a stream before it counts as unreachable."""
+SLICE_SECONDS = 0.2
+"""So long may a pass judge what is new; the rest waits, since the Lease must be renewed."""
+REST_SECONDS = 0.1
+TAKE_UP_SECONDS = 60.0
+"""So long a new leader judges what there is before it leads with what it has."""
 
 
 class Streams(Protocol):
@@ -103,6 +109,15 @@ class Control:
         self._last_unreachable: frozenset[str] = frozenset()
         self.passed_at = time.monotonic()
         """When the last pass ended, on the monotonic clock."""
+
+    async def take_up(self) -> None:
+        """Judge what there is before anything is told: nodes end what they are not told of."""
+        until = time.monotonic() + TAKE_UP_SECONDS
+        while not self._take_in_resources():
+            if time.monotonic() >= until:
+                logger.warning("not all jobs and policies are judged yet; the others are led")
+                break
+            await asyncio.sleep(REST_SECONDS)
 
     def begin(self, now: float) -> None:
         """Lead from now on. now: Unix time in seconds."""
@@ -228,7 +243,8 @@ class Control:
         new = frozenset(nodes.keys() - self._first_seen.keys())
         for name in new:
             self._first_seen[name] = (nodes[name].uid, now)
-        self._take_in_resources()
+        if not self._take_in_resources():
+            self._world_changed()
         placement = plan.Placement(nodes.values())
         for each in self._followed.values():
             each.assign(placement, gone)
@@ -263,21 +279,34 @@ class Control:
                 self._shelf.want(policy.object.reference, policy.wanted_profiles)
             self._shelf.look(now)
 
-    def _take_in_resources(self) -> None:
+    def _take_in_resources(self) -> bool:
+        """Find out what came, went or was edited; return whether all of it could be judged."""
         namespaces = self.world.namespaces
         ending = {name for name, each in namespaces.items() if each.terminating}
         seen = {each.uid: each for each in self.world.resources if each.namespace not in ending}
         for uid in self._followed.keys() - seen.keys():
             del self._followed[uid]
-        for uid, found in seen.items():
-            followed = self._followed.get(uid)
-            if followed is None:
-                self._followed[uid] = self._follow(found)
-            elif followed.object != found:
-                followed.change(found)
+        until = time.monotonic() + SLICE_SECONDS
+        waiting = in_turn(found for found in seen.values() if self._is_news(found))
+        while waiting:
+            self._take_in(waiting.pop(0))
+            if time.monotonic() >= until:
+                break
         self._policies = {
             uid: each for uid, each in self._followed.items() if isinstance(each, Policy)
         }
+        return not waiting
+
+    def _is_news(self, found: Resource) -> bool:
+        followed = self._followed.get(found.uid)
+        return followed is None or followed.object != found
+
+    def _take_in(self, found: Resource) -> None:
+        followed = self._followed.get(found.uid)
+        if followed is None:
+            self._followed[found.uid] = self._follow(found)
+        else:
+            followed.change(found)
 
     def _follow(self, seen: Resource) -> Followed[Any]:
         if seen.kind in ("SecurityPolicy", "ClusterSecurityPolicy"):

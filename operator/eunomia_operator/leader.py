@@ -69,6 +69,7 @@ class Leader:
         try:
             # Agents end what they are not told of: nothing is told before all is known.
             await self._know_all()
+            await self._control.take_up()
             self._control.begin(time.time())
             await self._trust.start()
             async with asyncio.TaskGroup() as parts:

@@ -306,11 +306,19 @@ class Story:
         body = {"metadata": {"name": name, **metadata}}
         self.control.world.see(Kind.NAMESPACES, "MODIFIED", body)
 
-    def job(self, name: str, event: str = "ADDED", *, generation: int = 1, **spec: Any) -> None:
+    def job(
+        self,
+        name: str,
+        event: str = "ADDED",
+        *,
+        generation: int = 1,
+        namespace: str = "shop",
+        **spec: Any,
+    ) -> None:
         written = {"target": {"podSelector": {}}, "trackers": [{"name": "process"}], **spec}
         metadata = {
             "name": name,
-            "namespace": "shop",
+            "namespace": namespace,
             "uid": f"uid-{name}",
             "generation": generation,
         }
@@ -324,13 +332,14 @@ class Story:
         *,
         rules: list[Any] | None = None,
         generation: int = 1,
+        namespace: str = "shop",
         nodeSelector: Any = None,  # noqa: N803
         **spec: Any,
     ) -> None:
         target = {"podSelector": {}, "nodeSelector": nodeSelector or {}}
         metadata = {
             "name": name,
-            "namespace": "shop",
+            "namespace": namespace,
             "uid": f"uid-{name}",
             "generation": generation,
         }

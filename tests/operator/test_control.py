@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The control loop, pass by pass: objects and reports in, desired states and statuses out."""
 
+import asyncio
+import time
 from typing import Any
 
+import pytest
 from prometheus_client import generate_latest
 
 from eunomia_api import agent_pb2
+from eunomia_operator import control, policy
 from eunomia_operator.world import Kind
 
 BEGIN = 1767225600.0
@@ -68,6 +72,59 @@ async def test_a_bad_job_is_refused_and_the_others_do_not_notice(story: Any) -> 
     await story.look(1)
     assert sorted(story.names("node-a")) == ["bad", "good"]
     assert story.status("bad")["phase"] == "Pending"
+
+
+@pytest.fixture
+def _slow_to_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each policy takes half of what a pass may take."""
+    judged = policy.accept_policy
+
+    def slow(*asked: Any) -> Any:
+        time.sleep(0.01)
+        return judged(*asked)
+
+    monkeypatch.setattr(policy, "accept_policy", slow)
+    monkeypatch.setattr(control, "SLICE_SECONDS", 0.015)
+    monkeypatch.setattr(control, "REST_SECONDS", 0.001)
+
+
+@pytest.mark.usefixtures("_slow_to_judge")
+async def test_policies_that_take_long_to_judge_stop_nothing_else(story: Any) -> None:
+    for number in range(8):
+        story.policy(f"slow{number}")
+    story.job("opens", namespace="till")
+    story.policy("theirs", namespace="till")
+    began = time.monotonic()
+    await story.look()
+    assert time.monotonic() - began < 0.06
+    first = story.names("node-a")
+    assert "opens" in first
+    assert len(first) < 6
+    await story.look()
+    assert "theirs" in story.names("node-a")
+    for _ in range(5):
+        await story.look()
+    assert len(story.names("node-a")) == 10
+
+
+@pytest.mark.usefixtures("_slow_to_judge")
+async def test_a_new_leader_tells_nothing_before_all_is_judged(story: Any) -> None:
+    for number in range(8):
+        story.policy(f"slow{number}")
+    renewed = 0
+
+    async def renew() -> None:
+        nonlocal renewed
+        while True:
+            renewed += 1
+            await asyncio.sleep(0)
+
+    lease = asyncio.create_task(renew())
+    await story.control.take_up()
+    lease.cancel()
+    assert renewed > 4
+    await story.look()
+    assert len(story.names("node-a")) == 8
 
 
 async def test_an_edit_that_is_refused_ends_the_job_on_the_nodes(story: Any) -> None:
