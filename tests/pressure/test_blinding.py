@@ -11,6 +11,7 @@ import pytest
 from eunomia_agent.rules.guard import FLOOD
 from eunomia_agent.trackers import ladder
 from eunomia_agent.trackers.accounting import Totals
+from eunomia_api import agent_pb2
 
 pytestmark = [
     pytest.mark.bpf,
@@ -46,6 +47,27 @@ def test_a_flood_from_one_container_hides_no_alert_of_another_and_is_told(
     assert "come faster than 5 a second" in floods[0].message
     assert report.alerts == totals.delivered + len(floods)
     assert report.dropped == report.alerts - len(watch.told.came) > 0
+
+
+def test_a_flood_of_one_alert_hides_no_other_of_the_same_container(
+    watch: Any, loads: Any, loud: Path, secret: Path, secret_rule: agent_pb2.Rule
+) -> None:
+    memory = agent_pb2.Rule(
+        name="memory",
+        severity=secret_rule.severity,
+        trackers=["execution"],
+        when="memfd",
+        message="{path}",
+    )
+    watch.begin(secret_rule, memory)
+    flood = loads.start("reads", 10**9, secret, cgroup=loud)
+    loads.go(flood)
+    watch.wait(lambda: watch.of(loud, FLOOD))
+    program = "fd = os.memfd_create('x'); os.write(fd, open('/bin/true', 'rb').read())\n"
+    pid = watch.act(loud, program + "os.execv(f'/proc/self/fd/{fd}', ['nginx'])")
+    watch.wait(lambda: watch.of(loud, "memory"))
+    flood.kill()
+    assert [each.pid for each in watch.of(loud, "memory")] == [pid]
 
 
 def test_a_ring_that_is_filled_tells_what_it_lost_and_goes_on(

@@ -2,7 +2,7 @@
 """How many alerts of one container are told: one that makes many does not hide the others'."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from eunomia_agent.rules.alert import Case
 
@@ -11,7 +11,7 @@ RATE = 5
 BURST = 50
 MAX_BUCKETS = 4096
 SILENCE_NS = 60_000_000_000
-"""Between two alerts that tell of the same flood."""
+"""Between two alerts that tell of the same flood, or of a rule while there is one."""
 SECOND = 1_000_000_000
 
 
@@ -21,11 +21,14 @@ class _Bucket:
     tokens: float = BURST
     refused: int = 0
     told_at: int | None = None
+    told: dict[str, int] = field(default_factory=dict[str, int])
+    """When each rule was told last."""
 
 
 class Limit:
     """A token bucket for each container and severity, so that small alerts hide no grave ones.
 
+    A rule of which nothing was told for a while needs no token: many alerts of one hide no other.
     Times are those of the rows' own clock: who sets the machine's changes nothing.
     """
 
@@ -33,14 +36,17 @@ class Limit:
         self._buckets: OrderedDict[tuple[str, int], _Bucket] = OrderedDict()
 
     def admits(self, case: Case) -> bool:
-        """Take a token for an alert; whether there was one."""
+        """Take a token for an alert; whether there was one, or the alert is news."""
         bucket, time = self._bucket(case), case.at
         bucket.tokens = min(BURST, bucket.tokens + max(0, time - bucket.at) / SECOND * RATE)
         bucket.at = max(bucket.at, time)
-        if bucket.tokens < 1:
+        told_at = bucket.told.get(case.name)
+        news = told_at is None or time - told_at >= SILENCE_NS
+        if bucket.tokens < 1 and not news:
             bucket.refused += 1
             return False
-        bucket.tokens -= 1
+        bucket.tokens = max(0, bucket.tokens - 1)
+        bucket.told[case.name] = time
         return True
 
     def to_tell(self, case: Case) -> int:
