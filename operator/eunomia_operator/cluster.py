@@ -36,6 +36,7 @@ LONGEST_REASON = 500
 CORE = "/api/v1"
 OURS = f"/apis/{GROUP}/{VERSION}"
 MERGE = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -203,7 +204,7 @@ class Cluster:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Mapping[str, object] | None = None,
+        body: Mapping[str, object] | Sequence[Mapping[str, object]] | None = None,
         accept: str = "application/json",
         media: str = MERGE,
         seconds: float = CALL_SECONDS,

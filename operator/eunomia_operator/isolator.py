@@ -5,7 +5,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, Protocol
 
 from eunomia_operator.alerts import Alert
@@ -30,7 +31,9 @@ RETRY_SECONDS = 5.0
 MINUTE = 60.0
 ISOLATED = "Isolated"
 UNPROCESSABLE = 422
-"""HTTP status where a patch names the uid of another pod."""
+"""HTTP status where a patch names another pod, or a label that has changed."""
+MOST_UNANSWERED = 3
+"""Pods of a ward, after which the API server is taken to be away."""
 
 
 Known = Callable[[], Mapping[str, Policy] | None]
@@ -54,13 +57,17 @@ class PodStore(Protocol):
         """Delete a NetworkPolicy."""
         ...
 
-    async def label_pod(
-        self, pod: Reference, label: str, value: str | None, /, *, node: str = ""
-    ) -> bool:
-        """Set a label of a pod, or remove it; return False where the pod's network is the node's.
+    async def label_pod(self, pod: Reference, label: str, value: str, /, *, node: str) -> bool:
+        """Set a label of a pod; return False where the pod's network is the node's.
 
-        node: where it has to be; any when empty.
+        node: where it has to be.
         """
+        ...
+
+    async def relabel_pod(
+        self, pod: Reference, label: str, before: str, after: str | None, /
+    ) -> None:
+        """Change a label of a pod, or remove it, if it has the value that it had before."""
         ...
 
 
@@ -79,6 +86,8 @@ class Isolator:
         self._spared = frozenset(spared)
         self._queues: dict[str, Queue] = {}
         self._wards: dict[tuple[str, str], Ward] = {}
+        self._undo_at: dict[tuple[str, str], float] = {}
+        """When those wards are looked at again whose pods could not all be let back."""
         self._recalled: dict[str, float] = {}
         """By policy for which an earlier leader cut pods off: when that was learned."""
         self._wake = asyncio.Event()
@@ -88,8 +97,7 @@ class Isolator:
         pod, rule = alert.pod, alert.reported.rule
         if pod is None:
             return
-        ward = self._wards.get((policy.object.uid, pod.namespace))
-        if ward is not None and pod.uid in ward.pods:
+        if self._has_labelled(policy.object.uid, pod):
             return
         if pod.namespace in self._spared:
             self._say(policy, pod, "NotIsolated", f"{rule}: no pod of {pod.namespace} ever is", now)
@@ -113,6 +121,10 @@ class Isolator:
                 except ClusterError as error:
                     logger.warning("will try again: %s", error)
                     await asyncio.sleep(RETRY_SECONDS)
+                except Exception:
+                    # One that surprises us must not end the leader.
+                    logger.exception("not all pods were looked after")
+                    await asyncio.sleep(RETRY_SECONDS)
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
@@ -128,11 +140,22 @@ class Isolator:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             for body in found:
-                ward = ward_of(body)
-                if ward is not None:
-                    self._wards[ward.policy, ward.namespace] = ward
-                    self._recalled[ward.policy] = _now()
+                self._remember(body)
+            for uid, queue in self._queues.items():
+                queue.drop(partial(self._has_labelled, uid))
             return
+
+    def _remember(self, body: Mapping[str, Any]) -> None:
+        try:
+            ward = ward_of(body)
+        except Exception:
+            logger.exception("a NetworkPolicy could not be read, and is passed over")
+            return
+        if ward is not None:
+            self._wards[ward.policy, ward.namespace] = ward
+            self._recalled[ward.policy] = _now()
+            if ward.policy in self._queues:
+                self._queues[ward.policy].hold(_now() + MINUTE)
 
     async def _let_back(self, known: Known, _: Note) -> None:
         """Undo what is not asked for any more. A policy that is not accepted asks for nothing new,
@@ -142,17 +165,65 @@ class Isolator:
         if policies is None:
             return
         for key, ward in list(self._wards.items()):
-            policy = policies.get(ward.policy)
-            if policy is not None and (policy.accepted is None or policy.isolates_any):
+            if _stays(policies.get(ward.policy)):
                 continue
-            for uid, name in ward.pods.items():
-                pod = Reference("Pod", ward.namespace, name, uid, api_version="v1")
-                if await _still_there(self._store.label_pod(pod, LABEL, None)):
-                    self._tell(pod, News("Normal", "LetBack", "not cut off any more"), _now())
-            await _still_there(self._store.delete_ward(ward.namespace, ward.name))
-            del self._wards[key]
+            if _now() < self._undo_at.get(key, 0.0):
+                continue
+            if await self._undo(ward, policies):
+                del self._wards[key]
+                self._undo_at.pop(key, None)
+            else:
+                self._undo_at[key] = _now() + RETRY_SECONDS
         for uid in self._queues.keys() - policies.keys():
             del self._queues[uid]
+
+    async def _undo(self, ward: Ward, policies: Mapping[str, Policy]) -> bool:
+        """Let the pods of a ward back, each for itself; return whether nothing is left to do."""
+        unanswered = 0
+        for uid, name in list(ward.pods.items()):
+            pod = Reference("Pod", ward.namespace, name, uid, api_version="v1")
+            try:
+                await self._undo_pod(ward, pod, policies)
+            except ClusterError as error:
+                if not error.refused:
+                    logger.warning("will be let back later: %s", error)
+                    unanswered += not error.status
+                    if unanswered == MOST_UNANSWERED:
+                        break
+                    continue
+                if not error.gone and error.status != UNPROCESSABLE:
+                    self._tell(pod, News("Warning", "NotLetBack", str(error)), _now())
+            ward.forget(uid)
+        if ward.pods:
+            return False
+        try:
+            await self._store.delete_ward(ward.namespace, ward.name)
+        except ClusterError as error:
+            if not error.refused:
+                logger.warning("will be deleted later: %s", error)
+                return False
+            if not error.gone:
+                logger.warning("a NetworkPolicy that cuts nothing off stays: %s", error)
+        return True
+
+    async def _undo_pod(self, ward: Ward, pod: Reference, policies: Mapping[str, Policy]) -> None:
+        other = self._other(ward, pod, policies)
+        await self._store.relabel_pod(pod, LABEL, ward.label, other)
+        if other is None:
+            self._tell(pod, News("Normal", "LetBack", "not cut off any more"), _now())
+
+    def _other(self, ward: Ward, pod: Reference, policies: Mapping[str, Policy]) -> str | None:
+        """Return the label for another policy that had the pod cut off as well."""
+        for each in self._wards.values():
+            policy = policies.get(each.policy)
+            same = each.namespace == ward.namespace and each.policy != ward.policy
+            if same and policy is not None and _stays(policy) and each.has_labelled(pod.uid):
+                return label_of(policy.object.reference)
+        return None
+
+    def _has_labelled(self, policy: str, pod: Reference) -> bool:
+        ward = self._wards.get((policy, pod.namespace))
+        return ward is not None and ward.has_labelled(pod.uid)
 
     async def _cut_off(self, known: Known, note: Note) -> None:
         for uid, queue in list(self._queues.items()):
@@ -177,7 +248,8 @@ class Isolator:
 
     async def _isolate(self, policy: Policy, request: Request) -> None:
         pod, about = request.pod, policy.object.reference
-        ward = self._wards.setdefault((about.uid, pod.namespace), Ward(about.uid, pod.namespace))
+        fresh = Ward(about.uid, pod.namespace, label_of(about))
+        ward = self._wards.setdefault((about.uid, pod.namespace), fresh)
         ward.add(pod)
         # First what is to be undone is written down, and the wall put up: then the pod goes behind.
         await self._store.put_ward(network_policy(about, ward))
@@ -185,9 +257,14 @@ class Isolator:
             reached = await self._store.label_pod(pod, LABEL, label_of(about), node=request.node)
         except ClusterError as error:
             if error.refused:
-                del ward.pods[pod.uid]
+                ward.forget(pod.uid)
                 await self._store.put_ward(network_policy(about, ward))
             raise
+        ward.pending.discard(pod.uid)
+        try:
+            await self._store.put_ward(network_policy(about, ward))
+        except ClusterError as error:
+            logger.warning("the next leader may label a pod again: %s", error)
         logger.warning("policy %s cut off pod %s/%s", about.name, pod.namespace, pod.name)
         what = f"{request.rule}: labelled {LABEL}={label_of(about)}, which lets nothing in or out"
         if not reached:
@@ -211,14 +288,9 @@ class Isolator:
         self._tell(policy.object.reference, News(type_, reason, f"{where}: {message}", topic), now)
 
 
-async def _still_there(work: Awaitable[object]) -> bool:
-    try:
-        await work
-    except ClusterError as error:
-        if not error.gone and error.status != UNPROCESSABLE:
-            raise
-        return False
-    return True
+def _stays(policy: Policy | None) -> bool:
+    """Tell whether what a policy had cut off stays so."""
+    return policy is not None and (policy.accepted is None or policy.isolates_any)
 
 
 def _now() -> float:

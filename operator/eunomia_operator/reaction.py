@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eunomia_api import API_VERSION
-from eunomia_operator.cluster import CORE, OURS, Cluster
+from eunomia_operator.cluster import CORE, JSON_PATCH, OURS, Cluster
 from eunomia_operator.errors import ClusterError
 from eunomia_operator.isolation import MADE_FOR, owner
 from eunomia_operator.world import Reference
@@ -68,23 +68,39 @@ class Reaction:
         path = f"{NETWORK}/namespaces/{namespace}/networkpolicies/{name}"
         await self._cluster.call("DELETE", path)
 
-    async def label_pod(
-        self, pod: Reference, label: str, value: str | None, /, *, node: str = ""
-    ) -> bool:
-        """Set a label of a pod, or remove it; return False where the pod's network is the node's.
+    async def label_pod(self, pod: Reference, label: str, value: str, /, *, node: str) -> bool:
+        """Set a label of a pod; return False where the pod's network is the node's.
 
-        node: where it has to be; any when empty. The API server compares uid and node: a patch that
-        would change either is refused as a whole (422).
+        node: where it has to be. The API server compares uid and node: a patch that would change
+        either is refused as a whole (422).
         """
-        body: dict[str, object] = {"metadata": {"uid": pod.uid, "labels": {label: value}}}
-        if node:
-            body["spec"] = {"nodeName": node}
-        path = f"{CORE}/namespaces/{pod.namespace}/pods/{pod.name}"
-        found = await self._cluster.call("PATCH", path, body=body)
+        metadata = {"uid": pod.uid, "labels": {label: value}}
+        body = {"metadata": metadata, "spec": {"nodeName": node}}
+        found = await self._cluster.call("PATCH", _path(pod), body=body)
         return not (found.get("spec") or {}).get("hostNetwork")
+
+    async def relabel_pod(
+        self, pod: Reference, label: str, before: str, after: str | None, /
+    ) -> None:
+        """Change a label of a pod, or remove it, if it has the value that it had before.
+
+        The API server refuses the patch as a whole (422) where that or the uid is another.
+        """
+        path = f"/metadata/labels/{label.replace('~', '~0').replace('/', '~1')}"
+        change = {"op": "remove"} if after is None else {"op": "replace", "value": after}
+        body = [
+            {"op": "test", "path": "/metadata/uid", "value": pod.uid},
+            {"op": "test", "path": path, "value": before},
+            {**change, "path": path},
+        ]
+        await self._cluster.call("PATCH", _path(pod), body=body, media=JSON_PATCH)
 
     def _report(self, policy: Reference) -> tuple[str, str]:
         """Return the path of the AlertReports of a namespace, and the name of a policy's."""
         namespace = policy.namespace or self._namespace
         name = policy.name if policy.namespace else f"cluster-{policy.name}"
         return f"{OURS}/namespaces/{namespace}/alertreports", name
+
+
+def _path(pod: Reference) -> str:
+    return f"{CORE}/namespaces/{pod.namespace}/pods/{pod.name}"

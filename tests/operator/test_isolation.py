@@ -2,6 +2,8 @@
 """Pods that are cut off the network: which, how many, and how they are let back."""
 
 import asyncio
+import json
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,7 +21,9 @@ from eunomia_operator import alerts, isolator
 from eunomia_operator.errors import ClusterError
 from eunomia_operator.isolation import (
     LABEL,
+    MADE_FOR,
     MOST_WAITING,
+    PODS,
     Queue,
     Request,
     Ward,
@@ -32,6 +36,7 @@ from eunomia_operator.policy import Policy, Terms
 from eunomia_operator.records import Slots
 from eunomia_operator.world import Reference, Resource
 
+GUARD = label_of(Reference("SecurityPolicy", "shop", "guard", "uid-of-guard"))
 SPARED = ("eunomia-system", "kube-system")
 
 
@@ -43,6 +48,9 @@ class Pods:
         self.nodes: dict[tuple[str, str], str] = {}
         self.wards: dict[tuple[str, str], dict[str, Any]] = {}
         self.away = False
+        self.broken: dict[str, int] = {}
+        """Pods that cannot be patched, with what the API server answers."""
+        self.asked: list[tuple[str, str]] = []
 
     def add(self, name: str, namespace: str = "shop", node: str = "node-a") -> None:
         self.labels[namespace, name] = {}
@@ -65,20 +73,33 @@ class Pods:
         if self.wards.pop((namespace, name), None) is None:
             raise ClusterError("delete", "not found", 404)
 
-    async def label_pod(
-        self, pod: Reference, label: str, value: str | None, *, node: str = ""
-    ) -> bool:
+    async def label_pod(self, pod: Reference, label: str, value: str, *, node: str) -> bool:
+        key = self._found(pod)
+        if node != self.nodes[key]:
+            raise ClusterError("patch", "may not change", 422)
+        self.labels[key][label] = value
+        return pod.name != "on-the-node"
+
+    async def relabel_pod(self, pod: Reference, label: str, before: str, after: str | None) -> None:
+        key = self._found(pod)
+        if self.labels[key].get(label) != before:
+            raise ClusterError("patch", "the test failed", 422)
+        if after is None:
+            del self.labels[key][label]
+        else:
+            self.labels[key][label] = after
+
+    def _found(self, pod: Reference) -> tuple[str, str]:
         self._answer()
         key = pod.namespace, pod.name
+        self.asked.append(key)
+        if pod.name in self.broken:
+            raise ClusterError("patch", "says a webhook", self.broken[pod.name])
         if key not in self.labels:
             raise ClusterError("patch", "not found", 404)
-        if pod.uid != f"uid-of-{pod.name}" or node not in ("", self.nodes[key]):
+        if pod.uid != f"uid-of-{pod.name}":
             raise ClusterError("patch", "may not change", 422)
-        if value is None:
-            self.labels[key].pop(label, None)
-        else:
-            self.labels[key][label] = value
-        return pod.name != "on-the-node"
+        return key
 
 
 class Scene:
@@ -167,10 +188,10 @@ async def test_a_pod_is_labelled_behind_a_wall_and_let_back_when_the_policy_goes
     async with scene.running():
         scene.ask(policy, "web-1")
         await scene.settle()
-        assert scene.pods.labels["shop", "web-1"] == {LABEL: "guard"}
+        assert scene.pods.labels["shop", "web-1"] == {LABEL: GUARD}
         (wall,) = scene.pods.wards.values()
         assert wall["spec"] == {
-            "podSelector": {"matchLabels": {LABEL: "guard"}},
+            "podSelector": {"matchLabels": {LABEL: GUARD}},
             "policyTypes": ["Ingress", "Egress"],
         }
         assert wall["metadata"]["ownerReferences"][0]["uid"] == "uid-of-guard"
@@ -366,15 +387,158 @@ def test_what_the_api_server_lets_through_is_what_is_sent() -> None:
     )
     assert f"key == '{LABEL}'" in on_pods
     assert all(f"'{namespace}'" in on_pods for namespace in NEVER_KILLED_IN)
-    wall = network_policy(Reference("SecurityPolicy", "shop", "guard", "u"), Ward("u", "shop"))
-    assert cast(Any, wall)["metadata"]["name"].startswith("eunomia-isolated-")
+    ours = network_policy(Reference("SecurityPolicy", "shop", "guard", "u"), Ward("u", "shop", "p"))
+    assert cast(Any, ours)["metadata"]["name"].startswith("eunomia-isolated-")
     assert "request.name.startsWith('eunomia-isolated-')" in on_walls
     assert f"'{LABEL}' in object.spec.podSelector.matchLabels" in on_walls
     bound = [body["spec"]["policyName"] for body in bodies if body["kind"].endswith("Binding")]
     assert len(bound) == len(set(bound)) == 2
 
 
-def test_labels_tell_policies_of_both_kinds_apart() -> None:
-    assert label_of(Reference("SecurityPolicy", "shop", "guard", "u")) == "guard"
-    assert label_of(Reference("ClusterSecurityPolicy", "", "guard", "u")) == "cluster_guard"
-    assert label_of(Reference("SecurityPolicy", "shop", "x" * 64, "u")) == "u"
+@pytest.mark.parametrize("name", ["guard", "x" * 253, "a." * 40])
+def test_labels_tell_policies_apart_also_those_of_one_name(name: str) -> None:
+    labels = {
+        label_of(Reference("SecurityPolicy", "shop", name, "u")),
+        label_of(Reference("SecurityPolicy", "shop", name, "of one made later")),
+        label_of(Reference("ClusterSecurityPolicy", "", name, "u")),
+    }
+    assert len(labels) == 3
+    assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9_.]{0,61}[a-z0-9])?", each) for each in labels)
+
+
+def wall(policy: str, pods: object, **metadata: Any) -> dict[str, Any]:
+    """A NetworkPolicy as anybody may write it."""
+    return {
+        "metadata": {
+            "name": f"eunomia-isolated-{policy}",
+            "namespace": "shop",
+            "labels": {MADE_FOR: policy},
+            "annotations": {PODS: pods if isinstance(pods, str) else json.dumps(pods)},
+            "ownerReferences": [{"kind": "SecurityPolicy", "name": "guard", "uid": policy}],
+            **metadata,
+        }
+    }
+
+
+HOSTILE = [
+    "[" * 100_000,
+    '{"a":' * 30_000,
+    "x" * 250_000,
+    "[]",
+    "1",
+    {"u": ""},
+    {"u": "../../victims/pods/web"},
+    {"u": "web/log"},
+    {"u": "web?dryRun=All"},
+    {"u": "a..b"},
+    {"u": "x" * 254},
+    {"u": 7},
+    {"": "web"},
+    {"../u": "web"},
+    {"x" * 200: "web"},
+]
+
+
+@pytest.mark.parametrize("pods", HOSTILE)
+async def test_what_others_write_on_a_wall_stops_nothing_and_leads_nowhere(
+    scene: Scene, pods: object
+) -> None:
+    hostile = wall("aaa", pods)
+    scene.pods.wards["shop", hostile["metadata"]["name"]] = hostile
+    scene.pods.wards["shop", "broken"] = {"metadata": {"labels": {MADE_FOR: "b"}}}
+    scene.pods.add("web-1")
+    scene.pods.labels["shop", "web-1"][LABEL] = GUARD
+    honest = wall("uid-of-guard", {"uid-of-web-1": "web-1"})
+    scene.pods.wards["shop", honest["metadata"]["name"]] = honest
+    async with scene.running():
+        await scene.settle()
+    assert scene.cut_off() == set()
+    assert scene.pods.asked == [("shop", "web-1")]
+
+
+async def test_a_wall_that_no_policy_owns_is_not_ours(scene: Scene) -> None:
+    scene.pods.add("web-1")
+    foreign = wall("aaa", {"uid-of-web-1": "web-1"}, ownerReferences=[{"uid": "another"}])
+    scene.pods.wards["shop", foreign["metadata"]["name"]] = foreign
+    async with scene.running():
+        await scene.settle()
+    assert (scene.pods.asked, len(scene.pods.wards)) == ([], 1)
+
+
+@pytest.mark.parametrize("status", [0, 403, 405, 500])
+async def test_a_pod_that_cannot_be_let_back_keeps_no_other_one(scene: Scene, status: int) -> None:
+    for name in ("bad", "good", "other"):
+        scene.pods.add(name)
+    guard, other = scene.policy(), scene.policy(name="second")
+    async with scene.running():
+        scene.ask(guard, "bad")
+        scene.ask(guard, "good")
+        scene.ask(other, "other")
+        await scene.settle()
+        assert scene.cut_off() == {"bad", "good", "other"}
+        scene.pods.broken["bad"] = status
+        scene.known = {}
+        await scene.settle()
+        assert scene.cut_off() == {"bad"}
+        assert (("Pod bad", "NotLetBack") in scene.said) == (status in (403, 405))
+        scene.pods.broken.clear()
+        await scene.settle()
+    assert scene.cut_off() == ({"bad"} if status in (403, 405) else set())
+    assert scene.pods.wards == {}
+
+
+async def test_a_pod_that_two_policies_cut_off_is_let_back_by_the_last(scene: Scene) -> None:
+    scene.pods.add("web-1")
+    first, second = scene.policy(), scene.policy(name="second")
+    async with scene.running():
+        scene.ask(first, "web-1")
+        await scene.settle()
+        scene.ask(second, "web-1")
+        await scene.settle()
+        behind_second = label_of(second.object.reference)
+        assert scene.pods.labels["shop", "web-1"] == {LABEL: behind_second}
+        assert scene.known is not None
+        del scene.known["uid-of-second"]
+        await scene.settle()
+        assert scene.pods.labels["shop", "web-1"] == {LABEL: GUARD}
+        scene.known = {}
+        await scene.settle()
+    assert (scene.cut_off(), scene.pods.wards) == (set(), {})
+
+
+async def test_a_label_that_is_of_another_policy_is_not_removed(scene: Scene) -> None:
+    scene.pods.add("web-1")
+    first, second = scene.policy(), scene.policy(name="second")
+    async with scene.running():
+        scene.ask(first, "web-1")
+        await scene.settle()
+        scene.ask(second, "web-1")
+        await scene.settle()
+        assert scene.known is not None
+        del scene.known["uid-of-guard"]
+        await scene.settle()
+    assert scene.cut_off() == {"web-1"}
+    assert [name for _, name in scene.pods.wards] == ["eunomia-isolated-uid-of-second"]
+
+
+async def test_a_pod_whose_label_a_leader_did_not_get_to_is_labelled_by_the_next(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = scene.policy()
+    scene.pods.add("web-1")
+    scene.pods.broken["web-1"] = 0
+    async with scene.running():
+        scene.ask(policy, "web-1")
+        await scene.settle()
+    assert len(scene.pods.wards) == 1
+    scene.pods.broken.clear()
+    scene.isolator = scene.fresh()
+    scene.ask(policy, "web-1")
+    later = time.time()
+    monkeypatch.setattr(isolator, "_now", lambda: later)
+    async with scene.running():
+        await scene.settle()
+        assert scene.cut_off() == set()
+        later += 61
+        await scene.settle()
+    assert scene.cut_off() == {"web-1"}

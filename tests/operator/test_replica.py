@@ -21,6 +21,7 @@ from eunomia_api import agent_pb2
 from eunomia_api.tracker import Catalogue
 from eunomia_operator import __main__ as operator
 from eunomia_operator.cluster import connect
+from eunomia_operator.isolation import label_of
 from eunomia_operator.settings import Settings
 from eunomia_operator.world import Kind, Reference, Resource
 
@@ -248,7 +249,8 @@ async def test_an_alert_from_its_node_to_the_label_of_the_pod(
         assert report["metadata"]["ownerReferences"][0]["uid"] == "uid-of-guard"
         pod = api.objects["v1/pods", "shop", "web-1"]
         await until(lambda: pod["metadata"].get("labels"))
-        assert pod["metadata"]["labels"] == {"eunomia.dev/isolated": "guard"}
+        told = label_of(Reference("SecurityPolicy", "shop", "guard", "uid-of-guard"))
+        assert pod["metadata"]["labels"] == {"eunomia.dev/isolated": told}
         wall = api.objects[NETWORK_POLICIES, "shop", "eunomia-isolated-uid-of-guard"]
         assert wall["spec"]["policyTypes"] == ["Ingress", "Egress"]
         await agent.channel.close()
