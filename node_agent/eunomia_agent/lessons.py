@@ -3,7 +3,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from eunomia_agent.containers.owner import Owner
@@ -37,6 +38,8 @@ class Lessons:
         self._node = node
         self._learner: Learner | None = None
         self._failure: str | None = None
+        self._missed: str | None = None
+        """What went wrong last while it was learned."""
         self._reported_at = time.monotonic()
         self._reports: dict[str, list[agent_pb2.Learned]] = {}
         self.saved: Mapping[str, Any] | None = None
@@ -45,7 +48,8 @@ class Lessons:
     @property
     def problem(self) -> str | None:
         """Why nothing is learned, or what went unseen."""
-        return self._failure or (self._learner.problem if self._learner else None)
+        unseen = self._learner.problem if self._learner else None
+        return self._failure or self._missed or unseen
 
     def attend(self, jobs: Collection[Job]) -> None:
         """Learn for those jobs, of all of the node's, that want it now.
@@ -56,25 +60,29 @@ class Lessons:
         if any(job.learns for job in jobs):
             self._open({job.wanted.uid for job in jobs})
         elif self._learner is not None and self._learner.is_open:
+            with self._guarded():
+                self._learner.close()
             self._look(self._learner)
-            self._learner.close()
         if self._learner is not None and self._learner.is_open:
             from eunomia_agent.learning.learner import Wanted  # noqa: PLC0415  (few jobs learn)
 
             wanted = [job for job in jobs if job.learns]
-            self._learner.apply(
-                {job.wanted.uid: Wanted(job.bit, job.wanted.learning) for job in wanted}
-            )
+            with self._guarded():
+                self._learner.apply(
+                    {job.wanted.uid: Wanted(job.bit, job.wanted.learning) for job in wanted}
+                )
 
     def meet(self, owner: Owner, jobs: Collection[Job]) -> None:
         """Take in a cgroup's owner, and the jobs that it is of."""
         if self._learner is not None and self._learner.is_open:
-            self._learner.meet(owner, [job.wanted.uid for job in jobs if job.learns])
+            with self._guarded():
+                self._learner.meet(owner, [job.wanted.uid for job in jobs if job.learns])
 
-    def gone(self, cgroup_id: int) -> None:
-        """Take note that a cgroup is gone."""
+    def gone(self, cgroup_ids: Collection[int]) -> None:
+        """Take note that cgroups are gone."""
         if self._learner is not None and self._learner.is_open:
-            self._learner.gone(cgroup_id)
+            with self._guarded():
+                self._learner.gone(*cgroup_ids)
 
     def forget(self, uid: str) -> None:
         """Forget what was learned for a job that is wanted no more."""
@@ -86,7 +94,8 @@ class Lessons:
         """Read what the kernel recorded, and now and then what it comes to."""
         if self._learner is None or not self._learner.is_open:
             return
-        self._learner.tick()
+        with self._guarded():
+            self._learner.tick()
         if time.monotonic() - self._reported_at >= REPORT_SECONDS:
             self._look(self._learner)
 
@@ -95,6 +104,16 @@ class Lessons:
         if self._learner is not None and uid not in self._reports:
             self._reports[uid] = self._learner.report(uid)
         return self._reports.get(uid, [])
+
+    @contextmanager
+    def _guarded(self) -> Generator[None]:
+        """Keep what fails here from other work: the container's rows, kills, and other jobs."""
+        try:
+            yield
+        except AgentError as error:
+            if self._missed is None:
+                logger.error("not all is learned: %s", error)
+            self._missed = f"not all was learned: {error}"
 
     def _look(self, learner: "Learner") -> None:
         self._reported_at = time.monotonic()

@@ -274,8 +274,8 @@ class Tracing:
                 self._close_accounts(job, cgroup)
                 job.forget(cgroup)
             self._delivery.forget(cgroup)
-            self._lessons.gone(cgroup)
             self.owners.pop(cgroup, None)
+        self._lessons.gone(gone)
 
     def _close_account(self, job: Job, tracker: str, cgroup_id: int, account: Account) -> None:
         owner = self.owners.get(cgroup_id)

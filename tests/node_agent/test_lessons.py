@@ -2,13 +2,15 @@
 """Learning begins with the first job that asks for it, and what was learned outlives them all."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from eunomia_agent import lessons as lessons_module
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.kernel.errors import KernelError
 from eunomia_agent.learning.learner import Learner
 from eunomia_agent.lessons import Lessons
 from eunomia_agent.trackers.catalogue import OBJECTS
@@ -152,3 +154,27 @@ def test_an_agent_that_starts_anew_remembers_what_each_of_its_policies_learned(
     learning(world.end().learned)
     world.apply(*policies)
     assert {uid: learned(world, uid)["main"] for uid in ("a", "b")} == before
+
+
+class Refusing(Learner):
+    """One for which the kernel has no room left."""
+
+    def meet(self, owner: Owner, uids: Collection[str]) -> None:
+        raise KernelError(f"map runs: cannot be written: {owner.cgroup_id}, {len(uids)}")
+
+
+def test_what_cannot_be_learned_keeps_no_container_from_being_known(
+    world: Any, job: Callable[..., agent_pb2.Job]
+) -> None:
+    node = Node(world.programs.map("targets"), root=world.root)
+    world.begin(lessons=Lessons(lambda: Refusing(OBJECTS), lambda: node))
+    world.apply(job("p", "/none/", learning=LEARNING))
+    cgroup = world.cgroup("hostile")
+    world.tracing.meet(world.owner(cgroup, "pending"))
+    world.opens(cgroup, "/none/a-", 3)
+    world.tracing.meet(world.owner(cgroup))
+
+    assert world.total("p").delivered == 3
+    world.apply(job("p", "/none/", learning=LEARNING, target=agent_pb2.Target(everything=True)))
+    degraded = world.tracing.tick().reports["p"].degraded
+    assert degraded.startswith("not all was learned: map runs")

@@ -7,7 +7,7 @@ The programs of seccomp.bpf.c record it; this brings it to jobs. All on one thre
     learner.open(targets, hierarchy)          # the map and Hierarchy.number: Cgroups.node
     learner.apply({uid: Wanted(job.bit, job.wanted.learning), …})    # all that run and learn now
     learner.meet(owner, [uid, …])             # each owner, with the learning jobs that it is of
-    learner.gone(cgroup_id)                   # when the cgroup is gone
+    learner.gone(cgroup_id, …)                # when cgroups are gone
     learner.tick()                            # about once a second
     learner.report(uid) -> list[agent_pb2.Learned]                   # absolute; a name at a time
     learner.saved() -> dict                   # to JSON, on the disk, before it is reported
@@ -74,6 +74,8 @@ class Learner:
         self._members: dict[int, _Member] = {}
         self._runs: dict[str, Run] = {}
         """By container id, or CGROUP of a cgroup outside; those that go on. Books hold the same."""
+        self._leaving: set[int] = set()
+        """Cgroups that are no job's any more, and whose entries are still to be read."""
         self._allowed: dict[int, Bits] = {}
         self._books: dict[tuple[str, str], Book] = {}
         """By job uid and container name."""
@@ -113,6 +115,7 @@ class Learner:
         self._recording = None
         self._wanted.clear()
         self._members.clear()
+        self._leaving.clear()
         self._allowed.clear()
 
     def apply(self, wanted: Mapping[str, Wanted]) -> None:
@@ -124,9 +127,11 @@ class Learner:
             self._recording.see_refusals()
         for cgroup_id, member in list(self._members.items()):
             if member.uids.isdisjoint(wanted):
-                self._leave(cgroup_id)
+                self._leaving.add(cgroup_id)
             else:
                 self._audit(cgroup_id, member)
+        self._leave()
+        self._recording.settle()
 
     def meet(self, owner: Owner, uids: Collection[str]) -> None:
         """Take in a cgroup's owner: first seen, or changed. uids: learning jobs that it is of."""
@@ -135,9 +140,10 @@ class Learner:
             return
         its = frozenset(uids) & self._wanted.keys()
         if not its:
-            self._leave(cgroup_id)
-            self._recording.forget([cgroup_id])
+            self._leaving.add(cgroup_id)
             return
+        if cgroup_id in self._leaving:
+            self._leave()
         run_id = owner.container_id or f"cgroup {cgroup_id}"
         run = self._runs.setdefault(run_id, Run())
         self._members[cgroup_id] = _Member(run_id, its)
@@ -148,27 +154,30 @@ class Learner:
             book.meet(run_id, run, pod=owner.pod, image=owner.image)
         self._audit(cgroup_id, self._members[cgroup_id])
 
-    def gone(self, cgroup_id: int) -> None:
-        """Take note that a cgroup is gone. With the last one of a container, its run ends."""
-        member = self._members.get(cgroup_id)
-        if member is None:
-            return
-        self._leave(cgroup_id)
-        if not self._runs[member.run_id].cgroups:
-            self._end(member.run_id)
+    def gone(self, *cgroup_ids: int) -> None:
+        """Take note that cgroups are gone. With the last one of a container, its run ends."""
+        its = {each: self._members[each].run_id for each in cgroup_ids if each in self._members}
+        self._leaving.update(its)
+        self._leave()
+        for run_id in {*its.values()}:
+            if not self._runs[run_id].cgroups:
+                self._end(run_id)
 
-    def _leave(self, cgroup_id: int) -> None:
-        """Keep what a cgroup did, and record no more of it."""
-        member = self._members.pop(cgroup_id, None)
-        self._allowed.pop(cgroup_id, None)
-        if member is None or self._recording is None:
+    def _leave(self) -> None:
+        """Keep what the cgroups that leave did, and record no more of them."""
+        if self._recording is None or not self._leaving:
             return
-        run = self._runs[member.run_id]
-        seen = self._recording.read_one(cgroup_id)
-        if seen is not None:
-            run.see(cgroup_id, seen)
-        run.keep(cgroup_id)
-        self._recording.forget([cgroup_id])
+        members = {each: self._members[each] for each in self._leaving if each in self._members}
+        seen = self._recording.read() if members else {}
+        leaving, self._leaving = self._leaving, set()
+        for cgroup_id, member in members.items():
+            del self._members[cgroup_id]
+            self._allowed.pop(cgroup_id, None)
+            run = self._runs[member.run_id]
+            if cgroup_id in seen:
+                run.see(cgroup_id, seen[cgroup_id])
+            run.keep(cgroup_id)
+        self._recording.forget(leaving)
 
     def _end(self, run_id: str) -> None:
         self._runs.pop(run_id, None)
@@ -179,6 +188,7 @@ class Learner:
         """Read what the kernel recorded."""
         if self._recording is None:
             return
+        self._leave()
         seen = self._recording.read()
         for cgroup_id, each in seen.items():
             member = self._members.get(cgroup_id)
@@ -187,6 +197,7 @@ class Learner:
         if any(each.filtered != NOTHING or each.modes & FILTERED for each in seen.values()):
             self._recording.see_refusals()
         self._recording.forget(self._recording.untargeted(seen.keys() - self._members.keys()))
+        self._recording.settle()
         for book in self._books.values():
             book.look(self._now_ms())
         self._end_unheard()

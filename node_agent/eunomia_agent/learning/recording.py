@@ -47,6 +47,10 @@ class Recording:
         self._programs = programs
         self._sees_refusals = False
         self._jobs = 0
+        self._unaudited = 0
+        self._stale: set[int] = set()
+        self._closed: set[int] = set()
+        self._forgotten: set[int] = set()
         self._links = [programs.programs[name].attach() for name in beginnings]
 
     @classmethod
@@ -106,19 +110,26 @@ class Recording:
         self._links.append(ends.attach())
 
     def audit(self, cgroup_id: int, allowed: Bits | None) -> None:
-        """Count what a cgroup calls beside these, from now on; None: nothing is counted."""
+        """Count what a cgroup calls beside these; None: nothing is counted.
+
+        What it called already is looked at anew from the next `settle` on.
+        """
         audited = self._programs.map("audited")
         if allowed is None:
             audited.delete(_ID.pack(cgroup_id))
             return
-        audited.update(_ID.pack(cgroup_id), allowed.pack())
-        wait_for_programs()  # or one that knows the old ones may say that nothing is left to do
-        if self._owner_of_slot(cgroup_id) == cgroup_id:
-            self._fill_slot(cgroup_id, _ID.pack(cgroup_id))
+        try:
+            audited.update(_ID.pack(cgroup_id), allowed.pack())
+        except KernelError:
+            self._unaudited += 1
+            return
+        self._stale.add(cgroup_id)
 
     def begin(self, cgroup_id: int) -> None:
         """Make an entry for a cgroup that the kernel has not entered: its start was not seen."""
         runs = self._programs.map("runs")
+        if cgroup_id in self._forgotten:
+            self.settle()
         if runs.lookup(_ID.pack(cgroup_id)) is None:
             fresh = _HEAD.pack(0, 0, 0, 0, 2**64 - 1) + bytes(4 * BITS_SIZE)
             try:
@@ -136,31 +147,39 @@ class Recording:
             found[cgroup_id] = _seen(value, refusals[cgroup_id], asked[cgroup_id])
         return found
 
-    def read_one(self, cgroup_id: int) -> Seen | None:
-        """Return what was recorded of one cgroup."""
-        value = self._programs.map("runs").lookup(_ID.pack(cgroup_id))
-        if value is None:
-            return None
-        return _seen(value, self._refusals()[cgroup_id], self._asked()[cgroup_id])
-
     def forget(self, cgroup_ids: Iterable[int]) -> None:
-        """Remove all entries of cgroups that are no targets any more, or are gone."""
-        gone = set(cgroup_ids)
-        runs = self._programs.map("runs")
-        entered = [each for each in gone if runs.lookup(_ID.pack(each)) is not None]
-        if not entered:
-            return
-        closed = [each for each in entered if self._owner_of_slot(each) == each]
-        for each in closed:
-            self._fill_slot(each, _CLOSED)
-        for each in entered:
+        """Remove the entries of cgroups that are no targets any more, or are gone.
+
+        The last of them are removed by the next `settle`.
+        """
+        runs, audited = self._programs.map("runs"), self._programs.map("audited")
+        for each in set(cgroup_ids):
+            audited.delete(_ID.pack(each))
+            self._stale.discard(each)
+            if runs.lookup(_ID.pack(each)) is None:
+                continue
+            if self._owner_of_slot(each) == each:
+                self._fill_slot(each, _CLOSED)
+                self._closed.add(each)
             runs.delete(_ID.pack(each))
-            self._programs.map("audited").delete(_ID.pack(each))
-        wait_for_programs()  # from here on nobody writes to these slots
-        for each in closed:
+            self._forgotten.add(each)
+
+    def settle(self) -> None:
+        """Finish what `audit` and `forget` began: it waits for the kernel's programs, once."""
+        if not self._stale and not self._forgotten:
+            return
+        # From here on nobody writes to the slots that were closed, and nobody who knows what was
+        # allowed before may say of a call that nothing is left to do.
+        wait_for_programs()
+        for each in self._closed:
             self._fill_slot(each, bytes(_ID.size))
-        for name in ("refusals", "asked"):
-            self._forget_of(self._programs.map(name), gone)
+        for each in self._stale:
+            if self._owner_of_slot(each) == each:
+                self._fill_slot(each, _ID.pack(each))
+        if self._forgotten:
+            for name in ("refusals", "asked"):
+                self._forget_of(self._programs.map(name), self._forgotten)
+        self._stale, self._closed, self._forgotten = set(), set(), set()
 
     def untargeted(self, cgroup_ids: Iterable[int]) -> list[int]:
         """Return those that are not, or no longer, among the node's targets."""
@@ -177,6 +196,8 @@ class Recording:
             for count, what in zip(lost, told, strict=True)
             if count
         ]
+        if self._unaudited:
+            problems.append(f"{self._unaudited} times there was no room to audit a cgroup")
         if misses := self._programs.misses():
             problems.append(f"the kernel passed over the programs {misses} times")
         return "; ".join(problems) or None

@@ -17,6 +17,7 @@ from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
 from eunomia_agent.events.syscalls import NATIVE
 from eunomia_agent.kernel.object import Object
+from eunomia_agent.learning import recording
 from eunomia_agent.learning.learner import Learner, Wanted
 from eunomia_agent.trackers.catalogue import OBJECTS
 from eunomia_api import agent_pb2
@@ -293,3 +294,43 @@ def test_capabilities_are_told_with_the_call_that_asked(node: Node) -> None:
     assert found["CAP_SYS_PACCT"].call == "acct"
     assert (found["CAP_SYS_PACCT"].granted, found["CAP_SYS_PACCT"].runs) == (1, 1)
     assert "CAP_SYS_ADMIN" not in found  # which every mapping of memory asks for
+
+
+def many(count: int) -> list[Owner]:
+    """Owners of cgroups that nobody is in."""
+    first = 1 << 40
+    return [
+        Owner(first + each, "container", "shop", "pod", "uid", "web", f"{each:064x}")
+        for each in range(count)
+    ]
+
+
+def test_many_containers_that_come_and_go_at_once_cost_one_wait_for_the_kernel(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[None] = []
+    monkeypatch.setattr(recording, "wait_for_programs", lambda: waits.append(None))
+    audited = agent_pb2.AuditedProfile(container="web", syscalls=["flock"])
+    learner = node.learner(a=Wanted(1, agent_pb2.Learning(audited=[audited])))
+    owners = many(200)
+
+    for owner in owners:
+        learner.meet(owner, ["a"])
+    learner.tick()
+    assert len(waits) == 1
+    for owner in owners[:100]:
+        learner.meet(owner, [])
+    learner.gone(*(owner.cgroup_id for owner in owners[100:150]))
+    assert len(waits) == 1
+    learner.apply({})
+    assert len(waits) == 2
+
+
+def test_more_cgroups_than_there_is_room_to_audit_are_told_of_and_nothing_fails(
+    node: Node,
+) -> None:
+    audited = agent_pb2.AuditedProfile(container="web", syscalls=["flock"])
+    learner = node.learner(a=Wanted(1, agent_pb2.Learning(audited=[audited])))
+    for owner in many(2100):
+        learner.meet(owner, ["a"])
+    assert learner.problem == "52 times there was no room to audit a cgroup"
