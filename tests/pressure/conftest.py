@@ -437,6 +437,24 @@ def quiet(make_cgroup: Callable[[str], Path]) -> Path:
 
 
 @pytest.fixture
+def flood(
+    loads: Loads, make_cgroup: Callable[[str], Path]
+) -> Iterator[Callable[[Path, Path], subprocess.Popen[bytes]]]:
+    """Open a file from inside a cgroup again and again, for some seconds at most."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(cgroup: Path, path: Path) -> subprocess.Popen[bytes]:
+        running.append(loads.start("reads", 3_000_000, path, cgroup=cgroup))
+        loads.go(running[-1])
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
 def watch(machine: Any, job: Any, tmp_path: Path, loud: Path, quiet: Path) -> Iterator[Watch]:
     folder = tmp_path / "state"
     folder.mkdir()

@@ -3,6 +3,7 @@
 
 import os
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ pytestmark = [
     pytest.mark.bpf,
     pytest.mark.skipif(os.geteuid() != 0, reason="loading BPF programs needs root"),
 ]
+A = Callable[..., Any]
 
 
 def test_a_flood_from_one_container_hides_no_alert_of_another_and_is_told(
     watch: Any,
-    loads: Any,
+    flood: A,
     loud: Path,
     quiet: Path,
     secret: Path,
@@ -29,13 +31,12 @@ def test_a_flood_from_one_container_hides_no_alert_of_another_and_is_told(
 ) -> None:
     monkeypatch.setattr(ladder, "PATIENCE_SECONDS", 0.0)  # or the flood had to last for longer
     watch.begin(rate=5000)
-    flood = loads.start("reads", 10**9, secret, cgroup=loud)
-    loads.go(flood)
+    noise = flood(loud, secret)
     watch.wait(lambda: watch.running.total("p").limited)
     for _ in range(10):
         watch.read(quiet, secret)
-    assert flood.poll() is None, "the other container was busy all the time"
-    flood.kill()
+    assert noise.poll() is None, "the other container was busy all the time"
+    noise.kill()
     watch.wait(lambda: len(watch.of(quiet)) == 10)
     totals, report = watch.end()
 
@@ -50,7 +51,7 @@ def test_a_flood_from_one_container_hides_no_alert_of_another_and_is_told(
 
 
 def test_a_flood_of_one_alert_hides_no_other_of_the_same_container(
-    watch: Any, loads: Any, loud: Path, secret: Path, secret_rule: agent_pb2.Rule
+    watch: Any, flood: A, loud: Path, secret: Path, secret_rule: agent_pb2.Rule
 ) -> None:
     memory = agent_pb2.Rule(
         name="memory",
@@ -60,13 +61,11 @@ def test_a_flood_of_one_alert_hides_no_other_of_the_same_container(
         message="{path}",
     )
     watch.begin(secret_rule, memory)
-    flood = loads.start("reads", 10**9, secret, cgroup=loud)
-    loads.go(flood)
+    flood(loud, secret)
     watch.wait(lambda: watch.of(loud, FLOOD))
     program = "fd = os.memfd_create('x'); os.write(fd, open('/bin/true', 'rb').read())\n"
     pid = watch.act(loud, program + "os.execv(f'/proc/self/fd/{fd}', ['nginx'])")
     watch.wait(lambda: watch.of(loud, "memory"))
-    flood.kill()
     assert [each.pid for each in watch.of(loud, "memory")] == [pid]
 
 

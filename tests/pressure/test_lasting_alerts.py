@@ -130,16 +130,15 @@ def node(agent: A, job: A, secret_rule: agent_pb2.Rule, quiet: Path, tmp_path: P
 
 
 def test_an_agent_that_is_killed_in_a_flood_goes_on_with_its_alerts_and_counts(
-    node: Node, loads: Any, quiet: Path, tmp_path: Path
+    node: Node, flood: A, quiet: Path
 ) -> None:
     node.start(node.watching)
     node.wait(lambda: node.reported().alerts)
-    flood = loads.start("reads", 10**9, node.secret, cgroup=quiet)
-    loads.go(flood)
+    noise = flood(quiet, node.secret)
     node.wait(lambda: len(node.alerts()) >= 40)
     node.kill()
-    flood.kill()
-    flood.wait()
+    noise.kill()
+    noise.wait()
     before, counted = node.alerts(), node.reported()
     assert counted.alerts > 0
 
