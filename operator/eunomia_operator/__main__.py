@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from eunomia_operator import logs, web
+from eunomia_operator import lists, logs, web
 from eunomia_operator.admission import Admission
 from eunomia_operator.cluster import Cluster, connect
 from eunomia_operator.errors import ClusterError, LeaseLost, OperatorError, SettingsInvalid
@@ -34,6 +34,7 @@ class Replica:
         self._leader = Leader(settings, cluster, self._metrics)
         self._admission = Admission(cluster, settings.webhook_names, settings.webhook_address)
         self._leads = False
+        self._unlisted: str | None = "has not looked yet what there is"
         self._settings = settings
 
     async def run(self) -> None:
@@ -45,7 +46,15 @@ class Replica:
             asyncio.TaskGroup() as tasks,
         ):
             tasks.create_task(self._admission.run())
+            tasks.create_task(self._find_kinds())
             tasks.create_task(self._lead())
+
+    async def _find_kinds(self) -> None:
+        """Find out whether this replica could lead: an update waits for it to be ready."""
+        while self._unlisted is not None:
+            self._unlisted = await lists.missing(self._cluster.list)
+            if self._unlisted is not None:
+                await asyncio.sleep(lists.RETRY_SECONDS)
 
     async def _lead(self) -> None:
         logger.info("%s waits for the Lease", self._settings.identity)
@@ -73,7 +82,7 @@ class Replica:
             return "the API server does not answer"
         if self._leads and not self._leader.listening:
             return "begins to lead"
-        return None
+        return None if self._leads else self._unlisted
 
 
 async def run(settings: Settings) -> None:

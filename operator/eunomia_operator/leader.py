@@ -11,10 +11,10 @@ from eunomia_operator.cluster import Cluster
 from eunomia_operator.control import Control
 from eunomia_operator.desk import Desk
 from eunomia_operator.dispatch import Dispatch
-from eunomia_operator.errors import ClusterError
 from eunomia_operator.handlers.operator import watch
 from eunomia_operator.isolator import Isolator
 from eunomia_operator.journal import Journal
+from eunomia_operator.lists import Lists
 from eunomia_operator.metrics import Metrics
 from eunomia_operator.reaction import Reaction
 from eunomia_operator.settings import Settings
@@ -24,9 +24,6 @@ from eunomia_operator.world import Body, Kind
 
 logger = logging.getLogger("eunomia.leader")
 
-RELIST_SECONDS = 60.0
-RELIST_PAUSE_SECONDS = 2.0
-RETRY_SECONDS = 2.0
 STUCK_SECONDS = 60.0
 
 
@@ -54,7 +51,7 @@ class Leader:
         )
         self._trust = Trust(cluster, settings.server_names)
         self._dispatch = Dispatch(settings, self._control, cluster.review_token, metrics)
-        self._relist = asyncio.Event()
+        self._lists = Lists(cluster.list, self._control.world)
         self.listening = False
         """Whether agents can connect."""
 
@@ -68,7 +65,7 @@ class Leader:
         self._metrics.leader.set(1)
         try:
             # Agents end what they are not told of: nothing is told before all is known.
-            await self._know_all()
+            await self._lists.begin()
             await self._control.take_up()
             self._control.begin(time.time())
             await self._trust.start()
@@ -81,7 +78,7 @@ class Leader:
                     self._isolator.run(self._control.policies, self._desk.note_response)
                 )
                 parts.create_task(self._trust.run())
-                parts.create_task(self._keep_lists())
+                parts.create_task(self._lists.keep())
                 parts.create_task(self._watch())
                 port = await self._dispatch.open(lambda: self._trust.server)
                 self.listening = True
@@ -100,32 +97,4 @@ class Leader:
         self._control.world.see(kind, event, body)
         if event is None:
             # The watch has begun anew, and does not tell what was deleted meanwhile.
-            self._relist.set()
-
-    async def _know_all(self) -> None:
-        while True:
-            try:
-                return await self._list_all()
-            except ClusterError as error:
-                logger.warning("cannot list what there is yet: %s", error)
-                await asyncio.sleep(RETRY_SECONDS)
-
-    async def _keep_lists(self) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(RELIST_SECONDS):
-                    await self._relist.wait()
-            except TimeoutError:
-                pass
-            self._relist.clear()
-            try:
-                await self._list_all()
-            except ClusterError as error:
-                logger.warning("cannot list what there is: %s", error)
-            await asyncio.sleep(RELIST_PAUSE_SECONDS)
-
-    async def _list_all(self) -> None:
-        world = self._control.world
-        for kind in Kind:
-            mark = world.mark()
-            world.replace(kind, await self._cluster.list(kind), mark)
+            self._lists.ask()

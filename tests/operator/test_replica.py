@@ -332,3 +332,18 @@ async def test_an_operator_that_cannot_reach_the_api_server_is_not_ready(
         one = operator.Replica(replace(outside, kubeconfig=away), cluster)
         assert one.unready() == "the API server does not answer"
         assert one.unhealthy() is None
+
+
+async def test_an_operator_before_its_kinds_serves_jobs_and_the_next_one_is_not_ready(
+    api: Any, outside: Settings, caplog: pytest.LogCaptureFixture, unused_tcp_port: int
+) -> None:
+    del api.resources["eunomia.dev/v1alpha1/securitypolicies"]
+    caplog.set_level("INFO", "eunomia")
+    following = replace(outside, identity="two", http_address=f"127.0.0.1:{unused_tcp_port}")
+    async with replica(outside):
+        await until(lambda: port_of(caplog))
+        async with replica(following), aiohttp.ClientSession() as session:
+            await asyncio.sleep(0.5)
+            async with session.get(f"http://{following.http_address}/readyz") as answer:
+                assert answer.status == 503
+                assert "CustomResourceDefinition securitypolicies" in await answer.text()
