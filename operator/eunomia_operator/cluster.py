@@ -39,6 +39,8 @@ MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+BINDS_PROFILES = "seccomp.eunomia.dev"
+"""The webhook in its configuration, which may have others beside it."""
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 PLURALS = {name: kind for kind, name in KINDS.items()}
 
@@ -134,15 +136,25 @@ class Cluster:
         await self.call("PATCH", self._own("configmaps"), body={"data": {"ca.crt": bundle}})
 
     async def read_webhook_bundle(self) -> str:
-        """Return the certificates that the API server trusts when it dials the webhook."""
-        found = await self.call("GET", f"{WEBHOOKS}/{WEBHOOK}")
-        encoded = found["webhooks"][0]["clientConfig"].get("caBundle") or ""
-        return base64.b64decode(encoded).decode("ascii", "replace")
+        """Return the certificates that the API server trusts when it dials the webhook.
+
+        Raises ClusterError also where the configuration has no such webhook.
+        """
+        path = f"{WEBHOOKS}/{WEBHOOK}"
+        found = await self.call("GET", path)
+        for each in found.get("webhooks") or ():
+            if each.get("name") == BINDS_PROFILES:
+                encoded = (each.get("clientConfig") or {}).get("caBundle") or ""
+                try:
+                    return base64.b64decode(encoded).decode("ascii", "replace")
+                except ValueError:
+                    return ""
+        raise ClusterError(f"GET {path}", f"it has no webhook {BINDS_PROFILES}")
 
     async def patch_webhook_bundle(self, bundle: str) -> None:
         """Write the certificates that the API server trusts when it dials the webhook."""
         encoded = base64.b64encode(bundle.encode()).decode()
-        webhook = {"name": "seccomp.eunomia.dev", "clientConfig": {"caBundle": encoded}}
+        webhook = {"name": BINDS_PROFILES, "clientConfig": {"caBundle": encoded}}
         await self.call(
             "PATCH", f"{WEBHOOKS}/{WEBHOOK}", body={"webhooks": [webhook]}, media=STRATEGIC
         )

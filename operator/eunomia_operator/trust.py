@@ -7,6 +7,7 @@ it; each replica makes its own certificate (admission.py).
 
 import asyncio
 import logging
+import time
 from typing import Protocol
 
 from eunomia_operator import ca
@@ -15,6 +16,8 @@ from eunomia_operator.errors import AuthorityInvalid, ClusterError
 logger = logging.getLogger("eunomia.trust")
 
 LOOK_SECONDS = 600.0
+WEBHOOK_SECONDS = 60.0
+"""Who applies the manifests again takes the certificates out of the webhook's configuration."""
 RETRY_SECONDS = 5.0
 
 
@@ -53,13 +56,20 @@ class Trust:
         self._store = store
         self._names = names
         self._signer: ca.Pair | None = None
+        self._bundle = ""
+        """What is to be trusted, as of the last `look`."""
         self.server: ca.Pair | None = None
         """The certificate to serve with, and its key; None before the first `look`."""
 
     async def run(self) -> None:
-        """Look now and then, until cancelled."""
+        """Look now and then, until cancelled; at the webhook's configuration more often."""
+        looked_at = time.monotonic()
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(WEBHOOK_SECONDS)
+            if time.monotonic() - looked_at < LOOK_SECONDS:
+                await self._look_at_webhook(self._bundle)
+                continue
+            looked_at = time.monotonic()
             try:
                 await self.look()
             except ClusterError as error:
@@ -87,7 +97,8 @@ class Trust:
             logger.info("the certificate authority was renewed")
         if authorities.bundle(now) != bundle:
             await self._store.patch_bundle(authorities.bundle(now))
-        await self._look_at_webhook(authorities.bundle(now))
+        self._bundle = authorities.bundle(now)
+        await self._look_at_webhook(self._bundle)
         signed_by_another = self._signer != authorities.present
         if self.server is None or signed_by_another or ca.is_due(self.server, now):
             self.server = ca.issue(authorities.present, self._names, now)

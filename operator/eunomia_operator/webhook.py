@@ -5,11 +5,13 @@ It answers every review with "allowed": whatever goes wrong here, a pod starts, 
 its profile, which the policy's status then tells. See admission.k8s.io/v1 in the Kubernetes API.
 """
 
+import asyncio
 import base64
 import json
 import logging
 import os
 import ssl
+import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,9 +25,15 @@ from eunomia_operator.settings import split
 logger = logging.getLogger("eunomia.webhook")
 
 PATH = "/bind-seccomp-profiles"
-LARGEST_REVIEW = 8 * 1024 * 1024
-"""Bytes. An object has 1.5 MiB in etcd at most, and a review may hold it twice."""
+LARGEST_REVIEW = 3 * 1024 * 1024
+"""Bytes: what the API server takes of a request, and a review of a new pod holds it once."""
+MOST_AT_ONCE = 8
+REVIEW_SECONDS = 2.0
+"""As in the webhook's configuration: by then the API server waits no more."""
+PAUSE = 3
+"""So many times as long as a review took does the next one wait: a leader has other work to do."""
 MOST_WARNINGS = 8
+LONGEST_REASON = 500
 
 Bindings = Callable[[], Iterable[Binding]]
 
@@ -55,19 +63,46 @@ def _bound(request: Mapping[str, Any], bindings: Iterable[Binding]) -> Bound:
         return Bound(warnings=["eunomia could not read this pod: no seccomp profile was set"])
 
 
+class _Reviews:
+    """Answers whoever asks: API servers show no certificate. So few are answered at once."""
+
+    def __init__(self, bindings: Bindings) -> None:
+        self._bindings = bindings
+        self._present = 0
+        self._turn = asyncio.Lock()
+
+    async def review(self, request: web.Request) -> web.Response:
+        """Answer one review."""
+        if self._present >= MOST_AT_ONCE:
+            raise web.HTTPServiceUnavailable(text="too many reviews at once\n")
+        self._present += 1
+        try:
+            async with asyncio.timeout(REVIEW_SECONDS):
+                body = await request.read()
+                async with self._turn:
+                    began = time.monotonic()
+                    found = self._answer(body)
+                    await asyncio.sleep(PAUSE * (time.monotonic() - began))
+                    return found
+        except TimeoutError:
+            raise web.HTTPServiceUnavailable(text="that took too long\n") from None
+        finally:
+            self._present -= 1
+
+    def _answer(self, body: bytes) -> web.Response:
+        try:
+            return web.json_response(answer(json.loads(body), self._bindings()))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            why = repr(error)[:LONGEST_REASON]
+            raise web.HTTPBadRequest(text=f"no AdmissionReview: {why}\n") from None
+
+
 @asynccontextmanager
 async def serve(address: str, context: ssl.SSLContext, bindings: Bindings) -> AsyncGenerator[int]:
     """Serve while the context lasts; yield the port."""
 
-    async def review(request: web.Request) -> web.Response:
-        try:
-            told = await request.json()
-            return web.json_response(answer(told, bindings()))
-        except (ValueError, KeyError, TypeError) as error:
-            raise web.HTTPBadRequest(text=f"no AdmissionReview: {error!r}\n") from None
-
     application = web.Application(client_max_size=LARGEST_REVIEW)
-    application.add_routes([web.post(PATH, review)])
+    application.add_routes([web.post(PATH, _Reviews(bindings).review)])
     runner = web.AppRunner(application, access_log=None, handle_signals=False)
     await runner.setup()
     host, port = split(address)

@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The authority is made once, kept in its Secret, and renewed without a moment without trust."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from kubernetes.aio import client
 
 from eunomia_operator import ca
+from eunomia_operator import trust as trust_module
+from eunomia_operator.cluster import Cluster
 from eunomia_operator.errors import AuthorityInvalid, ClusterError
+from eunomia_operator.settings import Settings
 from eunomia_operator.trust import Trust
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -154,4 +159,50 @@ async def test_the_webhook_is_trusted_with_the_same_bundle_and_its_absence_keeps
     assert trust.server is not None
     store.webhook_bundle = ""
     await trust.look()
+    assert store.webhook_bundle == store.bundle != ""
+
+
+@pytest.mark.parametrize(
+    ("webhooks", "told"),
+    [
+        (None, None),
+        ([], None),
+        ([{"name": "another"}], None),
+        ([{"name": "another"}, {"name": "seccomp.eunomia.dev"}], ""),
+        ([{"name": "seccomp.eunomia.dev", "clientConfig": {"caBundle": "?"}}], ""),
+        (
+            [{"name": "x"}, {"name": "seccomp.eunomia.dev", "clientConfig": {"caBundle": "YQ=="}}],
+            "a",
+        ),
+    ],
+)
+async def test_a_webhook_that_somebody_switched_off_is_an_error_that_can_be_borne(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, webhooks: Any, told: str | None
+) -> None:
+    api = client.ApiClient()
+    cluster = Cluster(settings, api)
+
+    async def call(*_: object, **__: object) -> dict[str, Any]:
+        return {"webhooks": webhooks}
+
+    monkeypatch.setattr(cluster, "call", call)
+    if told is None:
+        with pytest.raises(ClusterError, match="it has no webhook seccomp"):
+            await cluster.read_webhook_bundle()
+    else:
+        assert await cluster.read_webhook_bundle() == told
+    await api.close()
+
+
+async def test_certificates_that_somebody_took_out_of_the_webhook_are_back_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trust_module, "WEBHOOK_SECONDS", 0.01)
+    store = Store()
+    trust = Trust(store, NAMES)
+    await trust.start()
+    store.webhook_bundle = ""
+    task = asyncio.create_task(trust.run())
+    await asyncio.sleep(0.1)
+    task.cancel()
     assert store.webhook_bundle == store.bundle != ""

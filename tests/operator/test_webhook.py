@@ -3,9 +3,11 @@ import asyncio
 import base64
 import json
 import ssl
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+import pytest
 
 from eunomia_api.selector import LabelSelector
 from eunomia_operator import ca, webhook
@@ -43,6 +45,57 @@ def test_a_pod_that_cannot_be_read_is_allowed_and_its_maker_told():
 def test_ephemeral_containers_are_not_looked_at():
     told = review({"spec": {"containers": [{"name": "nginx"}]}}, subResource="ephemeralcontainers")
     assert "patch" not in webhook.answer(told, [EVERY])["response"]
+
+
+@pytest.fixture
+async def ask() -> AsyncIterator[Any]:
+    """Posts to a webhook that is served; returns the answer's status."""
+    authority = ca.make_authority(ca.now())
+    context = webhook.server_context()
+    webhook.use(context, ca.issue(authority, ["localhost"], ca.now()))
+    trusting = ssl.create_default_context(cadata=authority.certificate.decode())
+    async with (
+        webhook.serve("127.0.0.1:0", context, lambda: [EVERY]) as port,
+        aiohttp.ClientSession() as client,
+    ):
+
+        async def asked(data: Any) -> int:
+            url = f"https://localhost:{port}{webhook.PATH}"
+            async with client.post(url, data=data, ssl=trusting) as got:
+                return got.status
+
+        yield asked
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"[" * 100_000, 400),
+        (b"\xff", 400),
+        (b"[]", 400),
+        (b"{" + b" " * (3 * 1024 * 1024) + b"}", 413),
+        (json.dumps({"request": {"uid": "7"}}).encode(), 200),
+    ],
+)
+async def test_whoever_asks_gets_a_short_answer(ask: Any, body: bytes, status: int) -> None:
+    assert await ask(body) == status
+
+
+async def test_slow_and_many_reviews_hold_nothing_up_for_long(
+    ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook, "REVIEW_SECONDS", 0.5)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b'{"request":'
+        await asyncio.sleep(1.5)
+        yield b'{"uid":"7"}}'
+
+    slow = [asyncio.create_task(ask(slowly())) for _ in range(webhook.MOST_AT_ONCE)]
+    await asyncio.sleep(0.3)
+    assert await ask(b'{"request":{"uid":"7"}}') == 503
+    assert set(await asyncio.gather(*slow)) == {503}
+    assert await ask(b'{"request":{"uid":"7"}}') == 200
 
 
 async def test_it_serves_with_a_certificate_that_can_be_exchanged_meanwhile():
