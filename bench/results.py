@@ -7,6 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
@@ -54,6 +55,7 @@ def machine(*, quick: bool) -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB",
         "Python": platform.python_version(),
+        "Eunomia": version("eunomia"),
         "load before": f"{os.getloadavg()[0]:.2f}",
     }
     return {**told, "quick": "a smoke test: its figures are worth nothing"} if quick else told
