@@ -5,7 +5,7 @@ kills, whose uid is that of the policy and /kill/RULE.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
@@ -195,6 +195,7 @@ class Policy(Followed[SecurityPolicyStatus]):
             # Of a rule that kills no more, or a newer agent's.
             return Heard.COUNTED
         self.dirty = True
+        said = _of_age(said, report)
         if part == OBSERVES:
             moved = self.ledger.report(node, said) | self._note(node, said, report.policy)
         else:
@@ -347,6 +348,22 @@ class Policy(Followed[SecurityPolicyStatus]):
                 message = f"node {node}: {each.message}"
                 told.setdefault(each.rule, RuleProblem(rule=each.rule, message=message))
         return tuple(told.values())
+
+
+def _of_age(said: NodeReport, report: agent_pb2.JobReport) -> NodeReport:
+    """Return what a node said; of an agent that knows no rules, that it cannot run it.
+
+    Such an agent takes a policy for a job, runs its trackers and judges nothing.
+    """
+    working = said.state in (agent_pb2.JOB_STATE_RUNNING, agent_pb2.JOB_STATE_WAITING)
+    if report.HasField("policy") or not working:
+        return said
+    return replace(
+        said,
+        state=agent_pb2.JOB_STATE_UNSUPPORTED,
+        reason="AgentTooOld",
+        message="the agent is older than policies and judges no rule: update it",
+    )
 
 
 def _judged(policy: Resource, terms: Terms) -> Accepted | NotAccepted:

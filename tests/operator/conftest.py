@@ -349,7 +349,8 @@ class Story:
 
     def tell(self, node: str, name: str, part: str = "", **told: Any) -> None:
         """Report of a part of a policy."""
-        report = agent_pb2.JobReport(uid=f"uid-{name}{part}", **{"generation": 1, **told})
+        told = {"generation": 1, "policy": agent_pb2.PolicyReport(), **told}
+        report = agent_pb2.JobReport(uid=f"uid-{name}{part}", **told)
         self.control.hear(node, agent_pb2.Report(node=node, jobs=[report]))
 
     def lay(self, *nodes: str, sha256: str | None = None, problem: str = "") -> None:
