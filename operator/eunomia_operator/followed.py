@@ -20,6 +20,9 @@ LONGEST_REASON = 128
 LONGEST_MESSAGE = 512
 LARGEST_COUNT = 2**15 - 1
 COUNTERS_SECONDS = 5.0
+URGENT_SECONDS = 1.0
+URGENT_BURST = 3
+"""So many urgent writes of one object may follow each other at once, then one in URGENT_SECONDS."""
 LONGEST_BACKOFF_SECONDS = 30.0
 
 S = TypeVar("S", bound=BaseModel)
@@ -61,6 +64,7 @@ class Followed(ABC, Generic[S]):
         self.writing = False
         self.deleting = False
         self.written_at = 0.0
+        self._spent_until = 0.0
         self.retry_at = 0.0
         self.failures = 0
         """Writes that failed since the last one that did not."""
@@ -144,12 +148,17 @@ class Followed(ABC, Generic[S]):
         """Tell whether the status is to be written now."""
         if self.writing or now < self.retry_at or self.status == self.written:
             return False
-        return self.is_urgent() or now >= self.written_at + COUNTERS_SECONDS
+        if now >= self.written_at + COUNTERS_SECONDS:
+            return True
+        # A node that changes its mind at every report must not load the API server for it.
+        may = self._spent_until <= now + (URGENT_BURST - 1) * URGENT_SECONDS
+        return may and self.is_urgent()
 
     def note_written(self, what: S, now: float) -> None:
         """Take note that a status was written."""
         self.written = what
         self.written_at = now
+        self._spent_until = max(self._spent_until, now) + URGENT_SECONDS
         self.failures = 0
 
     def note_failure(self, now: float) -> None:

@@ -56,6 +56,35 @@ async def test_a_policy_is_a_job_that_judges_and_one_for_each_rule_that_kills(st
     assert [reason for _, reason in story.news] == ["Accepted", "Ready"]
 
 
+async def test_an_agent_that_knows_no_rules_guards_nothing(story: Any) -> None:
+    story.policy("guard", rules=[rule("shadow")])
+    await story.look()
+    for node in ("node-a", "node-b"):
+        story.tell(node, "guard", state=RUNNING, pods=2, policy=None)
+    await story.look(1)
+    assert condition(story, "guard", "Ready")[:2] == ("False", "NoNodeCanRun")
+    assert story.status("guard")["nodes"]["unsupported"] == 2
+    failure = story.status("guard")["failures"][0]
+    assert (failure["node"], failure["reason"]) == ("node-a", "AgentTooOld")
+    assert failure["message"].endswith("judges no rule: update it")
+    story.tell("node-a", "guard", state=RUNNING, pods=2)
+    await story.look(1)
+    assert condition(story, "guard", "Ready")[2] == "on 1 of 2 nodes"
+
+
+async def test_a_node_that_changes_its_mind_is_written_down_once_a_second(story: Any) -> None:
+    story.policy("guard", rules=[rule("shadow")])
+    await story.look()
+    story.tell("node-b", "guard", state=RUNNING)
+    await story.look(10)
+    before = len(story.store.writes)
+    for number in range(200):
+        state = FAILED if number % 2 else RUNNING
+        story.tell("node-a", "guard", state=state, reason="Flapping")
+        await story.look(0.05)
+    assert 8 <= len(story.store.writes) - before <= 14
+
+
 async def test_a_dry_run_kills_nobody(story: Any) -> None:
     story.policy("guard", rules=[rule("deadly", response="Kill")], mode="DryRun")
     await story.look()
