@@ -74,7 +74,7 @@ def table(figures: Iterable[Figure]) -> str:
 def _row(figure: Figure) -> tuple[str, ...]:
     goal = ""
     if figure.goal is not None:
-        goal = f"{figure.goal.sense} {_number(figure.goal.bound)} {figure.unit}"
+        goal = f"{figure.goal.sense} {number(figure.goal.bound)} {figure.unit}"
     met = {True: "yes", False: "NO", None: "?" if figure.goal else ""}[figure.met]
     return figure.name, _measured(figure), goal, met, figure.note
 
@@ -84,14 +84,13 @@ def _measured(figure: Figure) -> str:
     if not values:
         return "not measured"
     if len(values) == 1:
-        return f"{_number(values[0])} {figure.unit}"
+        return f"{number(values[0])} {figure.unit}"
     return (
-        f"{_number(median(values))} {figure.unit}"
-        f" ({len(values)}: {_number(min(values))}…{_number(max(values))})"
+        f"{number(median(values))} {figure.unit}"
+        f" ({len(values)}: {number(min(values))}…{number(max(values))})"
     )
 
 
-def _number(value: float) -> str:
-    if value >= 10_000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+def number(value: float) -> str:
+    """Return a number to three digits, thousands apart, never with an exponent."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

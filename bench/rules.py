@@ -9,7 +9,7 @@ from pathlib import Path
 from bench import alerting, generator, judging, killing, learning
 from bench.cgroup import cgroup
 from bench.errors import BenchError
-from bench.figure import Figure
+from bench.figure import Figure, number
 from bench.report import MET, table
 from bench.results import Results, Row
 from dev.progress import say
@@ -82,7 +82,8 @@ def markdown(results: Results) -> Iterator[str]:
 
 def _cells(row: Row) -> tuple[str, ...]:
     goal, values, unit = row["goal"], row["values"], row["unit"]
-    spread = f" ({len(values)}: {min(values):.3g}…{max(values):.3g})" if len(values) > 1 else ""
-    measured = f"{row['median']:.3g} {unit}{spread}" if values else "not measured"
+    measured = f"{number(row['median'])} {unit}" if values else "not measured"
+    if len(values) > 1:
+        measured += f" ({len(values)}: {number(min(values))}…{number(max(values))})"
     asked = f"{goal['sense']} {goal['bound']:g} {unit}" if goal else ""
     return str(row["name"]).strip(), measured, asked, MET[row["met"]], str(row["note"])
