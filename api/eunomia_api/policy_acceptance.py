@@ -124,13 +124,19 @@ def _responding(
     """Return a rule with what is done about it; reported alone where that cannot be done."""
     rule = named.rule
     response = rule.response or spec.response.to(rule.severity)
-    reason = _unanswered(rule, response, catalogue)
+    reason = _out_of_reach(response, spec) or _unanswered(rule, response, catalogue)
     if reason:
         why = f"response {response}: {reason}; it is reported alone"
         problems.append(_problem(named.name, why))
         response = Response.REPORT
     settled = rule.model_copy(update={"response": response})
     return NamedRule(named.name, settled, named.built_in)
+
+
+def _out_of_reach(response: Response, spec: PolicySpec) -> str:
+    if response in (Response.KILL, Response.ISOLATE) and spec.target.pod_selector is None:
+        return "it reaches pods alone, and spec.target has no podSelector"
+    return ""
 
 
 def _unanswered(rule: Rule, response: Response, catalogue: Catalogue) -> str:

@@ -276,3 +276,16 @@ def test_an_expression_that_many_policies_have_is_read_once(
     assert first.problems == second.problems
     assert "no column" in first.problems[0].message
     assert sorted(parsed) == ["pid == 123456", "pth == 1"]
+
+
+@pytest.mark.parametrize("response", ["Kill", "Isolate"])
+def test_what_is_no_pod_is_neither_killed_nor_isolated(catalogue: Catalogue, response: str) -> None:
+    deadly = {**OWN, "when": "pid == 7", "response": response}
+    written: dict[str, Any] = {"target": {"host": True}, "rules": {"custom": [deadly]}}
+    accepted = accept_policy("ClusterSecurityPolicy", written, catalogue, LIBRARY)
+    (problem,) = accepted.problems
+    assert problem.message == (
+        f"response {response}: it reaches pods alone, and spec.target has no podSelector; it is"
+        " reported alone"
+    )
+    assert accepted.rules[0].rule.response == Response.REPORT
