@@ -14,7 +14,7 @@ def events(kubectl, *job):
 
 def test_there_is_no_example_without_a_test(examples):
     tested = "".join(file.read_text() for file in TESTS)
-    assert all(f'applied("{example.name}")' in tested for example in examples.iterdir())
+    assert all(f'"{example.name}"' in tested for example in examples.iterdir())
 
 
 def test_every_file_of_an_example_is_named_in_its_readme(examples):
