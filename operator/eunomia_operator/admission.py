@@ -4,7 +4,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from eunomia_operator import ca, webhook
 from eunomia_operator.binding import Binding, binding_of
@@ -26,8 +26,20 @@ class Store(Protocol):
         ...
 
     async def list_profiles(self) -> Sequence[Mapping[str, Any]]:
-        """Return all SeccompProfile objects, perhaps as of a moment ago."""
+        """Return the metadata of all SeccompProfiles, perhaps as of a moment ago."""
         ...
+
+    async def read_profile(self, namespace: str, name: str) -> Mapping[str, Any]:
+        """Return one SeccompProfile."""
+        ...
+
+
+class _Read(NamedTuple):
+    """What one object says."""
+
+    version: str
+    """Its resourceVersion."""
+    binding: Binding | None
 
 
 class Admission:
@@ -42,14 +54,16 @@ class Admission:
         self._signer: ca.Pair | None = None
         self.certificate: ca.Pair | None = None
         """What is served with."""
-        self._bindings: Sequence[Binding] = ()
+        self._read: dict[tuple[str, str], _Read] = {}
+        self.bindings: Sequence[Binding] = ()
+        """What is bound."""
 
     async def run(self) -> None:
         """Serve until cancelled. What is not to be had is tried again: nobody waits for it."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_certificate())
             tasks.create_task(self._keep_bindings())
-            async with webhook.serve(self._address, self._context, lambda: self._bindings) as port:
+            async with webhook.serve(self._address, self._context, lambda: self.bindings) as port:
                 logger.info("seccomp profiles are bound on port %d", port)
                 await asyncio.Event().wait()
 
@@ -79,9 +93,30 @@ class Admission:
     async def _keep_bindings(self) -> None:
         while True:
             try:
-                listed = await self._store.list_profiles()
+                await self.look_at_profiles()
             except ClusterError as error:
                 logger.warning("profiles are bound as they were last seen: %s", error)
-            else:
-                self._bindings = [each for each in map(binding_of, listed) if each is not None]
             await asyncio.sleep(LIST_SECONDS)
+
+    async def look_at_profiles(self) -> None:
+        """Bind what there is now. Raises ClusterError.
+
+        Profiles are large, and this runs beside the Lease: what did not change is not read again.
+        """
+        seen: set[tuple[str, str]] = set()
+        for each in await self._store.list_profiles():
+            metadata = each["metadata"]
+            key = metadata["namespace"], metadata["name"]
+            before = self._read.get(key)
+            if before is None or before.version != metadata["resourceVersion"]:
+                try:
+                    body = await self._store.read_profile(*key)
+                except ClusterError as error:
+                    if not error.gone:
+                        raise
+                    continue
+                version = body["metadata"]["resourceVersion"]
+                self._read[key] = _Read(version, binding_of(body))
+            seen.add(key)
+        self._read = {key: read for key, read in self._read.items() if key in seen}
+        self.bindings = [read.binding for read in self._read.values() if read.binding is not None]

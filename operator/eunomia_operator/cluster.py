@@ -178,10 +178,16 @@ class Cluster:
         return await self.call("PATCH", _path(seen), body=body)
 
     async def list_profiles(self) -> Sequence[Body]:
-        """Return all SeccompProfile objects, as the API server has them in its memory."""
+        """Return the metadata of all SeccompProfiles, as the API server has it in its memory."""
         query = {"resourceVersion": "0"}
-        page = await self.call("GET", f"{OURS}/seccompprofiles", query=query)
+        path = f"{OURS}/{Kind.SECCOMP_PROFILES}"
+        page = await self.call("GET", path, query=query, accept=METADATA_ONLY)
         return page.get("items") or []
+
+    async def read_profile(self, namespace: str, name: str) -> Body:
+        """Return one SeccompProfile."""
+        path = f"{OURS}/namespaces/{namespace}/{Kind.SECCOMP_PROFILES}/{name}"
+        return await self.call("GET", path)
 
     async def read_lease(self) -> dict[str, Any]:
         """Return the Lease that decides who leads."""

@@ -12,7 +12,7 @@ from eunomia_operator.admission import Admission
 from eunomia_operator.errors import AuthorityInvalid, ClusterError
 
 PROFILE: Mapping[str, Any] = {
-    "metadata": {"namespace": "shop", "name": "web-nginx"},
+    "metadata": {"namespace": "shop", "name": "web-nginx", "resourceVersion": "1"},
     "spec": {
         "container": "nginx",
         "architectures": ["SCMP_ARCH_X86_64"],
@@ -44,6 +44,7 @@ class Store:
     def __init__(self) -> None:
         self.secret: dict[str, bytes] = {}
         self.profiles: list[Mapping[str, Any]] | None = [PROFILE]
+        self.read: list[str] = []
 
     async def read_authority(self) -> tuple[dict[str, bytes], str]:
         return self.secret, "1"
@@ -51,7 +52,14 @@ class Store:
     async def list_profiles(self) -> Sequence[Mapping[str, Any]]:
         if self.profiles is None:
             raise ClusterError("GET", "away")
-        return self.profiles
+        return [{"metadata": each["metadata"]} for each in self.profiles]
+
+    async def read_profile(self, namespace: str, name: str) -> Mapping[str, Any]:
+        self.read.append(name)
+        for each in self.profiles or ():
+            if (each["metadata"]["namespace"], each["metadata"]["name"]) == (namespace, name):
+                return each
+        raise ClusterError("GET", "not found", 404)
 
     def use(self, authority: ca.Pair) -> None:
         data = ca.Authorities(authority).to_secret()
@@ -60,7 +68,7 @@ class Store:
 
 async def test_a_replica_waits_for_an_authority_and_then_serves_with_a_certificate_of_it(
     monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
-):
+) -> None:
     monkeypatch.setattr(admission, "RETRY_SECONDS", 0.02)
     monkeypatch.setattr(admission, "LIST_SECONDS", 0.02)
     store, authority = Store(), ca.make_authority(ca.now())
@@ -94,7 +102,7 @@ async def test_a_replica_waits_for_an_authority_and_then_serves_with_a_certifica
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_another_authority_signs_another_certificate_and_the_same_one_does_not():
+async def test_another_authority_signs_another_certificate_and_the_same_one_does_not() -> None:
     store = Store()
     serving = Admission(store, ("localhost",), "127.0.0.1:0")
     with pytest.raises(AuthorityInvalid):
@@ -107,3 +115,39 @@ async def test_another_authority_signs_another_certificate_and_the_same_one_does
     store.use(ca.make_authority(ca.now()))
     await serving.look_at_certificate()
     assert serving.certificate is not first
+
+
+async def test_a_profile_is_read_again_only_once_it_has_changed() -> None:
+    store = Store()
+    serving = Admission(store, ("localhost",), "127.0.0.1:0")
+
+    def other(name: str, version: str) -> Mapping[str, Any]:
+        metadata = {"namespace": "shop", "name": name, "resourceVersion": version}
+        return {**PROFILE, "metadata": metadata}
+
+    store.profiles = [PROFILE, other("web-php", "2")]
+    for _ in range(3):
+        await serving.look_at_profiles()
+    assert store.read == ["web-nginx", "web-php"]
+    store.profiles = [PROFILE, {**other("web-php", "3"), "status": {}}]
+    await serving.look_at_profiles()
+    assert store.read[2:] == ["web-php"]
+    assert [each.name for each in serving.bindings] == ["web-nginx"]
+    store.profiles = None
+    with pytest.raises(ClusterError):
+        await serving.look_at_profiles()
+    assert [each.name for each in serving.bindings] == ["web-nginx"]
+    store.profiles = []
+    await serving.look_at_profiles()
+    assert serving.bindings == []
+
+
+async def test_a_profile_that_goes_while_it_is_read_keeps_no_other_from_being_bound() -> None:
+    class Late(Store):
+        async def list_profiles(self) -> Sequence[Mapping[str, Any]]:
+            gone = {"namespace": "shop", "name": "gone", "resourceVersion": "9"}
+            return [{"metadata": gone}, {"metadata": PROFILE["metadata"]}]
+
+    serving = Admission(Late(), ("localhost",), "127.0.0.1:0")
+    await serving.look_at_profiles()
+    assert [each.name for each in serving.bindings] == ["web-nginx"]
