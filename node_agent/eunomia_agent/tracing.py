@@ -156,7 +156,11 @@ class Tracing:
         old, job.wanted, job.target = job.wanted, wanted, target_of(wanted.target)
         job.finished = job.finished and wanted.deadline_ms == old.deadline_ms
         restart = job.running and self._runs_otherwise(job, old)
-        if job.running and (restart or not self._may_run(job, now)):
+        if restart and self._may_run(job, now):
+            self._stop(job, restarting=True)
+            job.gaps += 1
+            self._start(job)
+        elif job.running and not self._may_run(job, now):
             self._stop(job)
             job.gaps += restart
         elif job.running:
@@ -179,7 +183,7 @@ class Tracing:
             job.trouble = Trouble("CgroupsUnavailable", self._why_shut)
             return
         try:
-            job.slot, job.running = self._slots.take(), True
+            job.slot, job.running = self._slots.take() if job.slot < 0 else job.slot, True
             job.open(self._open_sinks(job.wanted))
             for tracker in trackers_of(job.wanted):
                 self._run(job, tracker)
@@ -216,14 +220,18 @@ class Tracing:
         )
         job.ledgers.setdefault(tracker.name, Ledger())
 
-    def _stop(self, job: Job) -> None:
-        """End a job's trackers with its account at rest: nothing of it is left in flight."""
+    def _stop(self, job: Job, *, restarting: bool = False) -> None:
+        """End a job's trackers with its account at rest: nothing of it is left in flight.
+
+        restarting: it starts again at once, and its containers' runs, which are learned, go on.
+        """
         if not job.running:
             return
         for run in job.runs.values():
             self._delivery.take(run.instance)
             run.instance.leave(job.slot)
-        self._retarget(job.slot)
+        if not restarting:
+            self._retarget(job.slot)
         wait_for_programs()  # those that had read the job's bit come to their end
         self._settle()
         self._delivery.leave(job)
@@ -235,10 +243,12 @@ class Tracing:
             self._pool.release(run.key, job.slot)
             self._idle_since.pop(run.instance, None)
         job.close()
-        self._slots.give_back(job.slot)
-        job.running, job.slot, job.runs = False, -1, {}
+        job.running, job.runs = False, {}
         job.forget_all()
-        self._lessons.attend(self.jobs.values())
+        if not restarting:
+            self._slots.give_back(job.slot)
+            job.slot = -1
+            self._lessons.attend(self.jobs.values())
 
     # Whose cgroups these are
 

@@ -2,7 +2,7 @@
 """Learning begins with the first job that asks for it, and what was learned outlives them all."""
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from eunomia_agent import lessons as lessons_module
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.kernel.errors import KernelError
-from eunomia_agent.learning.learner import Learner
+from eunomia_agent.learning.learner import Learner, Wanted
 from eunomia_agent.lessons import Lessons
 from eunomia_agent.trackers.catalogue import OBJECTS
 from eunomia_agent.trackers.loading import Node
@@ -178,3 +178,44 @@ def test_what_cannot_be_learned_keeps_no_container_from_being_known(
     world.apply(job("p", "/none/", learning=LEARNING, target=agent_pb2.Target(everything=True)))
     degraded = world.tracing.tick().reports["p"].degraded
     assert degraded.startswith("not all was learned: map runs")
+
+
+def test_an_edit_of_rules_interrupts_no_run(world: Any, job: Callable[..., agent_pb2.Job]) -> None:
+    told: list[set[str]] = []
+
+    class Told(Learner):
+        def apply(self, wanted: Mapping[str, Wanted]) -> None:
+            told.append({*wanted})
+            super().apply(wanted)
+
+    node = Node(world.programs.map("targets"), root=world.root)
+    world.begin(lessons=Lessons(lambda: Told(OBJECTS), lambda: node))
+    world.apply(job("p", learning=LEARNING), job("other", learning=LEARNING))
+    cgroup = world.cgroup("edited")
+    world.tracing.meet(world.owner(cgroup))
+    world.opens(cgroup, "/none/p-", 1)
+    _, _, before = learned(world, "p")["main"]
+
+    world.apply(job("p", learning=LEARNING, dry_run=True), job("other", learning=LEARNING))
+    assert world.tracing.jobs["p"].gaps == 1
+    world.opens(cgroup, "/none/p-", 2)
+    assert learned(world, "p")["main"] == (1, 0, before)
+    assert world.total("p").delivered == 3
+    assert all("p" in each for each in told)
+
+
+def test_what_was_called_just_before_the_end_is_kept(
+    world: Any,
+    learning: Callable[..., Lessons],
+    job: Callable[..., agent_pb2.Job],
+) -> None:
+    lessons = learning()
+    world.apply(job("p", learning=LEARNING))
+    cgroup = world.cgroup("late")
+    world.tracing.meet(world.owner(cgroup))
+    world.tracing.tick()
+    world.opens(cgroup, "/none/p-", 1)
+    world.apply(job("p", learning=LEARNING, suspended=True))
+    assert lessons.saved is not None
+    (run,) = lessons.saved["runs"].values()
+    assert int(run["called"][0], 16)

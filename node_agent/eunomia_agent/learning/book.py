@@ -24,19 +24,30 @@ class Book:
         self._pods: list[str] = []
         self._image = ""
         self.runs: dict[str, Run] = {}
+        self._frozen: set[str] = set()
+        """Containers that go on, and are recorded for other jobs at most."""
 
     def meet(self, container_id: str, run: Run, *, pod: str, image: str) -> None:
         """Take note of a run."""
         self.runs[container_id] = run
+        self._frozen.discard(container_id)
         self._image = image or self._image
         if pod and pod not in self._pods:
             self._pods = [*self._pods, pod][-MAX_PODS:]
+
+    def freeze(self, container_id: str, now_ms: int) -> None:
+        """Take note that what a container does from now on is not for this job."""
+        if container_id in self.runs and container_id not in self._frozen:
+            self.look(now_ms)
+            self.runs[container_id] = self.runs[container_id].frozen()
+            self._frozen.add(container_id)
 
     def end(self, container_id: str, now_ms: int) -> None:
         """Take note that a container has ended, if it was one of these."""
         if container_id in self.runs:
             self.look(now_ms)
             self._ended.add(self.runs.pop(container_id).did())
+            self._frozen.discard(container_id)
 
     def look(self, now_ms: int) -> None:
         """Take note of what no run had done before."""
@@ -89,7 +100,8 @@ class Book:
             "pods": self._pods,
             "image": self._image,
             "ended": self._ended.saved(),
-            "runs": list(self.runs),
+            "runs": [each for each in self.runs if each not in self._frozen],
+            "frozen": {each: self.runs[each].saved() for each in self._frozen},
         }
 
     @classmethod
@@ -102,6 +114,9 @@ class Book:
         book._image = str(saved["image"])
         book._ended = Counts.restored(saved["ended"])
         book.runs = {container_id: runs[container_id] for container_id in saved["runs"]}
+        for container_id, frozen in saved.get("frozen", {}).items():
+            book.runs[str(container_id)] = Run.restored(frozen)
+            book._frozen.add(str(container_id))
         return book
 
 

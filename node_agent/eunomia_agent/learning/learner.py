@@ -22,7 +22,7 @@ stops running is left out of `apply`; what it learned stays until `forget`.
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from eunomia_agent.learning import calls
 from eunomia_agent.learning.book import Book
 from eunomia_agent.learning.recording import Recording
 from eunomia_agent.learning.run import Run
-from eunomia_agent.learning.seen import FILTERED, NOTHING, Bits
+from eunomia_agent.learning.seen import FILTERED, NOTHING, Bits, Seen
 from eunomia_api import agent_pb2
 
 logger = logging.getLogger("eunomia.learning")
@@ -76,6 +76,8 @@ class Learner:
         """By container id, or CGROUP of a cgroup outside; those that go on. Books hold the same."""
         self._leaving: set[int] = set()
         """Cgroups that are no job's any more, and whose entries are still to be read."""
+        self._parted: set[tuple[str, str]] = set()
+        """Runs, and jobs which see no more of them: what they saw is still to be read."""
         self._allowed: dict[int, Bits] = {}
         self._books: dict[tuple[str, str], Book] = {}
         """By job uid and container name."""
@@ -116,6 +118,7 @@ class Learner:
         self._wanted.clear()
         self._members.clear()
         self._leaving.clear()
+        self._parted.clear()
         self._allowed.clear()
 
     def apply(self, wanted: Mapping[str, Wanted]) -> None:
@@ -126,10 +129,10 @@ class Learner:
         if any(each.learning.audited for each in wanted.values()):
             self._recording.see_refusals()
         for cgroup_id, member in list(self._members.items()):
-            if member.uids.isdisjoint(wanted):
-                self._leaving.add(cgroup_id)
-            else:
-                self._audit(cgroup_id, member)
+            its = member.uids & wanted.keys()
+            self._part(cgroup_id, its)
+            if its:
+                self._audit(cgroup_id, self._members[cgroup_id])
         self._leave()
         self._recording.settle()
 
@@ -139,12 +142,13 @@ class Learner:
         if self._recording is None or owner.kind == "pending":
             return
         its = frozenset(uids) & self._wanted.keys()
+        self._part(cgroup_id, its)
         if not its:
             self._leaving.add(cgroup_id)
             return
-        if cgroup_id in self._leaving:
-            self._leave()
         run_id = owner.container_id or f"cgroup {cgroup_id}"
+        if cgroup_id in self._leaving or any((run_id, uid) in self._parted for uid in its):
+            self._leave()
         run = self._runs.setdefault(run_id, Run())
         self._members[cgroup_id] = _Member(run_id, its)
         self._recording.begin(cgroup_id)
@@ -163,21 +167,39 @@ class Learner:
             if not self._runs[run_id].cgroups:
                 self._end(run_id)
 
+    def _part(self, cgroup_id: int, its: frozenset[str]) -> None:
+        """Take note of the jobs that a cgroup is not of any more: `its` are those that stay."""
+        member = self._members.get(cgroup_id)
+        if member is None or member.uids <= its:
+            return
+        self._parted |= {(member.run_id, uid) for uid in member.uids - its}
+        if member.uids & its:
+            self._members[cgroup_id] = replace(member, uids=member.uids & its)
+        else:
+            self._leaving.add(cgroup_id)
+
     def _leave(self) -> None:
         """Keep what the cgroups that leave did, and record no more of them."""
-        if self._recording is None or not self._leaving:
+        if self._recording is None or not (self._leaving or self._parted):
             return
-        members = {each: self._members[each] for each in self._leaving if each in self._members}
-        seen = self._recording.read() if members else {}
+        if self._parted or not self._leaving.isdisjoint(self._members):
+            self._see(self._recording.read())
         leaving, self._leaving = self._leaving, set()
-        for cgroup_id, member in members.items():
-            del self._members[cgroup_id]
+        for cgroup_id in leaving & self._members.keys():
             self._allowed.pop(cgroup_id, None)
-            run = self._runs[member.run_id]
-            if cgroup_id in seen:
-                run.see(cgroup_id, seen[cgroup_id])
-            run.keep(cgroup_id)
+            self._runs[self._members.pop(cgroup_id).run_id].keep(cgroup_id)
         self._recording.forget(leaving)
+        stay = {(each.run_id, uid) for each in self._members.values() for uid in each.uids}
+        parted, self._parted = self._parted - stay, set()
+        for (uid, _), book in self._books.items():
+            for run_id in [run_id for run_id, whose in parted if whose == uid]:
+                book.freeze(run_id, self._now_ms())
+
+    def _see(self, seen: Mapping[int, Seen]) -> None:
+        for cgroup_id, each in seen.items():
+            member = self._members.get(cgroup_id)
+            if member is not None:
+                self._runs[member.run_id].see(cgroup_id, each)
 
     def _end(self, run_id: str) -> None:
         self._runs.pop(run_id, None)
@@ -190,10 +212,7 @@ class Learner:
             return
         self._leave()
         seen = self._recording.read()
-        for cgroup_id, each in seen.items():
-            member = self._members.get(cgroup_id)
-            if member is not None:
-                self._runs[member.run_id].see(cgroup_id, each)
+        self._see(seen)
         if any(each.filtered != NOTHING or each.modes & FILTERED for each in seen.values()):
             self._recording.see_refusals()
         self._recording.forget(self._recording.untargeted(seen.keys() - self._members.keys()))

@@ -3,7 +3,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from eunomia_agent.learning.seen import (
@@ -84,9 +84,14 @@ class Run:
             self.idle_since = time.monotonic()
 
     def keep_all(self) -> None:
-        """Take note that nothing is recorded any more."""
+        """Take note that nothing is recorded any more: its end, should it come, goes unseen."""
         for cgroup_id in list(self.cgroups):
             self.keep(cgroup_id)
+        self._kept = replace(self.did(), whole=False)
+
+    def frozen(self) -> "Run":
+        """Return one that stays as this one is now, for who does not see how it goes on."""
+        return Run(replace(self.did(), whole=False))
 
     def did(self) -> Did:
         """Return what it did up to now."""
@@ -99,7 +104,6 @@ class Run:
         """Return it as JSON has it."""
         did = self.did()
         return {
-            "whole": did.whole,
             "modes": did.modes,
             **{name: _hex(getattr(did, name)) for name in ("called", "filtered", "started")},
             "refusals": [
@@ -114,10 +118,10 @@ class Run:
 
     @classmethod
     def restored(cls, saved: Mapping[str, Any]) -> "Run":
-        """Return what was saved. Raises KeyError, TypeError, ValueError."""
+        """Return what was saved, part of which goes unseen. Raises KeyError, TypeError …"""
         return cls(
             Did(
-                bool(saved["whole"]),
+                False,
                 int(saved["modes"]),
                 _bits(saved["called"]),
                 _bits(saved["filtered"]),

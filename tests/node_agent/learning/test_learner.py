@@ -17,6 +17,7 @@ from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
 from eunomia_agent.events.syscalls import NATIVE
 from eunomia_agent.kernel.object import Object
+from eunomia_agent.learning import learner as learner_module
 from eunomia_agent.learning import recording
 from eunomia_agent.learning.learner import Learner, Wanted
 from eunomia_agent.trackers.catalogue import OBJECTS
@@ -45,7 +46,7 @@ class Node:
         learner.open(self.programs.map("targets"), 0, by_command=True)
         self._stack.callback(learner.close)
         learner.apply(wanted)
-        self.targets.set_candidates(1)
+        self.targets.set_candidates(3)
         return learner
 
     def cgroup(self, name: str) -> Path:
@@ -69,7 +70,7 @@ class Node:
 
     def meet(self, learner: Learner, cgroup: Path, *uids: str, container: str = "web") -> None:
         owner = self.owner(cgroup, container)
-        self.targets.set(owner.cgroup_id, 1 if uids else 0, inherit=True)
+        self.targets.set(owner.cgroup_id, 3 if uids else 0, inherit=True)
         learner.meet(owner, uids)
 
     def leave(self, learner: Learner, cgroup: Path) -> None:
@@ -172,7 +173,7 @@ def test_a_container_that_is_made_and_never_starts_is_no_run(node: Node) -> None
 
 
 def test_containers_of_other_names_and_jobs_are_kept_apart(node: Node) -> None:
-    learner = node.learner(a=Wanted(1, LEARN), b=Wanted(1, LEARN))
+    learner = node.learner(a=Wanted(1, LEARN), b=Wanted(2, LEARN))
     for name, container, uids in (("1", "web", "a"), ("2", "log", "ab"), ("3", "other", "")):
         cgroup = node.cgroup(name)
         run(cgroup, "acct")
@@ -216,6 +217,8 @@ def test_an_agent_that_starts_anew_goes_on_with_the_same_run(node: Node) -> None
     first.close()
 
     second = node.learner(saved, a=Wanted(1, LEARN))
+    assert (before.runs, before.whole_runs) == (2, 2)
+    before.whole_runs = 1  # whether the other one ended meanwhile, and what it did, nobody saw
     assert second.report("a") == [before]
     node.meet(second, stays, "a")
     run(stays, "acct")
@@ -334,3 +337,46 @@ def test_more_cgroups_than_there_is_room_to_audit_are_told_of_and_nothing_fails(
     for owner in many(2100):
         learner.meet(owner, ["a"])
     assert learner.problem == "52 times there was no room to audit a cgroup"
+
+
+def test_a_run_that_ends_while_nobody_looks_is_not_whole(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learner_module, "PATIENCE_SECONDS", -1.0)
+    learner = node.learner(a=Wanted(1, LEARN))
+    cgroup = node.cgroup("1")
+    run(cgroup, "flock")
+    node.meet(learner, cgroup, "a")
+    assert one(learner).whole_runs == 1
+    learner.close()
+
+    for before in (learner.saved(), json.loads(json.dumps(learner.saved()))):
+        found = one(node.learner(before, a=Wanted(1, LEARN)))
+        assert (found.runs, found.whole_runs) == (1, 0)
+
+
+def test_a_job_that_pauses_learns_nothing_from_the_containers_that_it_shares(node: Node) -> None:
+    both = {"a": Wanted(1, LEARN), "b": Wanted(2, LEARN)}
+    learner = node.learner(**both)
+    cgroup = node.cgroup("1")
+    run(cgroup, "flock")
+    node.meet(learner, cgroup, "a", "b")
+    learner.apply({"b": both["b"]})
+    node.now = 1010.0
+    run(cgroup, "acct")
+
+    paused, other = one(learner, "a"), one(learner, "b")
+    assert (paused.runs, paused.whole_runs, paused.last_new_ms) == (1, 0, 1_000_000)
+    assert "flock" in counts(paused.calls)
+    assert "acct" not in counts(paused.calls)
+    assert (other.whole_runs, other.last_new_ms) == (1, 1_010_000)
+    assert "acct" in counts(other.calls)
+
+    saved = json.loads(json.dumps(learner.saved()))
+    assert Learner(OBJECTS, saved).report("a") == [paused]
+    learner.apply(both)
+    node.meet(learner, cgroup, "a", "b")
+    node.leave(learner, cgroup)
+    again = one(learner, "a")
+    assert again.runs == 1
+    assert {"flock", "acct"} <= counts(again.calls).keys()
