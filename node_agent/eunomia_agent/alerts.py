@@ -18,6 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
+
 from eunomia_api import agent_pb2
 
 logger = logging.getLogger("eunomia.alerts")
@@ -55,10 +57,18 @@ class Spool:
         self._last = 0
         self._file: int | None = None
         self._file_size = 0
-        with suppress(FileNotFoundError):
+        self._replaced = False
+        """Whether the folder is to reach the disk as well."""
+        try:
             self._load()
-        # Numbers go up even where the folder is lost: they begin at the time, in microseconds.
-        self._last = self._last or time.time_ns() // 1000
+        except FileNotFoundError:
+            pass
+        except (OSError, DecodeError) as error:
+            logger.error("what was left of alerts is set aside, it cannot be read: %s", error)
+            with suppress(OSError):
+                self._path.replace(folder / "alerts.unreadable")
+        # Numbers go up even where the last ones, or all, are lost: by the time, in microseconds.
+        self._last = max(self._last, time.time_ns() // 1000)
         self._rewrite()
 
     def put(self, alert: agent_pb2.Alert) -> bool:
@@ -96,8 +106,11 @@ class Spool:
             if self._file is None:
                 return
             descriptor = os.dup(self._file)
+            replaced, self._replaced = self._replaced, False
         try:
             os.fdatasync(descriptor)
+            if replaced:
+                _sync_folder(self._path.parent)
         except OSError as error:
             with self._lock:
                 self._fail(error)
@@ -164,6 +177,8 @@ class Spool:
             descriptor = os.open(fresh, flags, 0o600)
             try:
                 _write(descriptor, data)
+                if records:  # they may have lain on the disk for long
+                    os.fdatasync(descriptor)
                 fresh.replace(self._path)
             except BaseException:
                 os.close(descriptor)
@@ -175,7 +190,7 @@ class Spool:
             return
         if self._file is not None:
             os.close(self._file)
-        self._file, self._file_size = descriptor, len(data)
+        self._file, self._file_size, self._replaced = descriptor, len(data), True
         self.problem = None
 
     def _fail(self, error: OSError) -> None:
@@ -192,6 +207,14 @@ def _write(descriptor: int, data: bytes) -> None:
     """Write all of it: a full disk takes a part without a word."""
     if os.write(descriptor, data) < len(data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _record(kind: int, sequence: int, content: bytes) -> bytes:

@@ -357,7 +357,7 @@ def test_a_run_that_ends_while_nobody_looks_is_not_whole(
 
 def test_a_job_that_pauses_learns_nothing_from_the_containers_that_it_shares(node: Node) -> None:
     both = {"a": Wanted(1, LEARN), "b": Wanted(2, LEARN)}
-    learner = node.learner(**both)
+    learner = node.learner(None, **both)
     cgroup = node.cgroup("1")
     run(cgroup, "flock")
     node.meet(learner, cgroup, "a", "b")
