@@ -61,7 +61,7 @@ class Lists:
         while True:
             failed = await self._look()
             absent = frozenset(kind for kind, error in failed.items() if error.status == 404)
-            if failed.keys() == absent and absent <= DISPENSABLE:
+            if len(absent) == len(failed) and absent <= DISPENSABLE:
                 # Jobs, of the same group, were listed: the API server knows its resources.
                 self._absent = absent
                 return
