@@ -253,7 +253,7 @@ class Agent:
 
     def _keep(self, standing: Standing) -> str | None:
         """Write what is to be reported, and profiles that somebody changed. Returns what failed."""
-        self._seccomp_files.tick()
+        self._seccomp_files.tick(standing.worn)
         try:
             if standing.learned is not None and standing.learned != self._kept_learned:
                 self._store.save_learned(standing.learned)

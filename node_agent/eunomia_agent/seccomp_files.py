@@ -2,7 +2,7 @@
 """Seccomp profiles under the kubelet's folder, as the operator wants them.
 
 The kubelet reads them by name when a container starts: a file is there whole or not at all, and
-stays for a while when it is wanted no more, since a pod that was made before may still start.
+stays when it is wanted no more, as long as a pod here may name it: its containers start again.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +26,11 @@ FOLDER = "eunomia"
 MAX_BYTES = 256 * 1024
 MAX_FILES = 4096
 KEEP_SECONDS = 600.0
+"""After it is wanted no more, and no pod of its namespace here has got a profile."""
+KEEP_UNSEEN_SECONDS = 7 * 24 * 3600.0
+"""The same, while it is not looked at which pods are here."""
 LOOK_SECONDS = 60.0
-_PART = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._]{0,252}")
+_PART = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._]{0,239}")
 _PARTS = 3
 """eunomia/NAMESPACE/NAME.json"""
 
@@ -81,6 +84,7 @@ class SeccompFiles:
         self._check = check
         self._wanted: dict[str, agent_pb2.SeccompFile] = {}
         self._lying: dict[str, Lying] = {}
+        self._worn: Collection[str] | None = None
         self._unwanted_since: dict[str, float] = {}
         self._looked_at = 0.0
 
@@ -91,8 +95,14 @@ class SeccompFiles:
             self._wanted = fresh
             self._look()
 
-    def tick(self) -> None:
-        """Mend what others changed, and remove what is wanted no more, when it is time to."""
+    def tick(self, worn: Collection[str] | None = None) -> None:
+        """Mend what others changed, and remove what is wanted no more, when it is time to.
+
+        worn: namespaces of pods here that have got a profile; None: it is not known.
+        """
+        if self._worn is None and worn is not None:
+            self._unwanted_since.clear()  # who is here comes to be known bit by bit
+        self._worn = worn
         if self._looked_at and time.monotonic() - self._looked_at >= LOOK_SECONDS:
             self._look()
 
@@ -112,7 +122,7 @@ class SeccompFiles:
         try:
             self._remove_unwanted()
         except OSError as error:
-            logger.error("profiles that are wanted no more stay: %s", error.strerror)
+            logger.error("profiles that are wanted no more stay: %s", error)
 
     def _lay(self, file: agent_pb2.SeccompFile) -> Lying:
         """Have a file lie there; return what does."""
@@ -152,14 +162,22 @@ class SeccompFiles:
     def _remove_unwanted(self) -> None:
         now = time.monotonic()
         there = {path for path in _ours(self._folder) if path not in self._wanted}
-        self._unwanted_since = {path: self._unwanted_since.get(path, now) for path in there}
+        there -= {path for path in there if path.split("/")[1] in (self._worn or ())}
+        self._unwanted_since = {path: self._unwanted_since.get(path, now) for path in sorted(there)}
+        keep = KEEP_UNSEEN_SECONDS if self._worn is None else KEEP_SECONDS
         for path, since in self._unwanted_since.items():
-            if now - since >= KEEP_SECONDS:
-                *folders, name = path.split("/")
-                with _opened(self._folder, folders) as folder:
-                    os.unlink(name, dir_fd=folder)
-                with suppress(OSError):  # of a namespace that has others
-                    (self._folder / Path(*folders)).rmdir()
+            if now - since >= keep:
+                try:
+                    self._remove(path)
+                except OSError as error:
+                    logger.error("%s is wanted no more, and stays: %s", path, error.strerror)
+
+    def _remove(self, path: str) -> None:
+        *folders, name = path.split("/")
+        with _opened(self._folder, folders) as folder:
+            os.unlink(name, dir_fd=folder)
+        with suppress(OSError):  # of a namespace that has others
+            (self._folder / Path(*folders)).rmdir()
 
 
 def _parts(path: str) -> list[str]:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where all jobs of the node stand at one moment."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from eunomia_agent.job import MAX_MESSAGE, Job
+from eunomia_agent.containers.owner import Owner
+from eunomia_agent.job import MAX_MESSAGE, PROFILE_LABEL, Job
 from eunomia_agent.lessons import Lessons
 from eunomia_agent.state import JobTotals
 from eunomia_agent.trackers.instance import Instance
@@ -36,12 +37,16 @@ class Standing:
     """What keeps owners from being known, as far as it is looked at."""
     learned: Mapping[str, Any] | None = None
     """All that was learned for policies, as JSON has it; None: nothing new was since the start."""
+    worn: Collection[str] | None = None
+    """Namespaces of the pods here that got a seccomp profile; None: it is not looked at."""
     starts: Mapping[str, int] = field(default_factory=dict[str, int])
     """Starts of each tracker so far."""
 
 
-def standing_of(jobs: Mapping[str, Job], pool: Pool, lessons: Lessons) -> Standing:
-    """Return where jobs stand now."""
+def standing_of(
+    jobs: Mapping[str, Job], pool: Pool, lessons: Lessons, owners: Iterable[Owner] | None
+) -> Standing:
+    """Return where jobs stand now. owners: of the node's cgroups, where they are known."""
     totals = {uid: job.totals() for uid, job in jobs.items()}
     deadlines = [job.deadline for job in jobs.values() if job.deadline is not None]
     return Standing(
@@ -54,6 +59,7 @@ def standing_of(jobs: Mapping[str, Job], pool: Pool, lessons: Lessons) -> Standi
         next_reading=min((each.due for each in pool if each.due is not None), default=None),
         to_retry=any(job.trouble and not job.trouble.unsupported for job in jobs.values()),
         running=any(job.running for job in jobs.values()),
+        worn=None if owners is None else {o.namespace for o in owners if PROFILE_LABEL in o.labels},
         starts=dict(pool.starts),
     )
 

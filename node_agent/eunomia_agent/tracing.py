@@ -447,7 +447,8 @@ class Tracing:
                 self.meet(Owner(cgroup, "unknown", reason="nothing was ever heard of it"))
 
     def _standing(self) -> Standing:
-        return standing_of(self.jobs, self._pool, self._lessons)
+        known = self.owners.values() if self._watched is not None else None
+        return standing_of(self.jobs, self._pool, self._lessons, known)
 
     def end(self) -> Standing:
         """Take everything out of the kernel; return where all stood, nothing in flight."""

@@ -135,9 +135,11 @@ def test_pods_that_got_a_profile_are_counted_while_they_are_here(
         return report.pods, report.policy.bound_pods
 
     assert told() == (2, 1)
+    assert world.tracing.tick().worn == {"shop"}
     world.tracing.gone(bound.stat().st_ino)
     world.tracing.tick()
     assert told() == (1, 0)
+    assert world.tracing.tick().worn == set()
 
 
 def test_an_agent_that_starts_anew_remembers_what_each_of_its_policies_learned(

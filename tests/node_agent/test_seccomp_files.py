@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from eunomia_agent import seccomp_files as module
-from eunomia_agent.seccomp_files import KEEP_SECONDS, LOOK_SECONDS, SeccompFiles, problem_of
+from eunomia_agent.seccomp_files import (
+    KEEP_SECONDS,
+    KEEP_UNSEEN_SECONDS,
+    LOOK_SECONDS,
+    SeccompFiles,
+    problem_of,
+)
 from eunomia_api import agent_pb2
 
 CONTENT = b'{"defaultAction": "SCMP_ACT_ERRNO"}'
@@ -69,14 +75,18 @@ def test_a_file_that_is_wanted_no_more_stays_for_pods_that_are_starting(
     files.apply([profile()])
     files.apply([])
     assert told(files) == []
+    files.tick(())
     clock.now += KEEP_SECONDS - 1
-    files.tick()
+    files.tick(())
     assert (tmp_path / PATH).exists()
 
     again = SeccompFiles(tmp_path)  # an agent that starts anew finds what the last one left
     again.apply([])
+    again.tick(())
+    clock.now += LOOK_SECONDS
+    again.tick(())
     clock.now += KEEP_SECONDS
-    again.tick()
+    again.tick(())
     assert not (tmp_path / "eunomia/shop").exists()
     assert (tmp_path / "others.json").read_text() == "mine"
 
@@ -184,3 +194,55 @@ def test_a_profile_of_which_no_filter_can_be_made_is_told(
         pytest.skip("needs libseccomp.so.2")
     found = problem_of(content)
     assert found is None if problem is None else (found or "").startswith(problem)
+
+
+def test_a_file_stays_as_long_as_a_pod_of_its_namespace_may_name_it(
+    tmp_path: Path, clock: Clock
+) -> None:
+    files = SeccompFiles(tmp_path)
+    files.apply([profile(), profile("eunomia/bank/db-main-1.json", b"{}")])
+    files.apply([])
+
+    def passes(seconds: float, worn: set[str] | None) -> list[str]:
+        for wait in (0.0, LOOK_SECONDS, seconds):
+            clock.now += wait
+            files.tick(worn)
+        return sorted(each.name for each in tmp_path.rglob("*.json"))
+
+    assert passes(KEEP_SECONDS, None) == ["db-main-1.json", "web-main-3.json"]
+    assert passes(LOOK_SECONDS, {"shop"}) == ["db-main-1.json", "web-main-3.json"]
+    assert passes(KEEP_SECONDS, {"shop"}) == ["web-main-3.json"]
+    assert passes(KEEP_SECONDS - LOOK_SECONDS, set()) == ["web-main-3.json"]
+    assert passes(KEEP_SECONDS, set()) == []
+
+
+def test_a_file_is_removed_in_the_end_where_nobody_looks_at_pods(
+    tmp_path: Path, clock: Clock
+) -> None:
+    files = SeccompFiles(tmp_path)
+    files.apply([profile()])
+    files.apply([])
+    clock.now += KEEP_UNSEEN_SECONDS
+    files.tick()
+    assert not (tmp_path / PATH).exists()
+
+
+def test_one_thing_that_cannot_be_removed_keeps_nothing_else(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = SeccompFiles(tmp_path)
+    files.apply([profile()])
+    (tmp_path / "eunomia/shop/a folder.json").mkdir()
+    files.apply([])
+    clock.now += KEEP_UNSEEN_SECONDS
+    files.tick()
+    assert not (tmp_path / PATH).exists()
+    assert "eunomia/shop/a folder.json is wanted no more, and stays" in caplog.text
+
+
+def test_the_longest_name_that_is_taken_can_be_written(tmp_path: Path) -> None:
+    longest = "eunomia/shop/" + 235 * "x" + ".json"
+    files = SeccompFiles(tmp_path)
+    files.apply([profile(longest), profile(longest.replace(".json", "x.json"))])
+    assert [bool(problem) for _, _, problem in told(files)] == [False, True]
+    assert (tmp_path / longest).read_bytes() == CONTENT
