@@ -70,7 +70,7 @@ static long argument_up(u32 turn, u32 *up)
 {
 	struct path_walk *walk = this_walk();
 
-	if (!walk || !*up || walk_is_at_root(walk))
+	if (!walk || !*up || walk_is_at_own_root(walk))
 		return 1;
 	if (walk->dentry == walk->top)
 		return !walk_out(walk);

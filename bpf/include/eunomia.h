@@ -64,6 +64,7 @@ typedef u32 args_t; /* several, each ended by a NUL but for a last one that was 
 /* The first member of every event, 64 bytes. */
 enum subject_flags {
 	subject_pending = 1, /* made while its cgroup was not yet classified */
+	subject_killed = 2,  /* the process was sent SIGKILL for it */
 };
 struct subject {
 	boot_ns_t time;

@@ -187,15 +187,17 @@ __weak int count_killed(job_set_t jobs)
 
 /* The process is gone before it is in user space again: it does not see what came of its call. The
  * first process of a container gets no mercy, other than that of the machine (kernel/signal.c). */
-static __always_inline void kill_current(const struct match *match)
+static __always_inline void kill_current(struct match *match)
 {
 	if (!match->current || match->state != target_classified ||
 	    match->cgroup_id == own_cgroup)
 		return;
 	job_set_t killers = killers_of(match->jobs, bpf_ktime_get_boot_ns());
 
-	if (killers && !bpf_send_signal(kill_signal))
-		count_killed(killers);
+	if (!killers || bpf_send_signal(kill_signal))
+		return;
+	match->killed = true;
+	count_killed(killers);
 }
 
 /* Of an event that is wanted, all of the conditions having been asked: kills whom it is about, where
@@ -340,7 +342,8 @@ static __always_inline void subject_fill(struct subject *who, const struct match
 	who->time = match->time;
 	who->cgroup_id = match->cgroup_id;
 	who->jobs = match->jobs;
-	who->subject_flags = match->state == target_pending ? subject_pending : 0;
+	who->subject_flags = (match->state == target_pending ? subject_pending : 0) |
+			     (match->killed ? subject_killed : 0);
 	if (owner) {
 		who->start_time = owner->start_time;
 		who->pid = owner->pid;

@@ -10,6 +10,11 @@
 
 /* ---- paths ---- */
 
+/* A tracker that defines it as true has paths begin at the root that the process has taken for itself. */
+#ifndef PATHS_FROM_OWN_ROOT
+#define PATHS_FROM_OWN_ROOT false
+#endif
+
 /* Bytes of a path with its NUL. What is longer keeps its end, behind "...". */
 enum { FILE_PATH = 256 };
 /* The most bytes that may have to stand before a path, and the most names and mounts on its way. */
@@ -96,11 +101,28 @@ static __always_inline void walk_mark(struct path_walk *walk, const char *mark, 
 	walk->start = start;
 }
 
-static __always_inline bool walk_is_at_root(const struct path_walk *walk)
+/* The root that the process has taken for itself, where ".." goes no further. */
+static __always_inline bool walk_is_at_own_root(const struct path_walk *walk)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
 	return walk->dentry == task->fs->root.dentry && walk->mount == task->fs->root.mnt;
+}
+
+/* Whether it has come to the root of all mounts that the current process could see without chroot(2),
+ * which takes nothing away but names: whoever changes the root changes no path. */
+static __always_inline bool walk_is_at_root(const struct path_walk *walk)
+{
+	if (PATHS_FROM_OWN_ROOT)
+		return walk_is_at_own_root(walk);
+	if (walk->dentry != walk->top)
+		return false;
+	const struct task_struct *task = bpf_get_current_task_btf();
+	const struct nsproxy *proxy = READ(struct task_struct, task, nsproxy);
+	const struct mnt_namespace *namespace = READ(struct nsproxy, proxy, mnt_ns);
+	const struct mount *root = READ(struct mnt_namespace, namespace, root);
+
+	return root && (const void *)walk->mount - bpf_core_field_offset(struct mount, mnt) == root;
 }
 
 /* From the root of a mount to where it is mounted. False: nowhere. */
@@ -176,10 +198,11 @@ __weak u32 walk_all(void)
 	return walk->start;
 }
 
-/* Puts a path together as the current process sees it: up to the process' root, through all mounts.
- * What is not below that root stands as "(unreachable)/…", as in getcwd(2); what has a name and no
- * directory, that of memfd_create(2) for example, as that name alone, which for a socket is that of
- * its protocol; what has none, a pipe, as "". Returns where it begins in this_walk()->text. */
+/* Puts a path together as the current process' mount namespace has it: up to the root of that, through
+ * all mounts, whatever the process took for its root, but for PATHS_FROM_OWN_ROOT. What is not below there stands as "(unreachable)/…", as in
+ * getcwd(2); what has a name and no directory, that of memfd_create(2) for example, as that name
+ * alone, which for a socket is that of its protocol; what has none, a pipe, as "". Returns where it
+ * begins in this_walk()->text. */
 static __always_inline u32 path_find(const struct vfsmount *mount, const struct dentry *dentry)
 {
 	struct path_walk *walk = this_walk();

@@ -408,6 +408,7 @@ struct ipc_namespace {
 };
 struct mnt_namespace {
 	struct ns_common ns;
+	struct mount *root;
 };
 struct cgroup_namespace {
 	struct ns_common ns;

@@ -205,6 +205,7 @@ struct match {
 	u32 state;		   /* enum target_state */
 	bool admitted;
 	bool current; /* it is about the current task, for sure */
+	bool killed;  /* which was sent SIGKILL for it */
 };
 
 static __always_inline bool match_cgroup(struct match *match, cgroup_id_t cgroup_id)

@@ -40,6 +40,7 @@ struct event {
 	string_t filesystem;
 	bool writing;
 	bool upper;
+	bool runtime;
 	LINEAGE_COLUMNS;
 };
 enum { TYPE_NAME = 32, EVENT_TAIL = 2 * FILE_PATH + TYPE_NAME + LINEAGE_TAIL };
@@ -47,6 +48,7 @@ enum { TYPE_NAME = 32, EVENT_TAIL = 2 * FILE_PATH + TYPE_NAME + LINEAGE_TAIL };
 #include "argument.h"
 #include "event_lineage.h"
 #include "match_path.h"
+#include "runtime.h"
 #include "syscall.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -56,6 +58,7 @@ const volatile bool failed_opens = false;
 WHERE(kind);
 WHERE(error);
 WHERE(writing);
+WHERE(runtime);
 WHERE_PATH(path);
 
 /* include/uapi/asm-generic/fcntl.h, arch/arm64/include/uapi/asm/fcntl.h */
@@ -482,9 +485,12 @@ __weak int tell(const struct request *request, s64 result, bool writing)
 	if (!event)
 		return 0;
 	u32 start = find(&request->path), of = PATH_CLASS(request->kind, writing);
+	bool runtime = is_runtime();
 
-	if (!path_wanted(path, of, last_name_found(of, start), start) || !event_admit(&match))
+	if (!path_wanted(path, of, last_name_found(of, start), start) ||
+	    !within(&where_runtime, runtime) || !event_admit(&match))
 		return event_cancel();
+	event->runtime = runtime;
 	event->kind = request->kind;
 	event->error = result < 0 ? -result : 0;
 	event->flags = request->flags;
@@ -553,8 +559,13 @@ static __always_inline int opened(const struct file *file, u32 flags)
 		return 0;
 	u32 start = path_find(mount, dentry);
 
-	if (!path_wanted(path, of, named, start) || !event_admit(&match))
+	if (!path_wanted(path, of, named, start))
 		return event_cancel();
+	bool runtime = is_runtime();
+
+	if (!within(&where_runtime, runtime) || !event_admit(&match))
+		return event_cancel();
+	event->runtime = runtime;
 	event->kind = kind;
 	event->error = 0;
 	event->flags = (READ(struct file, file, f_flags) & ~O_LARGEFILE) |

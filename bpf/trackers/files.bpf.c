@@ -6,6 +6,7 @@
  * slowed, and the file is at hand. Otherwise the end of each system call is, and the file is looked
  * up by the descriptor. The beginning of calls is hooked only when it is asked how long they take.
  */
+#define PATHS_FROM_OWN_ROOT true
 #include "file.h"
 #include "syscall.h"
 #include "tally.h"

@@ -26,10 +26,12 @@ struct event {
 	u32 new_gid;
 	bool foreign;
 	bool host;
+	bool runtime;
 };
 enum { MAX_TEXT = 1024, EVENT_TAIL = 2 * MAX_TEXT + LINEAGE_TAIL };
 
 #include "event_lineage.h"
+#include "runtime.h"
 #include "syscall.h"
 #include "task.h"
 
@@ -50,6 +52,7 @@ WHERE(request);
 WHERE(target_pid);
 WHERE(foreign);
 WHERE(host);
+WHERE(runtime);
 WHERE(old_uid);
 WHERE(new_uid);
 
@@ -674,7 +677,9 @@ static __always_inline bool is_wanted(const struct report *report)
 
 static __always_inline int tell(struct match *match, const struct report *report)
 {
-	if (!is_wanted(report) || !event_admit(match))
+	bool runtime = is_runtime();
+
+	if (!is_wanted(report) || !within(&where_runtime, runtime) || !event_admit(match))
 		return 0;
 	struct event *event = event_begin(match);
 
@@ -694,6 +699,7 @@ static __always_inline int tell(struct match *match, const struct report *report
 	event->new_gid = report->after.egid;
 	event->foreign = report->foreign;
 	event->host = report->host;
+	event->runtime = runtime;
 	event->text = event_text(report);
 	event_lineage(event);
 	return event_send(match);

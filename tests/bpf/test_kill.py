@@ -17,6 +17,8 @@ import pytest
 pytestmark = pytest.mark.bpf
 
 SLOT = bytes(4)
+KILLED = 2
+"""enum subject_flags: the process was sent SIGKILL."""
 
 
 def opens(path: Path, told: int) -> None:
@@ -72,7 +74,9 @@ def test_who_does_it_is_killed_and_does_not_see_what_came_of_it(
     assert killed(tracked) == 0
 
     assert fate(spawn, secret) == (signal.SIGKILL, b"before")
-    assert tracked.rows().text("path") == [str(secret)]
+    rows = tracked.rows()
+    assert rows.text("path") == [str(secret)]
+    assert rows.fixed["subject_flags"].tolist() == [KILLED]
     assert killed(tracked) == 1
 
 
@@ -100,7 +104,9 @@ def test_nobody_is_killed_who_may_not_be(
         tracked.object.map("kill_until").update(SLOT, struct.pack("=Q", now))
 
     assert fate(spawn, secret) == (0, b"before and after")
-    assert tracked.rows().text("path") == [str(secret)]
+    rows = tracked.rows()
+    assert rows.text("path") == [str(secret)]
+    assert not rows.fixed["subject_flags"][0] & KILLED
     assert killed(tracked) == 0
 
 

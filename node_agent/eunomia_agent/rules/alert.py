@@ -10,8 +10,8 @@ from typing import Any
 from eunomia_agent.containers.owner import Owner
 from eunomia_api import agent_pb2
 
-MAX_EVIDENCE = 4096
-"""Bytes of a row in an alert."""
+MAX_EVIDENCE = 2048
+"""Bytes of a row in an alert: as many as an AlertReport takes (eunomia_api.alertreport)."""
 MAX_ANCESTORS = 16
 CUT = "cut"
 """The member that evidence has where some of the row is left out."""
@@ -91,7 +91,7 @@ def ancestors_of(row: Mapping[str, Any]) -> list[agent_pb2.Ancestor]:
 
 
 def evidence_of(row: Mapping[str, Any]) -> str:
-    """Return a row as JSON of at most 4 KiB; what is left out is told by a member `cut`."""
+    """Return a row as JSON of at most 2 KiB; what is left out is told by a member `cut`."""
     text = _dumped(row)
     for most in _SHORTER:
         if len(text) <= MAX_EVIDENCE:

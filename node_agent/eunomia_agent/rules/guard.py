@@ -66,13 +66,15 @@ class _Case:
     place: int
     message: Template
     types: Mapping[str, str]
+    killed: bool
 
 
 class Guard:
     """A sink that judges rows by the rules of a job, each on its own: what is wrong with one rule
     stops no other.
 
-    trackers: of the catalogue, by name. killing: alerts say that who broke the rule was killed.
+    trackers: of the catalogue, by name. Alerts of a job that kills say so of whom the
+    kernel has killed: not of who was not yet known to be a target.
     """
 
     name = "rules"
@@ -184,7 +186,7 @@ class Guard:
                 time_ns=at + rows.offset_ns,
                 rows=each.rows,
             )
-            yield _Case(case, place, rule.message, reading.types)
+            yield _Case(case, place, rule.message, reading.types, bool(rows.killed[place]))
 
     def _admitted(self, cases: Sequence[_Case]) -> Iterator[_Case]:
         """Give the cases that are told: what the container's rate leaves room for."""
@@ -218,7 +220,8 @@ class Guard:
         message = each.message.filled({**row, "image": each.case.owner.image}, each.types)
         alert = alert_of(each.case, row, message)
         alert.dry_run = self._dry_run
-        alert.response = KILLED if self.killing and each.case.name != FLOOD else ""
+        told = self.killing and each.killed and each.case.name != FLOOD
+        alert.response = KILLED if told else ""
         return alert
 
     def _count(self, case: Case) -> None:

@@ -22,7 +22,7 @@ from eunomia_api import agent_pb2
 KINDS = {0: "open", 1: "delete"}
 LAYOUT = Layout(
     "event",
-    80,
+    88,
     [
         Column("time", "boot_ns_t", "uint", 0, 8),
         Column("pid", "tgid_t", "uint", 8, 4),
@@ -35,6 +35,7 @@ LAYOUT = Layout(
         Column("size", "u64", "uint", 48, 8),
         Column("ancestor_pids", "u32[4]", "list", 56, 16, count=4),
         Column("took", "duration_t", "uint", 72, 8),
+        Column("subject_flags", "u32", "uint", 80, 4),
     ],
 )
 SECOND = 1_000_000_000
@@ -49,8 +50,9 @@ def tracker(name: str, layout: Layout) -> Tracker:
             filterable=False,
         )
         for each in layout.columns
+        if not each.internal
     ]
-    names = [each.name for each in layout.columns]
+    names = [each.name for each in columns]
     return Tracker(name, "", {}, columns, [], {"events": names}, {}, [], [], {})
 
 

@@ -12,6 +12,7 @@ from eunomia_agent.containers.owner import Owner
 from eunomia_agent.rules.guard import FLOOD
 from eunomia_agent.rules.replay import replay
 from eunomia_api import agent_pb2
+from eunomia_api.alertreport import MAX_EVIDENCE
 
 Make = Callable[..., Any]
 ALERT, WARNING = agent_pb2.SEVERITY_ALERT, agent_pb2.SEVERITY_WARNING
@@ -252,14 +253,22 @@ def test_goes_on_from_earlier_counts(watch: Make, rule: Make, rows_of: Make) -> 
 
 def test_what_the_kernel_kills_is_told_as_killed(watch: Make, rule: Make, rows_of: Make) -> None:
     seen = watch(rule(deduplicate_ms=60_000), uid="p-1/kill/written", kill=True)
-    seen.guard.write(rows_of([{"at": at, "writing": 1} for at in range(3)]))
+    seen.guard.write(rows_of([{"at": at, "writing": 1, "subject_flags": 2} for at in range(3)]))
     seen.guard.killing = False
-    seen.guard.write(rows_of([{"at": 99, "writing": 1}]))
+    seen.guard.write(rows_of([{"at": 99, "writing": 1, "subject_flags": 2}]))
     told = [(each.policy_uid, each.response, each.dry_run) for each in seen.alerts]
     assert told == [("p-1", "Killed", False), ("p-1", "", False)]
     dry = watch(rule(), uid="p-1/kill/written", kill=True, dry_run=True)
-    dry.guard.write(rows_of([{"at": 1, "writing": 1}]))
+    dry.guard.write(rows_of([{"at": 1, "writing": 1, "subject_flags": 2}]))
     assert [(each.response, each.dry_run) for each in dry.alerts] == [("", True)]
+
+
+def test_who_lives_on_is_not_told_as_killed(watch: Make, rule: Make, rows_of: Make) -> None:
+    """Its cgroup was not yet known as the job's when it broke the rule: only the kernel kills."""
+    seen = watch(rule(deduplicate_ms=0), uid="p-1/kill/written", kill=True)
+    pending = {"writing": 1, "subject_flags": 1}
+    seen.guard.write(rows_of([{"at": 1, **pending}, {"at": 2, "writing": 1, "subject_flags": 2}]))
+    assert [each.response for each in seen.alerts] == ["", "Killed"]
 
 
 def test_a_rule_that_another_job_kills_for_is_told_by_that_job(
@@ -280,7 +289,7 @@ def test_a_long_row_is_cut_and_says_so(watch: Make, rule: Make, rows_of: Make) -
     seen.guard.write(rows_of([row]))
     (alert,) = seen.alerts
     evidence = json.loads(alert.evidence)
-    assert len(alert.evidence) <= 4096
+    assert len(alert.evidence) <= MAX_EVIDENCE
     assert evidence["cut"] is True
     assert evidence["path"].startswith("/ppp")
     assert evidence["args"][:2] == ["☃", "☃"]
