@@ -47,6 +47,8 @@ class ReportedAlert(Told):
     """Namespace of the pod. Empty: it was no pod."""
     pod: DnsName = ""
     """Name of the pod."""
+    pod_uid: DnsName = ""
+    """Its uid."""
     container: DnsName = ""
     """Name of the container."""
     container_id: Annotated[str, Field(max_length=64)] = ""

@@ -5,6 +5,7 @@ A node may lie, and whoever broke a rule chose some of the words: names go into 
 into labels only when they are names, and all other text is bounded and shown as plain text.
 """
 
+import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -102,11 +103,33 @@ def read(
     return Alert(reported, rule, pod)
 
 
+def again(reported: ReportedAlert, rules: Collection[str]) -> Alert:
+    """Return an alert as it was read from a node, from what an AlertReport shows of it."""
+    names = reported.namespace, reported.pod, reported.pod_uid
+    known = reported.rule == FLOOD or reported.rule in rules
+    return Alert(reported, reported.rule if known else OTHER, _pod_of(*names))
+
+
 def _pod(told: agent_pb2.Alert) -> Reference | None:
-    names = told.namespace, told.pod, told.pod_uid
-    if not all(_NAME.fullmatch(each) for each in names):
+    return _pod_of(told.namespace, told.pod, told.pod_uid)
+
+
+def _pod_of(namespace: str, name: str, uid: str) -> Reference | None:
+    if not all(_NAME.fullmatch(each) for each in (namespace, name, uid)):
         return None
-    return Reference("Pod", told.namespace, told.pod, told.pod_uid, api_version="v1")
+    return Reference("Pod", namespace, name, uid, api_version="v1")
+
+
+def _evidence(told: str) -> str:
+    """Return a row as JSON; where it is none, or too long, what says that it is left out."""
+    if not told:
+        return ""
+    shown = plain(told.replace("\x7f", "\\u007f"), MAX_EVIDENCE)
+    try:
+        whole = isinstance(json.loads(shown), dict)
+    except (ValueError, RecursionError):
+        whole = False
+    return shown if whole else '{"cut":true}'
 
 
 def _fields(
@@ -122,6 +145,7 @@ def _fields(
         "node": node,
         "namespace": pod.namespace if pod else "",
         "pod": pod.name if pod else "",
+        "pod_uid": pod.uid if pod else "",
         "container": plain(told.container, LONGEST_NAME),
         "container_id": plain(told.container_id, 64),
         "image": plain(told.image, 512),
@@ -133,7 +157,7 @@ def _fields(
             Ancestor(pid=each.pid, comm=plain(each.comm, 64))
             for each in told.ancestors[:MAX_ANCESTORS]
         ],
-        "evidence": plain(told.evidence, MAX_EVIDENCE),
+        "evidence": _evidence(told.evidence),
         "count": min(told.count, LARGEST),
         "response": plain(told.response, 32),
         "dry_run": told.dry_run,

@@ -12,6 +12,7 @@ from eunomia_operator import alerts, clock
 from eunomia_operator.alertbook import AlertBook
 from eunomia_operator.alerts import Alert
 from eunomia_operator.errors import ClusterError
+from eunomia_operator.isolation import MOST_WAITING
 from eunomia_operator.metrics import Metrics
 from eunomia_operator.news import News
 from eunomia_operator.policy import Policy
@@ -21,6 +22,13 @@ from eunomia_operator.world import Reference
 logger = logging.getLogger("eunomia.alerts")
 
 WRITES_AT_ONCE = 4
+WRITE_RATE = 256 * 1024
+"""Bytes a second of all AlertReports together. etcd keeps what was written for minutes, and ends
+all writing in the cluster when it has 2 GiB."""
+WRITE_BURST = 2 * 1024 * 1024
+SMALLEST_WRITE = 8 * 1024
+"""Bytes that any write counts for."""
+TURNS_SECONDS = 60.0
 MOST_PENDING = 1000
 """Alerts of a policy that wait until its AlertReport has been read."""
 MOST_IN_A_MESSAGE = 200
@@ -48,6 +56,22 @@ class Isolate(Protocol):
         ...
 
 
+class _Allowance:
+    """How much may be written at a moment."""
+
+    def __init__(self) -> None:
+        self._room = float(WRITE_BURST)
+        self._at = 0.0
+
+    def has_room(self, now: float) -> bool:
+        self._room = min(WRITE_BURST, self._room + max(0.0, now - self._at) * WRITE_RATE)
+        self._at = now
+        return self._room > 0
+
+    def take(self, size: int) -> None:
+        self._room -= max(size, SMALLEST_WRITE)
+
+
 class _Open:
     """The book of a policy, and what waits for it to be read back."""
 
@@ -55,6 +79,9 @@ class _Open:
         self.book = AlertBook()
         self.read = False
         self.pending: list[Alert] = []
+
+    def is_write_due(self, now: float) -> bool:
+        return self.read and self.book.is_write_due(now)
 
 
 class Desk:
@@ -75,6 +102,7 @@ class Desk:
         self._isolation = isolation
         self._open: dict[str, _Open] = {}
         self._receipts = Receipts()
+        self._allowance = _Allowance()
         self._writes = asyncio.Semaphore(WRITES_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -87,7 +115,7 @@ class Desk:
         now: float,
     ) -> None:
         """Take in a message of a node. policies: by uid, those that there are."""
-        sequence = 0
+        sequence, whole = 0, True
         awaited: dict[str, int] = {}
         for each in told.alerts[:MOST_IN_A_MESSAGE]:
             sequence = max(sequence, each.sequence)
@@ -101,9 +129,14 @@ class Desk:
                 continue
             opened = self._open.setdefault(each.policy_uid, _Open())
             version = self._take(policy, opened, alert, now)
-            if version > opened.book.written:
+            if version is None:
+                whole = False
+            elif version > opened.book.written:
                 awaited[each.policy_uid] = version
-        self._receipts.expect(node, answer, sequence, awaited)
+        if whole:
+            self._receipts.expect(node, answer, sequence, awaited)
+        else:
+            self._receipts.stop(node, answer)
         self.wake()
 
     def look(self, policies: Mapping[str, Policy], now: float) -> None:
@@ -111,12 +144,17 @@ class Desk:
         for uid in self._open.keys() - policies.keys():
             del self._open[uid]
             self._metrics.security.forget(uid)
-        for uid, opened in self._open.items():
+        for uid, policy in policies.items():
+            # Whatever an earlier leader left undone, and before alerts come in heaps.
+            opened = self._open.setdefault(uid, _Open())
             if not opened.read and not opened.book.writing and now >= opened.book.due_at:
-                self._begin(self._read(policies[uid], opened), opened)
-            elif opened.read and opened.book.is_write_due(now):
-                self._begin(self._write(policies[uid], opened.book), opened)
-        self._receipts.settle(self._is_written)
+                self._begin(policy, self._read(policy, opened), opened)
+        due = [each for each in self._open.items() if each[1].is_write_due(now)]
+        for uid, opened in sorted(due, key=lambda each: each[1].book.due_at):
+            if self._allowance.has_room(now):
+                self._allowance.take(opened.book.size)
+                self._begin(policies[uid], self._write(policies[uid], opened.book), opened)
+        self._receipts.settle(lambda policy, version: self._is_written(policy, version, now))
 
     def note_response(self, policy: str, id_: str, response: str) -> None:
         """Take note of what was done about an alert of a policy."""
@@ -130,15 +168,20 @@ class Desk:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _take(self, policy: Policy, opened: _Open, alert: Alert, now: float) -> int:
-        """Take in an alert; return the version of the book that it is in."""
+    def _take(self, policy: Policy, opened: _Open, alert: Alert, now: float) -> int | None:
+        """Take in an alert; return the version of the book that it is in.
+
+        None where no room is left for it: then it has to be told again.
+        """
         if opened.read:
             self._note(policy, opened.book, alert, now)
             return opened.book.version
-        if len(opened.pending) < MOST_PENDING:
-            opened.pending.append(alert)
-        else:
+        if len(opened.pending) >= MOST_PENDING:
+            if not opened.book.has_failed_for_long(now):
+                return None
             self._metrics.refused_alerts.inc()
+            return opened.book.version + 1
+        opened.pending.append(alert)
         return opened.book.version + 1
 
     def _note(self, policy: Policy, book: AlertBook, alert: Alert, now: float) -> None:
@@ -152,26 +195,34 @@ class Desk:
         if policy.isolates(alert.rule):
             self._isolation.ask(policy, alert, now)
 
-    def _is_written(self, policy: str, version: int) -> bool:
+    def _is_written(self, policy: str, version: int, now: float) -> bool:
         opened = self._open.get(policy)
-        # Nobody asks any more for the alerts of a policy that is gone.
-        return opened is None or opened.book.written >= version
+        # Nobody asks any more for the alerts of a policy that is gone. Where one cannot be written,
+        # alerts of others must not wait behind it, until their agents have no room for them.
+        return (
+            opened is None or opened.book.written >= version or opened.book.has_failed_for_long(now)
+        )
 
-    def _begin(self, work: Any, opened: _Open) -> None:
+    def _begin(self, policy: Policy, work: Any, opened: _Open) -> None:
         opened.book.writing = True
-        task = asyncio.create_task(self._done(work, opened))
+        task = asyncio.create_task(self._done(policy, work, opened))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _done(self, work: Any, opened: _Open) -> None:
+    async def _done(self, policy: Policy, work: Any, opened: _Open) -> None:
         try:
             async with self._writes:
                 await work
         except ClusterError as error:
-            opened.book.note_failure(time.time())
+            now = time.time()
+            self._metrics.unwritten_reports.inc()
+            opened.book.note_failure(now, refused=error.refused and not error.gone)
             if error.gone:
                 opened.book.exists = not opened.book.exists
             logger.warning("alerts wait to be written: %s", error)
+            if opened.book.has_failed_for_long(now):
+                news = News("Warning", "AlertReportNotWritten", str(error), topic="AlertReport")
+                self._tell(policy.object.reference, news, now)
         finally:
             opened.book.writing = False
             self.wake()
@@ -185,11 +236,26 @@ class Desk:
             except ValueError as error:
                 logger.warning("policy %s: %s", policy.object.name, error)
         opened.read = True
+        book.note_answer()
         now = time.time()
-        for alert in opened.pending:
-            self._note(policy, book, alert, now)
-        opened.pending.clear()
-        book.version += 1
+        self._isolate_again(policy, book, now)
+        if opened.pending:
+            for alert in opened.pending:
+                self._note(policy, book, alert, now)
+            opened.pending.clear()
+            book.version += 1
+
+    def _isolate_again(self, policy: Policy, book: AlertBook, now: float) -> None:
+        """Ask for the pods that an earlier leader did not get to: as many as may have waited."""
+        if not policy.isolates_any:
+            return
+        longest = TURNS_SECONDS * (1 + MOST_WAITING / max(1, policy.most_pods_a_minute))
+        for reported in reversed(book.alerts):
+            alert = alerts.again(reported, policy.rules)
+            undone = not reported.response and not reported.dry_run
+            recent = clock.read(reported.time) >= now - longest
+            if undone and recent and policy.isolates(alert.rule):
+                self._isolation.ask(policy, alert, now)
 
     async def _write(self, policy: Policy, book: AlertBook) -> None:
         version = book.version

@@ -44,6 +44,9 @@ class Metrics:
         self.refused_alerts = self._counter(
             "refused_alerts", "Alerts of agents that cannot be true, or for which was no room."
         )
+        self.unwritten_reports = self._counter(
+            "failed_alert_report_calls", "AlertReports that could not be read or written."
+        )
         self.security = SecurityMetrics(self.registry)
         self.refusals = Counter(
             "eunomia_operator_refused_streams",

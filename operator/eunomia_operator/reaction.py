@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What alerts lead to in the Kubernetes API: AlertReports, and pods that are cut off."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from eunomia_operator.errors import ClusterError
 from eunomia_operator.isolation import MADE_FOR, owner
 from eunomia_operator.world import Reference
 
+LONGEST_NAME = 253
 NETWORK = "/apis/networking.k8s.io/v1"
 
 
@@ -98,8 +100,16 @@ class Reaction:
     def _report(self, policy: Reference) -> tuple[str, str]:
         """Return the path of the AlertReports of a namespace, and the name of a policy's."""
         namespace = policy.namespace or self._namespace
-        name = policy.name if policy.namespace else f"cluster-{policy.name}"
-        return f"{OURS}/namespaces/{namespace}/alertreports", name
+        return f"{OURS}/namespaces/{namespace}/alertreports", report_name(policy)
+
+
+def report_name(policy: Reference) -> str:
+    """Return the name of the AlertReport of a policy; one that would be too long ends in a hash."""
+    name = policy.name if policy.namespace else f"cluster-{policy.name}"
+    if len(name) <= LONGEST_NAME:
+        return name
+    told = hashlib.sha256(policy.name.encode()).hexdigest()[:8]
+    return f"{name[: LONGEST_NAME - 9].rstrip('.-')}-{told}"
 
 
 def _path(pod: Reference) -> str:

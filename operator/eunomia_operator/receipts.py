@@ -26,12 +26,16 @@ class Receipts:
 
     def __init__(self) -> None:
         self._waiting: dict[str, tuple[Answer, deque[_Batch]]] = {}
+        self._stopped: dict[str, Answer] = {}
 
     def expect(self, node: str, answer: Answer, sequence: int, awaited: Mapping[str, int]) -> None:
         """Take note of a message of a node. answer: that of its stream.
 
         What was to be told on an older stream is not: the agent tells all of it again.
         """
+        if self._stopped.get(node) == answer:
+            return
+        self._stopped.pop(node, None)
         before = self._waiting.get(node)
         if before is None or before[0] != answer:
             before = self._waiting[node] = (answer, deque())
@@ -43,6 +47,10 @@ class Receipts:
         last.sequence = max(last.sequence, sequence)
         for policy, version in awaited.items():
             last.awaited[policy] = max(version, last.awaited.get(policy, 0))
+
+    def stop(self, node: str, answer: Answer) -> None:
+        """Answer for nothing more that comes on a stream: the agent tells it again on its next."""
+        self._stopped[node] = answer
 
     def settle(self, is_written: Callable[[str, int], bool]) -> None:
         """Answer for what is written down. is_written: of a policy, whether a version is."""

@@ -191,6 +191,7 @@ class Reports:
         self.bodies: dict[str, dict[str, Any]] = {}
         self.writes: list[str] = []
         self.away = False
+        self.refused: dict[str, int] = {}
 
     async def read_alerts(self, policy: Reference) -> dict[str, Any] | None:
         if self.away:
@@ -202,6 +203,8 @@ class Reports:
     ) -> None:
         if self.away:
             raise ClusterError("write", "no answer")
+        if policy.name in self.refused:
+            raise ClusterError("write", "exceeded quota", self.refused[policy.name])
         if exists != (policy.name in self.bodies):
             raise ClusterError("write", "not so", 404 if exists else 409)
         owners = [{"uid": policy.uid}]
@@ -349,8 +352,8 @@ class Story:
 
     def tell(self, node: str, name: str, part: str = "", **told: Any) -> None:
         """Report of a part of a policy."""
-        told = {"generation": 1, "policy": agent_pb2.PolicyReport(), **told}
-        report = agent_pb2.JobReport(uid=f"uid-{name}{part}", **told)
+        said: dict[str, Any] = {"generation": 1, "policy": agent_pb2.PolicyReport(), **told}
+        report = agent_pb2.JobReport(uid=f"uid-{name}{part}", **said)
         self.control.hear(node, agent_pb2.Report(node=node, jobs=[report]))
 
     def lay(self, *nodes: str, sha256: str | None = None, problem: str = "") -> None:

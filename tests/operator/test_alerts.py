@@ -12,6 +12,9 @@ from prometheus_client import generate_latest
 from eunomia_api import agent_pb2
 from eunomia_api.alertreport import MAX_ALERTS, AlertReport
 from eunomia_operator import alerts
+from eunomia_operator import desk as desk_module
+from eunomia_operator.reaction import report_name
+from eunomia_operator.world import Reference
 
 RULE = {
     "name": "shadow",
@@ -273,6 +276,167 @@ async def test_a_pod_is_cut_off_for_a_rule_that_asks_for_it(story: Any) -> None:
     for _ in range(4):
         await story.look(1)
     assert story.reports.alerts("guard")[0]["response"] == "Isolated"
+
+
+LARGEST_OF_ETCD = 1_500_000
+
+
+def stored(report: dict[str, Any]) -> int:
+    """Bytes of an AlertReport as Go's encoding/json writes it."""
+    text = json.dumps(report, separators=(",", ":"), ensure_ascii=False)
+    return len(text.encode()) + 5 * sum(text.count(each) for each in "<>&")
+
+
+async def test_a_report_stays_smaller_than_what_etcd_takes(story: Any) -> None:
+    await begin(story)
+    story.alert("node-b", alert(1, id="quiet", pod="quiet", pod_uid="q"))
+    comm = "<" * 64
+    for number in range(1, 121):
+        large = alert(
+            number,
+            message="&" * 600,
+            evidence=json.dumps({"args": ">" * 2000}),
+            comm=comm,
+            container=comm * 4,
+            image=comm * 8,
+            tags=[comm] * 16,
+            ancestors=[agent_pb2.Ancestor(pid=1, comm=comm)] * 6,
+        )
+        story.alert("node-a", large)
+    for _ in range(4):
+        await story.look(1)
+    body = story.reports.bodies["guard"]
+    assert 900_000 < stored(body) < 1_100_000 < LARGEST_OF_ETCD
+    assert body["total"] == 121
+    assert body["dropped"] == 121 - len(body["alerts"])
+    assert "quiet" in [each["id"] for each in body["alerts"]]
+    writes = len(story.reports.writes)
+    for number in range(200, 230):
+        story.alert("node-a", alert(number))
+        await story.look(1)
+    assert len(story.reports.writes) == writes, "a large one waits longer"
+    await story.look(60)
+    assert len(story.reports.writes) == writes + 1
+
+
+@pytest.mark.parametrize("status", [403, 422, 500, 0])
+async def test_a_report_that_cannot_be_written_holds_up_no_other_policy(
+    story: Any, status: int
+) -> None:
+    await begin(story)
+    story.policy("other", rules=[RULE])
+    await story.look(2)
+    story.reports.refused["guard"] = status
+    story.alert("node-a", alert(1))
+    story.alert("node-a", alert(2, policy_uid="uid-other"))
+    for _ in range(12):
+        await story.look(1)
+    assert story.reports.alerts("other")[0]["id"] == "id-0002"
+    assert story.answers == ([("node-a", 2)] if status in (403, 422) else [])
+    for _ in range(60):
+        await story.look(1)
+    assert story.answers == [("node-a", 2)]
+    told = [(about, news.reason) for about, news in story.told]
+    assert ("SecurityPolicy guard", "AlertReportNotWritten") in told
+    story.reports.refused.clear()
+    for _ in range(40):
+        await story.look(1)
+    assert story.reports.alerts("guard")[0]["id"] == "id-0001"
+
+
+async def test_all_reports_together_are_written_at_a_bounded_rate(
+    story: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk_module, "WRITE_BURST", 4 * desk_module.SMALLEST_WRITE)
+    monkeypatch.setattr(desk_module, "WRITE_RATE", 4 * desk_module.SMALLEST_WRITE)
+    for number in range(20):
+        story.policy(f"p-{number}", rules=[RULE])
+    await story.look(10)
+    for number in range(20):
+        story.alert("node-a", alert(number + 1, policy_uid=f"uid-p-{number}"))
+    await story.look()
+    await story.look(1)
+    assert 4 <= len(story.reports.writes) <= 10
+    for _ in range(8):
+        await story.look(1)
+    assert len(set(story.reports.writes)) == 20
+    assert story.answers[-1] == ("node-a", 20)
+
+
+async def test_what_there_is_no_room_for_is_told_again_on_the_next_stream(story: Any) -> None:
+    await begin(story)
+    story.lead()
+    story.node("node-a")
+    story.reports.away = True
+    await begin(story)
+    for start in range(1, 1201, 100):
+        story.alert("node-a", *(alert(number) for number in range(start, start + 100)))
+    story.reports.away = False
+    for _ in range(10):
+        await story.look(1)
+    assert story.answers[-1] == ("node-a", 1000)
+    assert story.reports.bodies["guard"]["total"] == 1000
+    story.dial("node-a")
+    story.alert("node-a", *(alert(number) for number in range(1001, 1201)))
+    for _ in range(10):
+        await story.look(1)
+    assert story.answers[-1] == ("node-a", 1200)
+    assert story.reports.bodies["guard"]["total"] == 1200
+
+
+async def test_the_next_leader_isolates_what_the_last_one_did_not_get_to(story: Any) -> None:
+    await begin(story, response="Isolate")
+    story.alert(
+        "node-a",
+        alert(1, pod="done", pod_uid="a"),
+        alert(2, pod="waits", pod_uid="b"),
+        alert(3, pod="dry", pod_uid="c", dry_run=True),
+        alert(4, pod="of-another-rule", pod_uid="d", rule="alert-flood"),
+        alert(5, pod="long-ago", pod_uid="e", time_ns=1),
+    )
+    for _ in range(4):
+        await story.look(1)
+    story.desk.note_response("uid-guard", "id-0001", "Isolated")
+    for _ in range(4):
+        await story.look(1)
+    story.cut.asked.clear()
+
+    story.lead()
+    story.node("node-a")
+    await begin(story, response="Isolate")
+    await story.look(1)
+    assert story.cut.asked == [("guard", "waits")]
+    writes = len(story.reports.writes)
+    await story.look(10)
+    assert len(story.reports.writes) == writes, "nothing is new"
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("", ""),
+        ('{"path":"/etc/shadow\x7f"}', '{"path":"/etc/shadow\\u007f"}'),
+        ('{"path":"' + "x" * 4000 + '"}', '{"cut":true}'),
+        ('{"a":' * 600, '{"cut":true}'),
+        ('{"a":\n1}', '{"cut":true}'),
+        ("[1]", '{"cut":true}'),
+    ],
+)
+def test_evidence_is_json_or_says_that_it_is_cut(told: str, shown: str) -> None:
+    read = alerts.read(alert(1, evidence=told), "node-a", "shop", {"shadow"}, 1767225600.0)
+    assert read is not None
+    assert read.reported.evidence == shown
+
+
+def test_a_report_has_a_name_however_long_that_of_its_policy() -> None:
+    long, longer = (
+        report_name(Reference("ClusterSecurityPolicy", "", name, "u"))
+        for name in ("x" * 252, "x" * 253)
+    )
+    assert long != longer
+    assert max(len(long), len(longer)) <= 253
+    assert report_name(Reference("ClusterSecurityPolicy", "", "all", "u")) == "cluster-all"
+    assert report_name(Reference("SecurityPolicy", "shop", "x" * 253, "u")) == "x" * 253
 
 
 texts = st.text(max_size=5000)

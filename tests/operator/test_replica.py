@@ -253,10 +253,13 @@ async def test_an_alert_from_its_node_to_the_label_of_the_pod(
         assert pod["metadata"]["labels"] == {"eunomia.dev/isolated": told}
         wall = api.objects[NETWORK_POLICIES, "shop", "eunomia-isolated-uid-of-guard"]
         assert wall["spec"]["policyTypes"] == ["Ingress", "Egress"]
+
+        def on_the_pod() -> set[str]:
+            events = [dict(event) for key, event in api.objects.items() if key[0].plural == "events"]
+            return {each["reason"] for each in events if each["involvedObject"]["kind"] == "Pod"}
+
+        await until(lambda: on_the_pod() == {"SecurityWarning", "Isolated"})
         await agent.channel.close()
-    events = [dict(event) for key, event in api.objects.items() if key[0].plural == "events"]
-    on_the_pod = [each for each in events if each["involvedObject"]["kind"] == "Pod"]
-    assert {each["reason"] for each in on_the_pod} == {"SecurityWarning", "Isolated"}
 
 
 async def test_a_profile_is_written_so_that_it_goes_with_its_policy(
