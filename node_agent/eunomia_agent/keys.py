@@ -73,7 +73,7 @@ class Keys:
             pids=tuple(sorted(set(job.target.pids))),
             children=job.target.children and bool(job.target.pids),
             interval_ms=interval if counts else 0,
-            kill=job.kill,
+            kill=job.kill and not job.dry_run,
         )
         return Use(key, rest, whose)
 

@@ -3,8 +3,9 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -196,12 +197,17 @@ def test_what_lay_on_the_disk_survives_a_power_cut_while_the_file_is_made_anew(
 ) -> None:
     Spool(tmp_path).put(alert("a"))
     order: list[str] = []
-    replace, fdatasync, fsync = Path.replace, os.fdatasync, os.fsync
-    monkeypatch.setattr(
-        Path, "replace", lambda *paths: (order.append("replace"), replace(*paths))[1]
-    )
-    monkeypatch.setattr(os, "fdatasync", lambda fd: (order.append("data"), fdatasync(fd))[1])
-    monkeypatch.setattr(os, "fsync", lambda fd: (order.append("folder"), fsync(fd))[1])
+
+    def told(what: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any) -> Any:
+            order.append(what)
+            return call(*args)
+
+        return wrapped
+
+    monkeypatch.setattr(Path, "replace", told("replace", Path.replace))
+    monkeypatch.setattr(os, "fdatasync", told("data", os.fdatasync))
+    monkeypatch.setattr(os, "fsync", told("folder", os.fsync))
 
     spool = Spool(tmp_path)
     assert order == ["data", "replace"]

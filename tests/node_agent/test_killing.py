@@ -59,6 +59,17 @@ def test_who_breaks_the_rule_is_killed_and_counted(
     assert fate(cgroup, "/none/k-1") == 0
 
 
+def test_a_job_that_only_tries_its_rules_kills_nobody(
+    world: Any, killer: Callable[..., agent_pb2.Job]
+) -> None:
+    cgroup = world.cgroup("dry")
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(killer(dry_run=True))
+
+    assert fate(cgroup, "/none/k-1") == 0
+    assert world.total("p/kill/r") == Totals(matched=1, delivered=1)
+
+
 def test_killing_stops_first_when_the_operator_is_silent_and_counting_goes_on(
     world: Any, killer: Callable[..., agent_pb2.Job]
 ) -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ Lesson = Callable[..., agent_pb2.Learned]
 
 
 @pytest.fixture
-def learn(runc: Runc) -> Iterator[Lesson]:
+def learn(runc: Runc) -> Lesson:
     """Run a container to its end, and return what was learned of it."""
 
     def learn(
