@@ -4,6 +4,7 @@
 import asyncio
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
@@ -29,6 +30,10 @@ WRITE_BURST = 2 * 1024 * 1024
 SMALLEST_WRITE = 8 * 1024
 """Bytes that any write counts for."""
 TURNS_SECONDS = 60.0
+NODE_BURST = 100
+NODE_RATE = 1.0
+"""Events on pods, a second, that one node's alerts may lead to."""
+MOST_NODES = 10_000
 MOST_PENDING = 1000
 """Alerts of a policy that wait until its AlertReport has been read."""
 MOST_IN_A_MESSAGE = 200
@@ -59,17 +64,19 @@ class Isolate(Protocol):
 class _Allowance:
     """How much may be written at a moment."""
 
-    def __init__(self) -> None:
-        self._room = float(WRITE_BURST)
+    def __init__(self, burst: float, rate: float) -> None:
+        """rate: how much comes back in a second."""
+        self._burst = self._room = burst
+        self._rate = rate
         self._at = 0.0
 
     def has_room(self, now: float) -> bool:
-        self._room = min(WRITE_BURST, self._room + max(0.0, now - self._at) * WRITE_RATE)
+        self._room = min(self._burst, self._room + max(0.0, now - self._at) * self._rate)
         self._at = now
         return self._room > 0
 
-    def take(self, size: int) -> None:
-        self._room -= max(size, SMALLEST_WRITE)
+    def take(self, size: float) -> None:
+        self._room -= size
 
 
 class _Open:
@@ -102,7 +109,8 @@ class Desk:
         self._isolation = isolation
         self._open: dict[str, _Open] = {}
         self._receipts = Receipts()
-        self._allowance = _Allowance()
+        self._allowance = _Allowance(WRITE_BURST, WRITE_RATE)
+        self._nodes: OrderedDict[str, _Allowance] = OrderedDict()
         self._writes = asyncio.Semaphore(WRITES_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -152,7 +160,7 @@ class Desk:
         due = [each for each in self._open.items() if each[1].is_write_due(now)]
         for uid, opened in sorted(due, key=lambda each: each[1].book.due_at):
             if self._allowance.has_room(now):
-                self._allowance.take(opened.book.size)
+                self._allowance.take(max(opened.book.size, SMALLEST_WRITE))
                 self._begin(policies[uid], self._write(policies[uid], opened.book), opened)
         self._receipts.settle(lambda policy, version: self._is_written(policy, version, now))
 
@@ -189,11 +197,22 @@ class Desk:
             return
         self._metrics.security.count(policy.object.reference, alert)
         policy.note_alert(alert.last)
-        for about in (policy.object.reference, alert.pod):
-            if about is not None:
-                self._tell(about, _news(policy, alert), now)
+        self._tell(policy.object.reference, _news(policy, alert), now)
+        if alert.pod is not None and self._may_tell(alert.reported.node, now):
+            self._tell(alert.pod, _news(policy, alert), now)
         if policy.isolates(alert.rule):
             self._isolation.ask(policy, alert, now)
+
+    def _may_tell(self, node: str, now: float) -> bool:
+        """Tell whether a node may speak of one more pod: it can invent as many as it likes."""
+        allowance = self._nodes.setdefault(node, _Allowance(NODE_BURST, NODE_RATE))
+        self._nodes.move_to_end(node)
+        if len(self._nodes) > MOST_NODES:
+            self._nodes.popitem(last=False)
+        if not allowance.has_room(now):
+            return False
+        allowance.take(1)
+        return True
 
     def _is_written(self, policy: str, version: int, now: float) -> bool:
         opened = self._open.get(policy)

@@ -78,6 +78,7 @@ class Journal:
     def tell(self, about: Reference, news: News, now: float) -> None:
         """Queue news of an object; drop it when there was too much of it."""
         allowance = self._allowances.setdefault(about.uid, _Allowance(BURST, now))
+        self._allowances.move_to_end(about.uid)
         _bound(self._allowances)
         if not allowance.take(now) or self._queue.full():
             logger.debug("left out of the Events of %s: %s", about.name, news)
@@ -98,6 +99,7 @@ class Journal:
         same = about.uid, news.topic or news
         known = self._written.get(same)
         if known is not None and now - known.at < SAME_EVENT_SECONDS:
+            self._written.move_to_end(same)
             known.count += 1
             known.at = now
             changes = {

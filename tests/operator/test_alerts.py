@@ -349,6 +349,8 @@ async def test_all_reports_together_are_written_at_a_bounded_rate(
 ) -> None:
     monkeypatch.setattr(desk_module, "WRITE_BURST", 4 * desk_module.SMALLEST_WRITE)
     monkeypatch.setattr(desk_module, "WRITE_RATE", 4 * desk_module.SMALLEST_WRITE)
+    story.lead()
+    story.node("node-a")
     for number in range(20):
         story.policy(f"p-{number}", rules=[RULE])
     await story.look(10)
@@ -409,6 +411,21 @@ async def test_the_next_leader_isolates_what_the_last_one_did_not_get_to(story: 
     writes = len(story.reports.writes)
     await story.look(10)
     assert len(story.reports.writes) == writes, "nothing is new"
+
+
+async def test_pods_that_a_node_invents_leave_room_for_the_events_of_others(story: Any) -> None:
+    await begin(story)
+    await story.look(1)
+    for number in range(1, 1001, 100):
+        invented = (
+            alert(each, pod=f"pod-{each}", pod_uid=f"u-{each}")
+            for each in range(number, number + 100)
+        )
+        story.alert("node-a", *invented)
+    story.alert("node-b", alert(2000, pod="true", pod_uid="t"))
+    pods = [about for about, _ in story.told if about.startswith("Pod ")]
+    assert len(pods) <= desk_module.NODE_BURST + 2
+    assert pods[-1] == "Pod true"
 
 
 @pytest.mark.parametrize(

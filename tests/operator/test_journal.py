@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from eunomia_operator.errors import ClusterError
-from eunomia_operator.journal import BURST, Journal
+from eunomia_operator.journal import BURST, REMEMBERED, Journal
 from eunomia_operator.news import News
 from eunomia_operator.world import Reference
 
@@ -138,3 +138,18 @@ async def test_an_api_server_that_is_away_loses_events_and_nothing_else(
         await settled()
     assert store.told() == [("shop", "Complete", "done", 1)]
     assert "an Event is lost" in caplog.text
+
+
+async def test_what_is_told_of_many_others_gives_nobody_a_new_allowance(
+    store: Store, journal: Journal
+) -> None:
+    with running(journal):
+        for number in range(3 * REMEMBERED):
+            if number % 100 == 0:
+                journal.tell(JOB, News("Warning", "SecurityAlert", f"alert {number}"), NOW)
+            journal.tell(Reference("Pod", "shop", "p", f"pod-{number}"), STARTED, NOW)
+            if number % 500 == 0:
+                await settled()
+        await settled()
+    of_the_job = [each for each in store.told() if each[1] == "SecurityAlert"]
+    assert len(of_the_job) <= BURST

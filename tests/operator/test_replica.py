@@ -255,7 +255,9 @@ async def test_an_alert_from_its_node_to_the_label_of_the_pod(
         assert wall["spec"]["policyTypes"] == ["Ingress", "Egress"]
 
         def on_the_pod() -> set[str]:
-            events = [dict(event) for key, event in api.objects.items() if key[0].plural == "events"]
+            events = [
+                dict(event) for key, event in api.objects.items() if key[0].plural == "events"
+            ]
             return {each["reason"] for each in events if each["involvedObject"]["kind"] == "Pod"}
 
         await until(lambda: on_the_pod() == {"SecurityWarning", "Isolated"})
