@@ -57,17 +57,20 @@ def read(name: str, data: bytes) -> Document:
     if len(data) > MAX_BYTES:
         raise DocumentInvalid(f"{name}:1: is larger than {MAX_BYTES} bytes")
     try:
-        root = yaml.compose(data.decode(), Loader=yaml.SafeLoader)
+        roots = list(yaml.compose_all(data.decode(), Loader=yaml.SafeLoader))
     except UnicodeDecodeError as error:
-        raise DocumentInvalid(f"{name}:1: is not UTF-8: {error.reason}") from error
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DocumentInvalid(f"{name}:{line}: is not UTF-8: {error.reason}") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise DocumentInvalid(f"{name}:{line}: {error.problem}") from error
     except (yaml.YAMLError, RecursionError) as error:
         reason = str(error).partition("\n")[0]
         raise DocumentInvalid(f"{name}:1: is not YAML: {reason}") from error
+    if len(roots) > 1:
+        raise DocumentInvalid(f"{name}:1: holds {len(roots)} documents; give one")
     reader = _Reader(name)
-    value = reader.plain(root, ()) if root is not None else None
+    value = reader.plain(roots[0], ()) if roots else None
     return Document(name, value, reader.lines)
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from eunomia_agent.cli.document import Document, Place, read
+from eunomia_agent.cli.document import read
 from eunomia_agent.cli.errors import CommandError
 from eunomia_api import API_VERSION, agent_pb2
 from eunomia_api.acceptance import KINDS, NotAccepted, Spec, accept
+from eunomia_api.document import Document, Place
 from eunomia_api.duration import seconds
 from eunomia_api.message import job_message
 from eunomia_api.selector import LabelSelector
@@ -108,7 +109,7 @@ def _place(message: str) -> Place:
 
 
 def _wrong(document: Document, place: Place, message: str) -> CommandError:
-    return CommandError(f"{document.path}:{document.line(place)}: {message}")
+    return CommandError(document.problem(place, message))
 
 
 def _shown(value: object) -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
 from eunomia_agent.errors import AgentError
@@ -17,6 +16,7 @@ from eunomia_agent.kernel.errors import ObjectInvalid
 from eunomia_agent.kernel.types import Array, Int, Type
 from eunomia_agent.trackers.paths import CONDITION, path_columns
 from eunomia_agent.trackers.variable import variable_name
+from eunomia_api.document import Document, DocumentInvalid, Place, read
 from eunomia_api.param import shown
 from eunomia_api.tracker import (
     CatalogueColumn,
@@ -25,10 +25,6 @@ from eunomia_api.tracker import (
     TrackerDescription,
 )
 from eunomia_api.tracker import Column as Described
-
-Place = tuple[str | int, ...]
-MAX_BYTES = 256 * 1024
-MAX_DEPTH = 16
 
 SUBJECT_HELP: Mapping[str, Described] = {
     "time": Described(help="When it happened.", width=30),
@@ -68,98 +64,35 @@ class DescriptionError(AgentError):
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A description with the line of each part of its file, counted from 1."""
+    """A description, with the document that it was read from."""
 
     tracker: TrackerDescription
     path: Path
-    lines: Mapping[Place, int]
-
-    def line(self, place: Place) -> int:
-        """Return the line of a part, or of the nearest part around it."""
-        while place and place not in self.lines:
-            place = place[:-1]
-        return self.lines.get(place, 1)
+    document: Document
 
     def problem(self, place: Place, reason: str) -> str:
         """Return a reason with the file and line that it is about."""
-        return f"{self.path.name}:{self.line(place)}: {reason}"
+        return self.document.problem(place, reason)
 
 
 def load(path: Path) -> Description:
     """Read a description. Raises DescriptionError with file and line, OSError."""
-    text = path.read_bytes()
-    if len(text) > MAX_BYTES:
-        raise DescriptionError(f"{path.name}:1: is larger than {MAX_BYTES} bytes")
     try:
-        root = yaml.compose(text.decode(), Loader=yaml.SafeLoader)
-    except UnicodeDecodeError as error:
-        raise DescriptionError(f"{path.name}:1: is not UTF-8: {error.reason}") from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise DescriptionError(f"{path.name}:{line}: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise DescriptionError(f"{path.name}:1: is not YAML: {reason}") from error
-    reader = _Reader(path.name)
-    value = reader.plain(root, ()) if root is not None else None
-    return _validated(value, path, reader.lines)
+        return _validated(read(path.name, path.read_bytes()), path)
+    except DocumentInvalid as error:
+        raise DescriptionError(str(error)) from error
 
 
-class _Reader:
-    """Makes plain values of nodes, noting the line of each part.
-
-    Doubled keys are refused, and so are aliases: a few lines of them can stand for any number of
-    values.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._seen: set[int] = set()
-        self.lines: dict[Place, int] = {}
-
-    def plain(self, node: yaml.Node, place: Place) -> object:
-        """Return the value of a node. Raises DescriptionError."""
-        line = node.start_mark.line + 1
-        if len(place) > MAX_DEPTH:
-            raise DescriptionError(f"{self._name}:{line}: is nested too deeply")
-        if id(node) in self._seen:
-            raise DescriptionError(f"{self._name}:{line}: an alias stands for it: write it out")
-        self._seen.add(id(node))
-        self.lines[place] = line
-        if isinstance(node, yaml.SequenceNode):
-            return [self.plain(item, (*place, i)) for i, item in enumerate(node.value)]
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, place)
-        try:
-            return yaml.SafeLoader("").construct_object(node)
-        except (yaml.YAMLError, ValueError, AttributeError):  # of dates, numbers, tags
-            reason = f"{shown(node.value)} is no {node.tag.rpartition(':')[2]}"
-            raise DescriptionError(f"{self._name}:{line}: {reason}") from None
-
-    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, object]:
-        found: dict[str, object] = {}
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            name = key.value if isinstance(key, yaml.ScalarNode) else None
-            if name is None or name in found:
-                reason = f"{shown(name)} is no key, or is there twice"
-                raise DescriptionError(f"{self._name}:{line}: {reason}")
-            found[name] = self.plain(value, (*place, name))
-            self.lines[*place, name] = line
-        return found
-
-
-def _validated(value: object, path: Path, lines: Mapping[Place, int]) -> Description:
+def _validated(document: Document, path: Path) -> Description:
     try:
-        tracker = TrackerDescription.model_validate(value, strict=True)
+        tracker = TrackerDescription.model_validate(document.value, strict=True)
     except ValidationError as error:
-        empty = Description(TrackerDescription.model_construct(), path, lines)
         reasons = [
-            empty.problem(part["loc"], f"{_spoken(part['loc'])}: {part['msg']}")
+            document.problem(part["loc"], f"{_spoken(part['loc'])}: {part['msg']}")
             for part in error.errors()
         ]
         raise DescriptionError("\n".join(reasons)) from None
-    return Description(tracker, path, lines)
+    return Description(tracker, path, document)
 
 
 def _spoken(place: Place) -> str:

@@ -67,11 +67,15 @@ def test_runs_a_jobs_trackers_for_its_duration(
         ("host: true", "podSelector: {}\n    namespaceSelector: {matchLabels: {a: b}}", "8: spec"),
         ("duration: 5s", "suspend: true", "15: spec.suspend: there is nothing to resume it"),
         ("duration: 5s", "duration: [", "16: "),
-        ("duration: 5s", "duration: 5s\n---\na: 1", "1: holds 2 documents; give one job"),
-        ("duration: 5s", "duration: 5s\n  duration: 6s", "16: a key is no text, or is there twice"),
-        ("metadata:\n", "metadata: &a\n  x: *a\n", "3: is nested too"),
+        ("duration: 5s", "duration: 5s\n---\na: 1", "1: holds 2 documents; give one"),
+        (
+            "duration: 5s",
+            "duration: 5s\n  duration: 6s",
+            "16: 'duration' is no key, or is there twice",
+        ),
+        ("metadata:\n", "metadata: &a\n  x: *a\n", "3: an alias stands for it: write it out"),
         (JOB, "[]", "1: holds no object"),
-        (JOB, "", "1: holds 0 documents"),
+        (JOB, "", "1: holds no object"),
     ],
 )
 def test_what_is_wrong_is_told_with_line_and_field(
@@ -89,7 +93,7 @@ def test_what_is_wrong_is_told_with_line_and_field(
 def test_bombs_of_aliases_and_foreign_bytes_are_refused(run: Command, tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
     path.write_text("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n")
-    assert f"{path}:1: is nested too deeply, or stands twice" in run("run", "-f", str(path)).err
+    assert f"{path}:1: an alias stands for it" in run("run", "-f", str(path)).err
     path.write_bytes(b"kind: TraceJob\nx: \xff\n")
     assert f"{path}:2: is not UTF-8" in run("run", "-f", str(path)).err
     done = run("run", "-f", str(tmp_path / "none"))
