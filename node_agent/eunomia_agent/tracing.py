@@ -219,6 +219,8 @@ class Tracing:
             whose=use.whose,
         )
         job.ledgers.setdefault(tracker.name, Ledger())
+        if job.wanted.rules:
+            instance.hurry()
 
     def _stop(self, job: Job, *, restarting: bool = False) -> None:
         """End a job's trackers with its account at rest: nothing of it is left in flight.

@@ -45,6 +45,8 @@ class Drain:
         self.layout = layout
         self.more = False
         self._least_delay = self._delay = delay
+        self.longest_delay = LONGEST_DELAY
+        """Seconds that a record waits at most while others come without a pause."""
         self._drained_at = 0.0
         self._waiting = False
         self._capacity = max(1, size // layout.size)
@@ -76,7 +78,7 @@ class Drain:
         if time.monotonic() - self._drained_at > PAUSE:
             self._delay = self._least_delay
         else:
-            self._delay = min(LONGEST_DELAY, 2 * self._delay)
+            self._delay = min(self.longest_delay, 2 * self._delay)
         return self._delay
 
     @property

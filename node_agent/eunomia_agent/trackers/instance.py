@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from eunomia_agent.events.batch import Batch
-from eunomia_agent.events.drain import Drain
+from eunomia_agent.events.drain import DELAY, Drain
 from eunomia_agent.events.layout import event_layout
 from eunomia_agent.events.tally import TABLES
 from eunomia_agent.kernel.errors import KernelError
@@ -200,6 +200,11 @@ class Instance:
         """Answer a readable descriptor. Returns how long the rows may wait, in seconds."""
         assert self._drain is not None
         return self._drain.woken()
+
+    def hurry(self) -> None:
+        """Let no row wait for others from now on: somebody has to hear of it soon."""
+        if self._drain is not None:
+            self._drain.longest_delay = DELAY
 
     def drain(self) -> Iterator[Batch]:
         """Give what stood in the ring when this was called, in batches.
