@@ -57,4 +57,5 @@ def _killed(rows: Rows) -> NDArray[np.bool_]:
     if "subject_flags" not in rows.batch.layout:
         return np.zeros(len(rows), np.bool_)
     flags: NDArray[np.uint32] = rows.batch.fixed["subject_flags"]
-    return (flags & SUBJECT_KILLED) != 0
+    killed: NDArray[np.bool_] = (flags & SUBJECT_KILLED) != 0
+    return killed
