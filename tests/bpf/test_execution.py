@@ -357,3 +357,21 @@ def test_a_storm_of_programs_is_complete(track: Any, spawn: Any, cgroup: Path) -
     assert sum(row["args"] == ["/bin/true", "marker"] for row in seen) == 300
     account = tracked.account(cgroup)
     assert (account.matched, account.lost, len(seen)) == (301, 0, 301)
+
+
+def test_a_program_in_folders_too_deep_to_tell_passes_a_condition_on_its_beginning(
+    track: Any, spawn: Any, tmp_path: Path
+) -> None:
+    """Which is what the built-in rule about such paths asks for."""
+    deep = tmp_path / ("a" * 200) / ("b" * 200)
+    deep.mkdir(parents=True)
+    shutil.copy("/bin/true", deep / "program")
+    used = {"where_path_used": struct.pack("=2I", 2**32 - 1, 0), "where_path_free": 0}
+    tracked = track("execution", **used)
+
+    pid = spawn(lambda: os.execv(deep / "program", ["program"]))
+    os.waitpid(pid, 0)
+
+    (path,) = tracked.rows().text("path")
+    assert path.startswith("...")
+    assert path.endswith("b/program")
