@@ -81,7 +81,8 @@ struct {
 	__type(value, struct path_key);
 } this_path SEC(".maps");
 
-/* The entry that a path's last name is of: where something is mounted, it is the place's. */
+/* The entry that a path's last name is of: where something is mounted, it is the place's. NULL:
+ * more is mounted there, one over the other, than is looked through. */
 static __always_inline const struct dentry *path_last(const struct vfsmount *mount,
 						      const struct dentry *dentry)
 {
@@ -96,7 +97,7 @@ static __always_inline const struct dentry *path_last(const struct vfsmount *mou
 		mount = (const void *)READ(struct mount, above, mnt_parent) +
 			bpf_core_field_offset(struct mount, mnt);
 	}
-	return dentry;
+	return NULL;
 }
 
 static __always_inline enum path_found name_look_up(const volatile struct path_classes *used, u32 free,
@@ -125,6 +126,8 @@ static __always_inline enum path_found entry_look_up(const volatile struct path_
 		return name_look_up(used, free, of, names, NULL, 0);
 	const struct dentry *last = path_last(mount, dentry);
 
+	if (!last && !kill_matched)
+		return path_found;
 	return name_look_up(used, free, of, names, READ(struct dentry, last, d_name.name),
 			    READ(struct dentry, last, d_name.len));
 }

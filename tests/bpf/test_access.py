@@ -326,6 +326,26 @@ def test_mounts_of_its_own_namespace_are_followed(access: Any, spawn: Any, tmp_p
     ]
 
 
+def test_a_name_under_many_mounts_is_not_passed_over(
+    access: Any, spawn: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "hidden").touch()
+    (tmp_path / "secret").touch()
+    tracked = access(where_writing=struct.pack("=2q", 0, 0), **NAMES)
+    wanted(tracked, names=("secret",))
+
+    def work() -> None:
+        libc.unshare(CLONE_NEWNS)
+        libc.mount(b"none", b"/", None, MS_PRIVATE, None)
+        for _ in range(6):
+            libc.mount(bytes(tmp_path / "hidden"), bytes(tmp_path / "secret"), None, MS_BIND, None)
+        os.open(tmp_path / "secret", os.O_RDONLY)
+
+    run(spawn, work)
+
+    assert short(told(tracked, tmp_path), tmp_path) == [("open", "/secret", "", "")]
+
+
 @pytest.mark.parametrize("change", [False, True])
 def test_a_path_of_four_kilobytes_keeps_its_end(
     access: Any, spawn: Any, mounted: Any, change: bool
