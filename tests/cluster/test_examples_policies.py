@@ -34,11 +34,11 @@ def run(kubectl, namespace, pod, command):
 def test_a_guard(cluster, kubectl, applied, ready, alerts, until):
     applied("13-a-guard")
     ready("vault", "guard")
-    cluster.shell("vault", "till", "cp /bin/busybox /tmp/miner; /tmp/miner true")
+    cluster.shell("vault", "till", "cp /bin/busybox /tmp/sleep; /tmp/sleep 0")
     rule = "execution/written-then-executed"
     found = until(lambda: alerts("vault", "guard").get(rule), 20, f"an alert of {rule}")
     assert (found["pod"], found["container"], found["severity"]) == ("till", "shell", "warning")
-    assert json.loads(found["evidence"])["path"] == "/tmp/miner"
+    assert json.loads(found["evidence"])["path"] == "/tmp/sleep"
     status = kubectl.get("-n", "vault", "securitypolicy/guard")["status"]
     assert status["rules"]["invalid"] == 0
 
