@@ -37,7 +37,7 @@ def test_a_guard(cluster, kubectl, applied, ready, alerts, until):
     cluster.shell("vault", "till", "cp /bin/busybox /tmp/sleep; /tmp/sleep 0")
     rule = "execution/written-then-executed"
     found = until(lambda: alerts("vault", "guard").get(rule), 20, f"an alert of {rule}")
-    assert (found["pod"], found["container"], found["severity"]) == ("till", "shell", "warning")
+    assert (found["pod"], found["container"], found["severity"]) == ("till", "shell", "alert")
     assert json.loads(found["evidence"])["path"] == "/tmp/sleep"
     status = kubectl.get("-n", "vault", "securitypolicy/guard")["status"]
     assert status["rules"]["invalid"] == 0
