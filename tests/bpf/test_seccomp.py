@@ -47,7 +47,7 @@ class Recorded:
         self.targets.update(key, struct.pack("=QII", jobs, state, 1))
 
     def seen(self, cgroup: Path) -> Seen:
-        found = self.recording.read_one(cgroup.stat().st_ino)
+        found = self.recording.read().get(cgroup.stat().st_ino)
         assert found is not None
         return found
 
@@ -239,6 +239,7 @@ def test_what_an_audited_profile_would_refuse_is_counted_with_who_called(
     allowed = Bits(own=calls.bits_of(set(calls.OWN.values()) - {"dup"}, calls.OWN))
 
     recorded.recording.audit(cgroup.stat().st_ino, allowed)
+    recorded.recording.settle()
     os.waitpid(spawn(lambda: call(*["dup"] * 7, "flock")), 0)
     recorded.recording.audit(cgroup.stat().st_ino, None)
     os.waitpid(spawn(lambda: call(*["dup"] * 5)), 0)
@@ -338,6 +339,7 @@ def test_a_slot_is_given_to_another_cgroup_without_what_the_first_one_did(
 
     recorded.targets.delete(struct.pack("=Q", first))
     recorded.recording.forget([first])
+    recorded.recording.settle()
     os.waitpid(spawn(lambda: call("acct")), 0)
     assert recorded.recording.read() == {}
 
