@@ -101,7 +101,8 @@ class Convergence(Written):
     quiet_period: Span = "10m"
     """How long no call was new, as a Go duration of at most 168h."""
     max_unseen_percent: Annotated[int, Field(ge=0, le=100)] = 1
-    """How likely, in percent, the next run may be estimated to make a call that none has made."""
+    """How likely, in percent, the next call of a run is estimated to be one that none has
+    made."""
 
 
 class Seccomp(Written):
@@ -150,7 +151,7 @@ class Responses(Written):
     """For rules of severity warning."""
     alert: Response = Response.REPORT
     """For rules of severity alert. Report: tell. Kill: the kernel kills the process, at the event.
-    Deny: the kernel refuses it, where it can. Isolate: label the pod and cut it off the network."""
+    Deny: reserved, reported alone. Isolate: label the pod and cut it off the network."""
     max_pods_per_minute: Annotated[int, Field(ge=1, le=1000)] = 1
     """Isolate no more pods than this in a minute."""
     when_disconnected: Span = "24h"

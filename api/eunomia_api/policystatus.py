@@ -91,7 +91,8 @@ class LearnedContainer(Told):
     last_new: Time | None = None
     """When a call was made that none had made before."""
     unseen_percent: Percent | None = None
-    """How likely the next run makes a call that none has made (Good-Turing). Absent: not known."""
+    """How likely the next call of a run is one that none has made (Good-Turing). Absent: not
+    known."""
     base: Annotated[str, Field(max_length=253)] = ""
     """The seccomp profile that was on while learning: what it refused cannot have been seen."""
     profile: Annotated[str, Field(max_length=253)] = ""

@@ -66,7 +66,7 @@ class SeccompProfileSpec(Written):
     default_action: Literal["SCMP_ACT_ERRNO", "SCMP_ACT_LOG"] = "SCMP_ACT_ERRNO"
     """What becomes of any other call: SCMP_ACT_ERRNO it is refused, SCMP_ACT_LOG it is logged."""
     architectures: Annotated[list[Architecture], Field(min_length=1, max_length=8)]
-    """The ABIs that it is for, such as SCMP_ARCH_X86_64. All calls of others are refused."""
+    """The ABIs that it is for, such as SCMP_ARCH_X86_64. Who calls by another one is killed."""
     syscalls: Syscalls = []
     """Names of the calls that are allowed."""
     version: Version

@@ -23,7 +23,8 @@ tested with; [rules.md](rules.md) tells how rules are read.
 
 An `event` is worth knowing, and happens in some healthy workloads; a `warning` should be looked at;
 an `alert` is no workload's business. Paths are those of the files that were really opened, and
-programs are told by the file that runs: links, relative paths and new names make no difference.
+programs are told by the file that runs: symbolic links, relative paths and new names of programs
+make no difference.
 """
 
 every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
