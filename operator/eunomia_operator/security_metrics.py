@@ -12,7 +12,7 @@ MOST_SERIES = 2000
 
 
 class SecurityMetrics:
-    """eunomia_security_events_total, …_warnings_total and …_alerts_total.
+    """eunomia_operator_security_events_total, …_warnings_total and …_alerts_total.
 
     policy: its name; of a ClusterSecurityPolicy NAME, cluster/NAME. Those of a policy that is gone
     are gone.
@@ -21,7 +21,7 @@ class SecurityMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._counters = {
             severity: Counter(
-                f"eunomia_security_{severity}s",
+                f"eunomia_operator_security_{severity}s",
                 f"Broken rules of severity {severity}.",
                 LABELS,
                 registry=registry,

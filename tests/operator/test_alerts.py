@@ -58,7 +58,7 @@ def metrics(story: Any) -> str:
     return generate_latest(story.metrics.registry).decode()
 
 
-COUNTED = 'eunomia_security_alerts_total{namespace="shop",policy="guard",rule="shadow"}'
+COUNTED = 'eunomia_operator_security_alerts_total{namespace="shop",policy="guard",rule="shadow"}'
 
 
 async def test_an_alert_is_written_down_told_counted_and_then_taken(story: Any) -> None:
