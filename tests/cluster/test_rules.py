@@ -71,6 +71,8 @@ DEEDS = {
     "execution/shared-memory-script-run": """
         mount -o remount,exec /dev/shm; echo '#!/bin/sh' >/dev/shm/deed.sh
         chmod +x /dev/shm/deed.sh; /dev/shm/deed.sh""",
+    "execution/long-path-executed": """
+        n=$(printf '%0200d' 0); mkdir -p $n/$n; cp /bin/busybox $n/$n/true; /tmp/$n/$n/true""",
     "execution/written-then-executed": "cp /bin/busybox fresh; /tmp/fresh true",
     "execution/temporary-file-executed": "cp /bin/busybox /var/tmp/deed; /var/tmp/deed true",
     "execution/hidden-file-executed": "cp /bin/busybox .deed; /tmp/.deed true",
@@ -171,6 +173,8 @@ DEEDS = {
     "tampering/name-resolution-written": ": >>/etc/nsswitch.conf",
     "tampering/authority-added": """
         mkdir -p /usr/local/share/ca-certificates; : >/usr/local/share/ca-certificates/x.crt""",
+    "tampering/long-path-changed": """
+        n=$(printf '%0200d' 0); mkdir -p $n/$n; : >$n/$n/a""",
     "tampering/other-container-signalled": "kill -CONT $victim",
 }
 """What breaks a rule: a line of shell, run by root in a privileged container."""
