@@ -36,6 +36,8 @@ from eunomia_agent.trackers.accounting import Totals
 from eunomia_agent.trackers.catalogue import Catalogue
 from eunomia_api import agent_pb2
 
+libc = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWNS = 0x20000  # include/uapi/linux/sched.h
 BUDGET = 20_000
 """Events a second and node, as a policy has it that does not say."""
 SECRET = agent_pb2.Rule(
@@ -339,10 +341,14 @@ def resident() -> Callable[[], int]:
 
 
 def act(cgroup: Path, code: str, *arguments: object) -> int:
-    """Run some Python inside a cgroup, to its good end; return its process."""
+    """Run some Python inside a cgroup, to its good end; return its process.
+
+    As in a container its mounts are its own: who runs among the host's is the runtime.
+    """
 
     def enter() -> None:
         (cgroup / "cgroup.procs").write_text(str(os.getpid()))
+        assert not libc.unshare(CLONE_NEWNS)
 
     words = [each if isinstance(each, bytes) else os.fsencode(str(each)) for each in arguments]
     command = [sys.executable, "-S", "-E", "-c", f"import os, sys\n{code}", *words]
