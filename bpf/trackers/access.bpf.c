@@ -47,6 +47,7 @@ enum { TYPE_NAME = 32, EVENT_TAIL = 2 * FILE_PATH + TYPE_NAME + LINEAGE_TAIL };
 
 #include "argument.h"
 #include "event_lineage.h"
+#include "layer.h"
 #include "match_path.h"
 #include "runtime.h"
 #include "syscall.h"
@@ -78,8 +79,6 @@ struct open_flags {
 } __attribute__((preserve_access_index));
 /* include/uapi/linux/stat.h */
 enum { S_IFLNK = 0120000, S_IFDIR = 0040000, S_IFBLK = 0060000, S_IFCHR = 0020000, S_IALLUGO = 07777 };
-/* include/uapi/linux/magic.h */
-enum { OVERLAYFS_SUPER_MAGIC = 0x794c7630, TMPFS_MAGIC = 0x01021994 };
 /* include/uapi/linux/mount.h, include/uapi/linux/fcntl.h */
 enum { MS_REMOUNT = 32, MS_BIND = 4096, MS_MOVE = 8192, MS_PROPAGATION = 15 << 17 };
 enum { OPEN_TREE_CLONE = 1, AT_REMOVEDIR = 0x200 };
@@ -404,15 +403,6 @@ static __always_inline void ask_open(struct request *request, s32 number, const 
 
 /* ---- events ---- */
 
-/* Whether what the inode holds is in an overlay's upper layer, or in memory. The overlay's own inode
- * stands before the pointer to what it has there: fs/overlayfs/ovl_entry.h, struct ovl_inode. */
-static __always_inline bool is_upper(const struct inode *inode, u64 magic)
-{
-	if (magic != OVERLAYFS_SUPER_MAGIC)
-		return magic == TMPFS_MAGIC;
-	return read_pointer((const void *)inode + bpf_core_type_size(struct inode));
-}
-
 static __always_inline void fill_file(struct event *event, const struct file *file)
 {
 	const struct inode *inode = READ(struct file, file, f_inode);
@@ -424,7 +414,7 @@ static __always_inline void fill_file(struct event *event, const struct file *fi
 	event->file_type = mode & S_IFMT;
 	event->device = READ(struct inode, inode, i_rdev);
 	event->links = READ(struct inode, inode, i_nlink);
-	event->upper = is_upper(inode, READ(struct super_block, mounted, s_magic));
+	event->upper = is_upper(inode, magic_of(inode));
 	event->filesystem =
 		event_kernel_string(READ(struct file_system_type, type, name), TYPE_NAME);
 }
