@@ -79,6 +79,7 @@ class Column(Written):
     """Characters in a table; absent: as many as its type commonly takes."""
 
 
+Kinds = Annotated[list[MemberName], Field(max_length=32)]
 Columns = Annotated[dict[MemberName, Column], Field(max_length=64)]
 
 
@@ -141,6 +142,10 @@ class TrackerDescription(Written):
     """The columns of what is counted by stack."""
     programs: Annotated[dict[str, list[CamelName]], Field(max_length=16)] = {}
     """Sections whose programs run only when one of some params is true: section → the params."""
+    denies: Annotated[dict[str, Kinds], Field(max_length=32)] = {}
+    """Sections whose programs refuse what a rule denies, and nothing else: section → the kinds of
+    events that each one refuses, values of the column `kind`; none where there is no such column.
+    They run for rules that deny, and for nothing else."""
     metrics: Annotated[dict[MetricName, Metric], Field(max_length=16)] = {}
     requires: Requires = Requires()
 

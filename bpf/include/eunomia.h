@@ -65,6 +65,7 @@ typedef u32 args_t; /* several, each ended by a NUL but for a last one that was 
 enum subject_flags {
 	subject_pending = 1, /* made while its cgroup was not yet classified */
 	subject_killed = 2,  /* the process was sent SIGKILL for it */
+	subject_denied = 4,  /* it was refused before it was done */
 };
 struct subject {
 	boot_ns_t time;

@@ -137,46 +137,46 @@ static __always_inline bool admit(struct match *match)
 	return match->jobs != 0;
 }
 
-/* ---- killing ---- */
+/* ---- enforcement ---- */
 
 enum { kill_signal = 9 }; /* SIGKILL */
 
-/* By slot: CLOCK_BOOTTIME ns from which on the job kills no more, 0: it goes on; and how often it
- * did. */
+/* By slot: CLOCK_BOOTTIME ns from which on the job enforces nothing more, 0: it goes on; and how often
+ * it did. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, MAX_JOBS);
 	__type(key, u32);
 	__type(value, boot_ns_t);
-} kill_until SEC(".maps");
+} enforce_until SEC(".maps");
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, MAX_JOBS);
 	__type(key, u32);
 	__type(value, u64);
-} killed SEC(".maps");
+} enforced SEC(".maps");
 
-/* Returns those of the jobs that kill at this time. */
-__weak u64 killers_of(job_set_t jobs, boot_ns_t now)
+/* Returns those of the jobs that enforce their condition at this time. */
+__weak u64 enforcers_of(job_set_t jobs, boot_ns_t now)
 {
-	job_set_t killers = 0;
+	job_set_t enforcers = 0;
 
 	for (int turn = 0; turn < MAX_JOBS && jobs; turn++) {
 		u32 job = lowest_bit(jobs);
-		boot_ns_t *until = bpf_map_lookup_elem(&kill_until, &job);
+		boot_ns_t *until = bpf_map_lookup_elem(&enforce_until, &job);
 
 		if (until && (!*until || now < *until))
-			killers |= jobs & -jobs;
+			enforcers |= jobs & -jobs;
 		jobs &= jobs - 1;
 	}
-	return killers;
+	return enforcers;
 }
 
-__weak int count_killed(job_set_t jobs)
+__weak int count_enforced(job_set_t jobs)
 {
 	for (int turn = 0; turn < MAX_JOBS && jobs; turn++) {
 		u32 job = lowest_bit(jobs);
-		u64 *count = bpf_map_lookup_elem(&killed, &job);
+		u64 *count = bpf_map_lookup_elem(&enforced, &job);
 
 		if (count)
 			__sync_fetch_and_add(count, 1);
@@ -192,12 +192,12 @@ static __always_inline void kill_current(struct match *match)
 	if (!match->current || match->state != target_classified ||
 	    match->cgroup_id == own_cgroup)
 		return;
-	job_set_t killers = killers_of(match->jobs, bpf_ktime_get_boot_ns());
+	job_set_t enforcers = enforcers_of(match->jobs, bpf_ktime_get_boot_ns());
 
-	if (!killers || bpf_send_signal(kill_signal))
+	if (!enforcers || bpf_send_signal(kill_signal))
 		return;
-	match->killed = true;
-	count_killed(killers);
+	match->enforced = true;
+	count_enforced(enforcers);
 }
 
 /* Of an event that is wanted, all of the conditions having been asked: kills whom it is about, where
@@ -205,7 +205,7 @@ static __always_inline void kill_current(struct match *match)
  * killing has none. */
 static __always_inline bool event_admit(struct match *match)
 {
-	if (kill_matched)
+	if (enforcement == enforce_kill)
 		kill_current(match);
 	return admit(match);
 }
@@ -335,6 +335,11 @@ static __always_inline u64 wake_flags(u64 length)
 	return hurry ? BPF_RB_FORCE_WAKEUP : 0;
 }
 
+static __always_inline u32 subject_enforced(void)
+{
+	return enforcement == enforce_kill ? subject_killed : subject_denied;
+}
+
 static __always_inline void subject_fill(struct subject *who, const struct match *match)
 {
 	const struct owner *owner = match->owner;
@@ -343,7 +348,7 @@ static __always_inline void subject_fill(struct subject *who, const struct match
 	who->cgroup_id = match->cgroup_id;
 	who->jobs = match->jobs;
 	who->subject_flags = (match->state == target_pending ? subject_pending : 0) |
-			     (match->killed ? subject_killed : 0);
+			     (match->enforced ? subject_enforced() : 0);
 	if (owner) {
 		who->start_time = owner->start_time;
 		who->pid = owner->pid;

@@ -65,11 +65,17 @@ struct {
 	__type(value, u64);
 } unclassified SEC(".maps");
 
-/* Whoever an event is about is killed: the agent sets it where a job asks for that, and only where
- * all of the job's condition is decided in here. See event_admit. */
-const volatile bool kill_matched = false;
+/* What is done about an event, other than to tell of it: who makes it is killed, or it is refused. The
+ * agent sets it where a job asks for that, and only where all of the job's condition is decided in
+ * here. See event_admit. */
+enum enforcement {
+	enforce_nothing = 0,
+	enforce_kill = 1,
+	enforce_deny = 2,
+};
+const volatile u32 enforcement = enforce_nothing;
 
-/* The agent's own cgroup, in which nobody is ever killed. */
+/* The agent's own cgroup, in which nobody is ever killed or refused anything. */
 const volatile cgroup_id_t own_cgroup = 0;
 
 /* ---- conditions that the agent takes out of a job's `where` ---- */
@@ -204,8 +210,8 @@ struct match {
 	const struct owner *owner; /* NULL: the current task */
 	u32 state;		   /* enum target_state */
 	bool admitted;
-	bool current; /* it is about the current task, for sure */
-	bool killed;  /* which was sent SIGKILL for it */
+	bool current;  /* it is about the current task, for sure */
+	bool enforced; /* which was sent SIGKILL for it, or refused it */
 };
 
 static __always_inline bool match_cgroup(struct match *match, cgroup_id_t cgroup_id)

@@ -17,7 +17,7 @@
  * among them; where_COLUMN_used are all classes that stand in the one map and in the other, so that no
  * path is walked in vain. The agent writes them before the programs are attached; an entry also has
  * the classes of all prefixes that it begins with. How a path begins that was cut there nobody knows:
- * where prefixes are asked for it is wanted, but nobody is killed for that.
+ * where prefixes are asked for it is wanted, but nothing is enforced for that.
  */
 #pragma once
 
@@ -126,7 +126,7 @@ static __always_inline enum path_found entry_look_up(const volatile struct path_
 		return name_look_up(used, free, of, names, NULL, 0);
 	const struct dentry *last = path_last(mount, dentry);
 
-	if (!last && !kill_matched)
+	if (!last && !enforcement)
 		return path_found;
 	return name_look_up(used, free, of, names, READ(struct dentry, last, d_name.name),
 			    READ(struct dentry, last, d_name.len));
@@ -144,7 +144,7 @@ static __always_inline bool prefix_look_up(void *prefixes, u32 of, enum path_fou
 		return false;
 	key->bits = 8 * FILE_PATH;
 	bpf_probe_read_kernel(key->path, FILE_PATH, &walk->text[start & (FILE_PATH - 1)]);
-	if (key->path[0] == '.' && !kill_matched)
+	if (key->path[0] == '.' && !enforcement)
 		return true;
 	u32 *classes = bpf_map_lookup_elem(prefixes, key);
 

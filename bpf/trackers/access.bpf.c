@@ -459,7 +459,7 @@ static __always_inline enum path_found last_name_found(u32 of, u32 start)
 	u32 length = last_name_length() & (FILE_PATH - 1);
 
 	if (!length && walk->cut)
-		return kill_matched ? path_unwanted : path_found;
+		return enforcement ? path_unwanted : path_found;
 	return path_named_as(path, of, &walk->text[(FILE_PATH - 1 - length) & (FILE_PATH - 1)], length);
 }
 

@@ -15,7 +15,7 @@ from eunomia_agent.whose import apart
 from eunomia_api import agent_pb2
 from eunomia_api.where import Expression, WhereInvalid, parse, syntax, types
 
-KILLS = "kill_until"
+KILLS = "enforce_until"
 """The map of objects whose programs can kill: events.h."""
 OTHERS = "matches_owners"
 """The variable of objects whose events may be about others than the current task: match.h."""

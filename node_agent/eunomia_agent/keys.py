@@ -10,7 +10,7 @@ from eunomia_agent.errors import ParamInvalid, SampleInvalid, TrackerUnknown
 from eunomia_agent.job import params_of
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue, Tracker
-from eunomia_agent.trackers.key import Key
+from eunomia_agent.trackers.key import Enforcement, Key
 from eunomia_api import agent_pb2, sample
 from eunomia_api.param import shown
 
@@ -73,7 +73,7 @@ class Keys:
             pids=tuple(sorted(set(job.target.pids))),
             children=job.target.children and bool(job.target.pids),
             interval_ms=interval if counts else 0,
-            kill=job.kill and not job.dry_run,
+            enforcement=Enforcement.KILL if job.kill and not job.dry_run else Enforcement.NONE,
         )
         return Use(key, rest, whose)
 

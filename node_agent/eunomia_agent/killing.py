@@ -16,7 +16,7 @@ def allow(jobs: Iterable[Job], silence: float) -> None:
         if job.wanted.kill:
             until = deadline(now, job.wanted.respond_ms, silence)
             for run in job.runs.values():
-                run.instance.kill_until(job.slot, until)
+                run.instance.enforce_until(job.slot, until)
             for judge in job.judges():
                 judge.killing = not job.wanted.dry_run and (not until or now < until)
 
@@ -31,6 +31,6 @@ def deadline(now: int, respond_ms: int, silence: float) -> int:
 def count(job: Job) -> None:
     """Take in how often the kernel killed for a job."""
     for name, run in job.runs.items():
-        killed = run.instance.killed(job.slot)
+        killed = run.instance.enforced(job.slot)
         job.ledgers[name].killed += killed - run.killed_before
         run.killed_before = killed

@@ -213,7 +213,7 @@ class Tracing:
             self._pool.release(use.key, job.slot)
             raise
         ladder = Ladder(job.wanted.budget.events_per_second // len(job.wanted.trackers))
-        killed = instance.killed(job.slot)  # of the job that had the slot before
+        killed = instance.enforced(job.slot)  # of the job that had the slot before
         job.runs[tracker.name] = Run(
             *(use.key, instance, use.rest, tracker.sample, ladder, refused, killed),
             whose=use.whose,

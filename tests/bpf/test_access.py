@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from eunomia_agent.kernel import hooks
+from eunomia_agent.trackers.key import Enforcement
 
 pytestmark = pytest.mark.bpf
 
@@ -749,7 +750,7 @@ def test_who_opens_what_is_asked_for_is_killed_before_it_reads(
     deep = tree / ("d" * 200) / ("e" * 100)
     deep.mkdir(parents=True)
     (deep / "file").touch()
-    tracked = access(kill_matched=True, **PREFIXES)
+    tracked = access(enforcement=Enforcement.KILL, **PREFIXES)
     wanted(tracked, prefixes=(f"{tree}/etc/shadow\0",))
 
     assert run(spawn, touch(tree, "etc/passwd", "etcetera", str(deep / "file"))) == 0

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eunomia_agent.trackers.key import Enforcement
+
 pytestmark = pytest.mark.bpf
 
 SLOT = bytes(4)
@@ -60,14 +62,14 @@ def other(folder: Path) -> Path:
 
 
 def killed(tracked: Any) -> int:
-    return int.from_bytes(tracked.object.map("killed").lookup(SLOT), "little")
+    return int.from_bytes(tracked.object.map("enforced").lookup(SLOT), "little")
 
 
 def test_who_does_it_is_killed_and_does_not_see_what_came_of_it(
     track: Any, spawn: Any, make_cgroup: Any, secret: Path, other: Path
 ) -> None:
     elsewhere = make_cgroup("elsewhere")
-    tracked = track("opensnoop", kill_matched=True, prefix=str(secret))
+    tracked = track("opensnoop", enforcement=Enforcement.KILL, prefix=str(secret))
 
     assert fate(spawn, other) == (0, b"before and after")
     assert fate(spawn, secret, into=elsewhere) == (0, b"before and after")
@@ -83,7 +85,7 @@ def test_who_does_it_is_killed_and_does_not_see_what_came_of_it(
 def test_killing_has_no_limit_when_telling_has(
     track: Any, spawn: Any, cgroup: Path, secret: Path
 ) -> None:
-    tracked = track("opensnoop", kill_matched=True, prefix=str(secret))
+    tracked = track("opensnoop", enforcement=Enforcement.KILL, prefix=str(secret))
     tracked.limit([(2**64 - 1, 0)])
 
     assert [fate(spawn, secret)[0] for _ in range(5)] == [signal.SIGKILL] * 5
@@ -96,12 +98,12 @@ def test_nobody_is_killed_who_may_not_be(
     track: Any, spawn: Any, cgroup: Path, secret: Path, why: str
 ) -> None:
     own = cgroup.stat().st_ino if why == "the agent itself" else 0
-    tracked = track("opensnoop", kill_matched=True, own_cgroup=own, prefix=str(secret))
+    tracked = track("opensnoop", enforcement=Enforcement.KILL, own_cgroup=own, prefix=str(secret))
     if why == "not known yet":
         tracked.target(cgroup, state=1)
     if why == "silent for too long":
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        tracked.object.map("kill_until").update(SLOT, struct.pack("=Q", now))
+        tracked.object.map("enforce_until").update(SLOT, struct.pack("=Q", now))
 
     assert fate(spawn, secret) == (0, b"before and after")
     rows = tracked.rows()
@@ -111,7 +113,7 @@ def test_nobody_is_killed_who_may_not_be(
 
 
 def test_it_is_dead_within_a_millisecond(track: Any, spawn: Any, secret: Path) -> None:
-    tracked = track("opensnoop", kill_matched=True, prefix=str(secret))
+    tracked = track("opensnoop", enforcement=Enforcement.KILL, prefix=str(secret))
     process = track("process")
     for _ in range(20):
         assert fate(spawn, secret)[0] == signal.SIGKILL

@@ -69,6 +69,7 @@ class Tracker:
 
     hooks: sections of its object without which it makes no sense. any_of: sections that do the
     same, the better first. programs: section → the params of which one switches its programs on.
+    denies: section that refuses what a rule denies → the kinds of events that it refuses.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Tracker:
     hooks: Sequence[str]
     any_of: Sequence[Sequence[str]]
     programs: Mapping[str, Sequence[str]]
+    denies: Mapping[str, Sequence[str]]
 
     def check_params(self, values: Mapping[str, object]) -> dict[str, ParamValue]:
         """Return the values of all params, defaults included. Raises ValueError."""
@@ -113,6 +115,7 @@ def _tracker(written: dict[str, Any]) -> Tracker:
         hooks=written["requires"]["hooks"],
         any_of=written["requires"]["anyOf"],
         programs=written["programs"],
+        denies=written["denies"],
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from eunomia_agent.errors import AgentError
-from eunomia_agent.events.layout import SUBJECT_COLUMNS, Column, Layout, Source
+from eunomia_agent.events.layout import KIND, SUBJECT_COLUMNS, Column, Layout, Source
 from eunomia_agent.events.tally import result_layouts
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.kernel.errors import ObjectInvalid
@@ -50,12 +50,16 @@ COMMON = frozenset(
         "by_pid",
         "follow_children",
         "cgroup_hierarchy",
-        "kill_matched",
+        "enforcement",
         "own_cgroup",
         "matches_owners",
     }
 )
 """Variables that trackers have from match.h."""
+
+
+REFUSING = "lsm/"
+"""How sections begin whose programs can refuse what is about to be done."""
 
 
 class DescriptionError(AgentError):
@@ -116,6 +120,7 @@ def check(description: Description, btf: Btf, sections: frozenset[str] | None = 
         *_columns(description, layouts),
         *_metrics(description, layouts),
         *_hooks(description, sections),
+        *_denies(description, layouts, sections),
     ]
     if reasons:
         raise DescriptionError("\n".join(reasons))
@@ -271,6 +276,33 @@ def _hooks(description: Description, sections: frozenset[str] | None) -> Iterato
             yield description.problem(
                 ("programs", section), f"{name} is no param, or none that is true or false"
             )
+
+
+def _denies(
+    description: Description, layouts: Mapping[Source, Layout], sections: frozenset[str] | None
+) -> Iterator[str]:
+    denies = description.tracker.denies
+    for section in sorted(sections or ()):
+        if section.startswith(REFUSING) and section not in denies:
+            yield description.problem(("denies",), f"{section} in C has no list of what it refuses")
+    kinds = {
+        value
+        for layout in layouts.values()
+        for column in layout.columns
+        if column.name == KIND
+        for value in column.values.values()
+    }
+    for section, refused in denies.items():
+        say = partial(description.problem, ("denies", section))
+        if sections is not None and section not in sections:
+            yield say(f"no program for {section}; there are: {', '.join(sorted(sections))}")
+        if not section.startswith(REFUSING):
+            yield say(f"{section} refuses nothing: only programs of {REFUSING}… do")
+        if unknown := {*refused} - kinds:
+            known = ", ".join(sorted(kinds)) or "none"
+            yield say(f"no kind {', '.join(sorted(unknown))}; there are: {known}")
+        if kinds and not refused:
+            yield say(f"says of no kind that it is refused; there are: {', '.join(sorted(kinds))}")
 
 
 def catalogued(description: Description, btf: Btf) -> CatalogueTracker:

@@ -175,13 +175,15 @@ class Instance:
             numbers[3 * slot : 3 * slot + 3] = limit.period_ns, limit.burst_ns, limit.sample
         self._object.map("instance").update(ZERO, INSTANCE.pack(jobs, everywhere, *numbers))
 
-    def kill_until(self, slot: int, boot_ns: int) -> None:
-        """Let a job kill up to a time of CLOCK_BOOTTIME; 0: for as long as it runs."""
-        self._object.map("kill_until").update(SLOT.pack(slot), U64.pack(boot_ns))
+    def enforce_until(self, slot: int, boot_ns: int) -> None:
+        """Let a job kill or deny up to a time of CLOCK_BOOTTIME; 0: for as long as it runs."""
+        self._object.map("enforce_until").update(SLOT.pack(slot), U64.pack(boot_ns))
 
-    def killed(self, slot: int) -> int:
-        """Return how often a job's events killed somebody, since the slot was given out."""
-        value = self._object.map("killed").lookup(SLOT.pack(slot)) if self.key.kill else None
+    def enforced(self, slot: int) -> int:
+        """Return how often a job killed or denied, since the slot was given out."""
+        if not self.key.enforcement:
+            return 0
+        value = self._object.map("enforced").lookup(SLOT.pack(slot))
         return 0 if value is None else int(U64.unpack(value)[0])
 
     # Rows

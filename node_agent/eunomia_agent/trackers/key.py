@@ -2,6 +2,15 @@
 """What makes two uses of a tracker the same."""
 
 from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Enforcement(IntEnum):
+    """What is done about an event beside telling of it: enum enforcement of match.h."""
+
+    NONE = 0
+    KILL = 1
+    DENY = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,9 +19,9 @@ class Key:
 
     params: all of them. memory_bytes: for its ring and its tables. conditions:
     variables of match.h with what they hold, as it lies in memory, and maps of match_path.h with
-    their keys. kill: who makes an event is killed. pids: of the only processes
-    that are watched; empty for all. children: watch what they start, too. interval_ms: between two
-    readings of what is counted in the kernel; 0 for a tracker that counts nothing there.
+    their keys. pids: of the only processes that are watched; empty for all. children: watch what
+    they start, too. interval_ms: between two readings of what is counted in the kernel; 0 for a
+    tracker that counts nothing there. enforcement: what is done to who makes an event.
     """
 
     tracker: str
@@ -22,4 +31,4 @@ class Key:
     pids: tuple[int, ...] = ()
     children: bool = False
     interval_ms: int = 0
-    kill: bool = False
+    enforcement: Enforcement = Enforcement.NONE

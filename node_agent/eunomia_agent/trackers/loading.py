@@ -93,8 +93,8 @@ def _configure(loaded: Object, tracker: Tracker, key: Key, node: Node) -> None:
     loaded.set("follow_children", key.children)
     if node.hierarchy:
         loaded.set("cgroup_hierarchy", node.hierarchy)
-    if key.kill:
-        loaded.set("kill_matched", True)
+    if key.enforcement:
+        loaded.set("enforcement", int(key.enforcement))
         loaded.set("own_cgroup", cgroup_of(os.getpid(), node.root))
 
 

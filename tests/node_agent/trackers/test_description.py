@@ -111,6 +111,21 @@ def test_a_description_that_agrees_has_nothing_to_say(tmp_path: Path, opensnoop:
             "[kprobe/do_open]",
             "t.yaml:23: no program for kprobe/do_open; there are: tp_btf/sched_process_fork, tp_",
         ),
+        (
+            "requires:",
+            "denies: {lsm/file_open: []}\nrequires:",
+            "t.yaml:22: no program for lsm/file_open; there are: tp_btf/sched_process_fork, tp_",
+        ),
+        (
+            "requires:",
+            "denies: {tracepoint/syscalls/sys_exit_openat: []}\nrequires:",
+            "t.yaml:22: tracepoint/syscalls/sys_exit_openat refuses nothing: only programs of lsm/",
+        ),
+        (
+            "requires:",
+            "denies: {tracepoint/syscalls/sys_exit_openat: [open]}\nrequires:",
+            "t.yaml:22: no kind open; there are: none",
+        ),
         ("help: Files.\n", "help: Files.\nhlep: x\n", "t.yaml:3: hlep: Extra inputs are not"),
         ("maxLength: 63", "maxLength: many", "t.yaml:9: params.prefix.maxLength: Input should be"),
         ("max: 3, ", "", "t.yaml:5: params.flags: Value error, an int needs min and max"),
