@@ -1,9 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A catalogue of two trackers that no build has to write first."""
+"""What tests of several packages need: a catalogue that no build has to write first, and the
+machine's cgroup tree with cgroups of a test's own."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from eunomia_agent.containers.hierarchy import find_root
 from eunomia_api.tracker import Catalogue, CatalogueColumn, CatalogueTracker, Param
+
+TRACEFS = Path("/sys/kernel/tracing")
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +43,61 @@ def catalogue() -> Catalogue:
             ),
         ],
     )
+
+
+@pytest.fixture(scope="session")
+def tracefs() -> Iterator[None]:
+    """Classic tracepoints need it; what was not mounted is not left mounted."""
+    mine = os.geteuid() == 0 and not (TRACEFS / "events").exists()
+    if mine:
+        subprocess.run(["mount", "-t", "tracefs", "tracefs", TRACEFS], check=True)
+    yield
+    if mine:
+        subprocess.run(["umount", "--lazy", TRACEFS], check=False)
+
+
+@pytest.fixture(scope="session")
+def hierarchy() -> Path:
+    """The root of the machine's cgroup v2 tree."""
+    root = find_root(Path("/proc/self/mountinfo").read_text())
+    if root is None:
+        pytest.skip("no cgroup v2 tree is mounted here")
+    return root
+
+
+@pytest.fixture
+def make_cgroup(hierarchy: Path) -> Iterator[Callable[..., Path]]:
+    """Make cgroups that go away with the test: at the top, or by their bare name in another one."""
+    made: list[Path] = []
+
+    def make(name: str = "", parent: Path | None = None) -> Path:
+        name = name or str(len(made))
+        path = parent / name if parent else hierarchy / f"eunomia-test-{os.getpid()}-{name}"
+        path.mkdir()
+        made.append(path)
+        return path
+
+    yield make
+    for path in reversed(made):
+        _remove(path)
+
+
+def _remove(cgroup: Path) -> None:
+    """Remove a cgroup, as soon as its last process is really gone."""
+    for attempt in range(100):
+        try:
+            cgroup.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            if attempt == 99:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+@pytest.fixture
+def cgroup(make_cgroup: Callable[..., Path]) -> Path:
+    """A cgroup of the test's own."""
+    return make_cgroup("own")

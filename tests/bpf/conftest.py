@@ -4,8 +4,6 @@
 import os
 import signal
 import struct
-import subprocess
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,69 +20,16 @@ from eunomia_agent.kernel.object import Object
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
 
 TRACKERS = Catalogue.load().trackers
-TRACEFS = Path("/sys/kernel/tracing")
 JOB = 1
 """The set of jobs that holds slot 0 alone."""
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _kernel() -> Iterator[None]:
+def _kernel(tracefs: None) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root to load BPF programs")
     if not Path("/sys/kernel/btf/vmlinux").exists():
         pytest.skip("needs a kernel with BTF")
-    mine = not (TRACEFS / "events").exists()
-    if mine:
-        subprocess.run(["mount", "-t", "tracefs", "tracefs", TRACEFS], check=True)
-    yield
-    if mine:
-        subprocess.run(["umount", "--lazy", TRACEFS], check=False)
-
-
-@pytest.fixture(scope="session")
-def hierarchy() -> Path:
-    """The root of the v2 hierarchy."""
-    for mount in Path("/proc/self/mounts").read_text().splitlines():
-        _, place, kind, *_ = mount.split()
-        if kind == "cgroup2":
-            return Path(place)
-    pytest.skip("needs a cgroup v2 hierarchy")
-
-
-def remove(cgroup: Path) -> None:
-    """Remove a cgroup, as soon as its last process is really gone."""
-    for attempt in range(100):
-        try:
-            cgroup.rmdir()
-        except OSError:
-            if attempt == 99:
-                raise
-            time.sleep(0.01)
-        else:
-            return
-
-
-@pytest.fixture
-def make_cgroup(hierarchy: Path) -> Iterator[Callable[..., Path]]:
-    """Make cgroups that go away with the test."""
-    made: list[Path] = []
-
-    def make(name: str = "", parent: Path = hierarchy) -> Path:
-        path = parent / f"eunomia-test-{os.getpid()}-{name or len(made)}"
-        path.mkdir()
-        made.append(path)
-        return path
-
-    yield make
-    for path in reversed(made):
-        if path.exists():
-            remove(path)
-
-
-@pytest.fixture
-def cgroup(make_cgroup: Callable[..., Path]) -> Path:
-    """A cgroup of the test's own."""
-    return make_cgroup("own")
 
 
 Spawn = Callable[..., int]

@@ -9,7 +9,6 @@ import signal
 import socket
 import struct
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -44,25 +43,6 @@ def node() -> Iterator[Node]:
 def key_of(tracker: Tracker) -> Key:
     params = {name: param.default for name, param in tracker.params.items()}
     return Key(tracker.name, tuple(sorted(params.items())), 16 << 20, interval_ms=1000)
-
-
-@pytest.fixture
-def cgroup() -> Iterator[Path]:
-    """A cgroup of the test's own, as a container has one."""
-    mounts = Path("/proc/self/mounts").read_text().splitlines()
-    roots = [Path(line.split()[1]) for line in mounts if line.split()[2] == "cgroup2"]
-    if not roots:
-        pytest.skip("there is no cgroup v2 tree")
-    path = roots[0] / f"eunomia-test-{os.getpid()}"
-    path.mkdir()
-    yield path
-    for _ in range(100):
-        try:
-            path.rmdir()
-        except OSError:  # the last process is not quite gone
-            time.sleep(0.02)
-        else:
-            return
 
 
 def run_in(cgroup: Path, call: Callable[[], object]) -> None:

@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from eunomia_agent.containers.hierarchy import find_root
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
 from eunomia_agent.kernel.object import Object
@@ -44,18 +43,9 @@ HEAD = '#include "kernel.h"\n#include <bpf/bpf_helpers.h>\n#include <bpf/bpf_tra
 LICENCE = 'char LICENSE[] SEC("license") = "GPL";\n'
 
 
-TRACEFS = Path("/sys/kernel/tracing")
-
-
 @pytest.fixture(scope="session", autouse=True)
-def _tracefs() -> Iterator[None]:
-    """Classic tracepoints need it; what was not mounted is not left mounted."""
-    mine = os.geteuid() == 0 and not (TRACEFS / "events").exists()
-    if mine:
-        subprocess.run(["mount", "-t", "tracefs", "tracefs", TRACEFS], check=True)
-    yield
-    if mine:
-        subprocess.run(["umount", "--lazy", TRACEFS], check=False)
+def _tracefs(tracefs: None) -> None:
+    """Mounted for all of these tests."""
 
 
 @pytest.fixture
@@ -118,12 +108,12 @@ class ListSink:
 class World:
     """A Tracing over real maps, cgroups of its own, and what the jobs' sinks got."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, make_cgroup: Callable[..., Path]) -> None:
         self.root = root
+        self._make_cgroup = make_cgroup
         self.room = 10**9
         self.rate = 10**9
         self.sinks: dict[str, list[ListSink]] = {}
-        self._cgroups: list[Path] = []
         self.catalogue = Catalogue.load()
         self.programs = Object.open(OBJECTS / "cgroups.bpf.o")
         self.programs.load()
@@ -158,10 +148,7 @@ class World:
         return [sink]
 
     def cgroup(self, name: str) -> Path:
-        path = self.root / f"eunomia-test-{os.getpid()}-{name}"
-        path.mkdir()
-        self._cgroups.append(path)
-        return path
+        return self._make_cgroup(name)
 
     def owner(self, cgroup: Path, kind: str = "container", **labels: str) -> Owner:
         if kind in ("pending", "unknown"):
@@ -205,29 +192,11 @@ class World:
         self.tracing.end()
         self.tracing.shut()
         self.programs.close()
-        for cgroup in self._cgroups:
-            _remove(cgroup)
-
-
-def _remove(cgroup: Path) -> None:
-    """Remove a cgroup, as soon as its last process is really gone."""
-    for attempt in range(100):
-        try:
-            cgroup.rmdir()
-        except OSError:
-            if attempt == 99:
-                raise
-            time.sleep(0.02)
-        else:
-            return
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    root = find_root(Path("/proc/self/mountinfo").read_text())
-    if root is None:
-        pytest.skip("there is no cgroup v2 tree")
-    world = World(root)
+def world(hierarchy: Path, make_cgroup: Callable[..., Path]) -> Iterator[World]:
+    world = World(hierarchy, make_cgroup)
     yield world
     world.close()
 

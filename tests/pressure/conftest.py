@@ -22,7 +22,6 @@ import pytest
 from eunomia_agent.alerts import Spool
 from eunomia_agent.cli.local import Local
 from eunomia_agent.cli.stop import Stop
-from eunomia_agent.containers.hierarchy import find_root
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.guards import Guards
 from eunomia_agent.kernel.libbpf import library
@@ -49,17 +48,11 @@ SECRET = agent_pb2.Rule(
 )
 """Each open of a file of that name."""
 SOURCE = Path(__file__).with_name("load.c")
-TRACEFS = Path("/sys/kernel/tracing")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _kernel() -> Iterator[None]:
-    mine = os.geteuid() == 0 and not (TRACEFS / "events").exists()
-    if mine:
-        subprocess.run(["mount", "-t", "tracefs", "tracefs", TRACEFS], check=True)
-    yield
-    if mine:
-        subprocess.run(["umount", "--lazy", TRACEFS], check=False)
+def _tracefs(tracefs: None) -> None:
+    """Mounted for all of these tests."""
 
 
 class Loads:
@@ -255,38 +248,6 @@ def job() -> Callable[..., agent_pb2.Job]:
         )
 
     return make
-
-
-@pytest.fixture
-def make_cgroup() -> Iterator[Callable[[str], Path]]:
-    """Make cgroups that go away with the test."""
-    root = find_root(Path("/proc/self/mountinfo").read_text())
-    if root is None:
-        pytest.skip("there is no cgroup v2 tree")
-    made: list[Path] = []
-
-    def make(name: str) -> Path:
-        path = root / f"eunomia-test-{os.getpid()}-{name}"
-        path.mkdir()
-        made.append(path)
-        return path
-
-    yield make
-    for path in made:
-        remove(path)
-
-
-def remove(cgroup: Path) -> None:
-    """Remove a cgroup, as soon as its last process is really gone."""
-    for attempt in range(100):
-        try:
-            cgroup.rmdir()
-        except FileNotFoundError:
-            return
-        except OSError:
-            if attempt == 99:
-                raise
-            time.sleep(0.02)
 
 
 class Inside:

@@ -12,13 +12,11 @@ import signal
 import struct
 import subprocess
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from eunomia_agent.containers.hierarchy import find_root
 
 pytestmark = [
     pytest.mark.bpf,
@@ -117,18 +115,10 @@ def test_what_descends_from_a_process_is_traced_where_it_is_asked_for(start: Any
 
 
 @pytest.fixture
-def cgroups() -> Iterator[list[Path]]:
+def cgroups(make_cgroup: Callable[..., Path]) -> list[Path]:
     """A cgroup, one in it and one beside it."""
-    root = find_root(Path("/proc/self/mountinfo").read_text())
-    if root is None:
-        pytest.skip("no cgroup v2 tree is mounted here")
-    outer = root / f"eunomia-run-{os.getpid()}"
-    made = [outer, outer / "inner", outer.with_name(f"{outer.name}-beside")]
-    for each in made:
-        each.mkdir()
-    yield made
-    for each in sorted(made, reverse=True):
-        each.rmdir()
+    outer = make_cgroup("outer")
+    return [outer, make_cgroup("inner", parent=outer), make_cgroup("beside")]
 
 
 def test_a_cgroup_is_traced_with_all_below_it_and_nothing_beside(

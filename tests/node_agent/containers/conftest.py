@@ -22,7 +22,6 @@ import pytest
 from google.protobuf.message import Message
 
 from eunomia_agent.containers import cri_pb2
-from eunomia_agent.containers.hierarchy import find_root
 from eunomia_agent.containers.runtime import Container, Sandbox
 from eunomia_agent.errors import RuntimeUnavailable
 
@@ -53,15 +52,6 @@ state = "{folder}/state"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
   Root = "{folder}/runc"
 """
-
-
-@pytest.fixture
-def cgroup_root() -> Path:
-    """The cgroup v2 tree of this machine."""
-    root = find_root(Path("/proc/self/mountinfo").read_text())
-    if root is None:
-        pytest.skip("no cgroup v2 tree is mounted here")
-    return root
 
 
 @dataclass

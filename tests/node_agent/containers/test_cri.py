@@ -168,19 +168,19 @@ async def test_answer_of_more_than_16_mib_is_no_answer(fake_cri) -> None:
 
 
 async def test_real_containers_have_their_owners_by_cgroup_id(
-    containerd, client_of, cgroup_root: Path
+    containerd, client_of, hierarchy: Path
 ) -> None:
     uid = f"0f8a6b0e-1c2d-4e3f-8a9b-{os.getpid():012x}"
     before_pod = await containerd.run_pod("shop", "web-0", uid, LABELS)
     before = await containerd.run_container(before_pod, "nginx")
     said: list[Owner] = []
     index = Index(
-        client_of(containerd), root=cgroup_root, on_change=said.append, on_gone=lambda _: None
+        client_of(containerd), root=hierarchy, on_change=said.append, on_gone=lambda _: None
     )
     await index.start()
 
     def cgroup_id(container_id: str) -> int:
-        return next(cgroup_root.glob(f"*/kubepods/pod{uid}/{container_id}")).stat().st_ino
+        return next(hierarchy.glob(f"*/kubepods/pod{uid}/{container_id}")).stat().st_ino
 
     later = await containerd.run_container(before_pod, "sidecar")
     index.rescan_soon()

@@ -360,13 +360,13 @@ def dockerd(short_folder: Path, image_archive: Path) -> Iterator[Dockerd]:
 
 
 async def test_containers_of_a_real_docker_get_their_names(
-    dockerd: Dockerd, cgroup_root: Path
+    dockerd: Dockerd, hierarchy: Path
 ) -> None:
     run = ("run", "-d", "--network", "none", "--label", "app=web")
     before = await asyncio.to_thread(dockerd.docker, *run, "--name", "before", IMAGE)
     said: list[Owner] = []
     client = DockerClient(dockerd.socket)
-    index = Index(client, root=cgroup_root, on_change=said.append, on_gone=lambda _: None)
+    index = Index(client, root=hierarchy, on_change=said.append, on_gone=lambda _: None)
     await index.start()
     later = await asyncio.to_thread(dockerd.docker, *run, "--name", "later", IMAGE)
     index.rescan_soon()
@@ -384,4 +384,4 @@ async def test_containers_of_a_real_docker_get_their_names(
     for owner in owners.values():
         assert (owner.namespace, owner.pod, owner.image) == ("", "", IMAGE)
         assert owner.labels == {"app": "web"}
-        assert owner.cgroup_id == (cgroup_root / owner.path.lstrip("/")).stat().st_ino
+        assert owner.cgroup_id == (hierarchy / owner.path.lstrip("/")).stat().st_ino

@@ -77,11 +77,11 @@ async def node() -> AsyncIterator[Node]:
 
 @needs_root
 async def test_records_of_the_kernel_are_understood_and_ask_for_no_scan(
-    node: Node, cgroup_root: Path
+    node: Node, hierarchy: Path
 ) -> None:
     await node.watch.start()
     known = {owner.cgroup_id for owner in node.said}
-    place = cgroup_root / f"eunomia-test-{os.getpid()}-told"
+    place = hierarchy / f"eunomia-test-{os.getpid()}-told"
     place.mkdir()
     try:
         cgroup_id = place.stat().st_ino
@@ -100,11 +100,11 @@ async def test_records_of_the_kernel_are_understood_and_ask_for_no_scan(
 
 @needs_root
 async def test_thousand_cgroups_of_a_moment_leave_no_entry_and_take_no_place(
-    node: Node, cgroup_root: Path
+    node: Node, hierarchy: Path
 ) -> None:
     await node.watch.start()
     for number in range(1000):
-        place = cgroup_root / f"eunomia-test-{os.getpid()}-{number}"
+        place = hierarchy / f"eunomia-test-{os.getpid()}-{number}"
         place.mkdir()
         place.rmdir()
         if number % 100 == 0:
@@ -118,10 +118,10 @@ async def test_thousand_cgroups_of_a_moment_leave_no_entry_and_take_no_place(
 
 @needs_root
 async def test_cgroups_whose_records_were_lost_leave_no_entry_either(
-    node: Node, cgroup_root: Path
+    node: Node, hierarchy: Path
 ) -> None:
     """Their paths are long, so that the ring, which nobody reads, is full after 400 records."""
-    parents = [cgroup_root / f"eunomia-test-{os.getpid()}"]
+    parents = [hierarchy / f"eunomia-test-{os.getpid()}"]
     while len(parents) < 10:
         parents.append(parents[-1] / ("x" * 240))
     for parent in parents:

@@ -84,8 +84,8 @@ async def node(runtime) -> AsyncIterator[Node]:
 
 
 @pytest.fixture
-def folder(cgroup_root: Path) -> Iterator[Path]:
-    place = cgroup_root / f"eunomia-test-{os.getpid()}"
+def folder(hierarchy: Path) -> Iterator[Path]:
+    place = hierarchy / f"eunomia-test-{os.getpid()}"
     place.mkdir()
     yield place
     for each in sorted(place.glob("**/"), reverse=True):

@@ -84,9 +84,9 @@ def exec_in(cgroup: Path) -> int:
 
 @pytest.mark.parametrize("by_pids_controller", [True, False])
 def test_process_is_known_by_its_cgroup_in_the_hierarchy_that_is_watched(
-    compile_bpf: Callable[..., Path], folder: Path, cgroup_root: Path, *, by_pids_controller: bool
+    compile_bpf: Callable[..., Path], folder: Path, hierarchy: Path, *, by_pids_controller: bool
 ) -> None:
-    in_v2 = cgroup_root / folder.name
+    in_v2 = hierarchy / folder.name
     in_v2.mkdir()
     try:
         with Object.open(compile_bpf(IDS)) as loaded:

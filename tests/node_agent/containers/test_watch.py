@@ -81,7 +81,7 @@ def test_scan_names_what_is_no_text_as_records_do(tmp_path: Path) -> None:
     assert record == CgroupMade(8, paths[-1])
 
 
-def test_scan_of_the_machine_itself(cgroup_root: Path) -> None:
-    found = scan(cgroup_root, 65536).found
-    assert found[0] == CgroupMade(cgroup_root.stat().st_ino, "/")
+def test_scan_of_the_machine_itself(hierarchy: Path) -> None:
+    found = scan(hierarchy, 65536).found
+    assert found[0] == CgroupMade(hierarchy.stat().st_ino, "/")
     assert len({made.cgroup_id for made in found}) == len(found)

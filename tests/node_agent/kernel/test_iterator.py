@@ -3,7 +3,7 @@
 
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -58,18 +58,11 @@ int walk(struct bpf_iter__cgroup *context)
 
 
 @pytest.fixture
-def tree() -> Iterator[Path]:
+def tree(make_cgroup: Callable[..., Path]) -> Path:
     """A cgroup with another one in it."""
-    mounts = Path("/proc/self/mounts").read_text().splitlines()
-    roots = [Path(line.split()[1]) for line in mounts if line.split()[2] == "cgroup2"]
-    if not roots:
-        pytest.skip("needs a cgroup v2 hierarchy")
-    outer = roots[0] / f"eunomia-walk-{os.getpid()}"
-    inner = outer / "inner"
-    inner.mkdir(parents=True)
-    yield outer
-    inner.rmdir()
-    outer.rmdir()
+    outer = make_cgroup("walk")
+    make_cgroup("inner", parent=outer)
+    return outer
 
 
 def seen(tracker: Object) -> dict[int, int]:

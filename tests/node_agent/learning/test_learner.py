@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from eunomia_agent.containers.hierarchy import find_root
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
 from eunomia_agent.events.syscalls import NATIVE
@@ -33,8 +32,10 @@ LEARN = agent_pb2.Learning(seccomp=True)
 class Node:
     """The agent-wide programs, and cgroups with processes in them."""
 
-    def __init__(self, root: Path, programs: Object, stack: ExitStack) -> None:
-        self.root = root
+    def __init__(
+        self, make_cgroup: Callable[..., Path], programs: Object, stack: ExitStack
+    ) -> None:
+        self._make_cgroup = make_cgroup
         self.programs = programs
         self.now = 1000.0
         self._stack = stack
@@ -50,10 +51,7 @@ class Node:
         return learner
 
     def cgroup(self, name: str) -> Path:
-        path = self.root / f"eunomia-test-{os.getpid()}-{name}"
-        path.mkdir()
-        self._stack.callback(lambda: path.exists() and path.rmdir())
-        return path
+        return self._make_cgroup(name)
 
     def owner(self, cgroup: Path, container: str = "web") -> Owner:
         identity = f"{cgroup.stat().st_ino:064x}"
@@ -103,17 +101,14 @@ def run(cgroup: Path, *names: str, filtered: bool = False) -> None:
 
 
 @pytest.fixture
-def node() -> Iterator[Node]:
+def node(make_cgroup: Callable[..., Path]) -> Iterator[Node]:
     if os.geteuid() != 0:
         pytest.skip("needs root to load BPF programs")
-    root = find_root(Path("/proc/self/mountinfo").read_text())
-    if root is None:
-        pytest.skip("there is no cgroup v2 tree")
     with ExitStack() as stack:
         programs = stack.enter_context(Object.open(OBJECTS / "cgroups.bpf.o"))
         programs.load()
         programs.attach()
-        yield Node(root, programs, stack)
+        yield Node(make_cgroup, programs, stack)
 
 
 def counts(calls: Any) -> dict[str, int]:

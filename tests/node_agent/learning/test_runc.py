@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from eunomia_agent.containers.hierarchy import find_root
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
 from eunomia_agent.kernel.object import Object
@@ -84,13 +83,10 @@ class Runc:
 
 
 @pytest.fixture
-def runc(tmp_path: Path) -> Runc:
+def runc(tmp_path: Path, hierarchy: Path) -> Runc:
     if os.geteuid() != 0 or not shutil.which("runc") or not Path("/bin/busybox").exists():
         pytest.skip("needs root, runc and busybox")
-    root = find_root(Path("/proc/self/mountinfo").read_text())
-    if root is None:
-        pytest.skip("there is no cgroup v2 tree")
-    return Runc(tmp_path, root)
+    return Runc(tmp_path, hierarchy)
 
 
 Lesson = Callable[..., agent_pb2.Learned]

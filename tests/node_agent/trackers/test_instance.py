@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from eunomia_agent.containers.hierarchy import find_root
 from eunomia_agent.kernel import features
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
@@ -78,23 +77,6 @@ def fork() -> Iterator[Fork]:
             os.waitpid(pid, 0)
         except (ProcessLookupError, ChildProcessError):
             pass
-
-
-@pytest.fixture
-def cgroup() -> Iterator[Path]:
-    root = find_root(Path("/proc/self/mountinfo").read_text())
-    if root is None:
-        pytest.skip("there is no cgroup v2 tree")
-    path = root / f"eunomia-test-{os.getpid()}-away"
-    path.mkdir()
-    yield path
-    for _ in range(100):
-        try:
-            path.rmdir()
-        except OSError:  # the last process is not quite gone
-            time.sleep(0.02)
-        else:
-            return
 
 
 def taken(instance: Instance, pid: int | None = None) -> list[dict[str, Any]]:

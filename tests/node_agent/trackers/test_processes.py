@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from eunomia_agent.containers.hierarchy import find_root
 from eunomia_agent.errors import CgroupUnknown
 from eunomia_agent.trackers.processes import cgroup_of
 
@@ -35,16 +34,8 @@ def test_who_is_nowhere_is_told_of_rather_than_guessed(tmp_path: Path, where: bo
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="making a cgroup needs root")
-def test_the_kernel_knows_the_cgroup_by_the_same_number() -> None:
-    root = find_root(Path("/proc/self/mountinfo").read_text())
-    if root is None:
-        pytest.skip("there is no cgroup v2 tree")
-    cgroup = root / f"eunomia-test-{os.getpid()}-own"
-    cgroup.mkdir()
-    try:
-        with subprocess.Popen(["sleep", "60"]) as sleeper:
-            (cgroup / "cgroup.procs").write_text(str(sleeper.pid))
-            assert cgroup_of(sleeper.pid, root) == cgroup.stat().st_ino
-            sleeper.kill()
-    finally:
-        cgroup.rmdir()
+def test_the_kernel_knows_the_cgroup_by_the_same_number(hierarchy: Path, cgroup: Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as sleeper:
+        (cgroup / "cgroup.procs").write_text(str(sleeper.pid))
+        assert cgroup_of(sleeper.pid, hierarchy) == cgroup.stat().st_ino
+        sleeper.kill()
