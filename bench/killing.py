@@ -117,7 +117,7 @@ def _job(forbidden: Path) -> agent_pb2.Job:
         namespace=NAMESPACE,
         name="kill",
         generation=1,
-        kill=True,
+        enforcement=agent_pb2.ENFORCEMENT_KILL,
         target=agent_pb2.Target(pods=True, namespaces=[NAMESPACE]),
         trackers=[tracker],
         budget=agent_pb2.Budget(events_per_second=1_000_000, memory_bytes=MEMORY),

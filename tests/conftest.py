@@ -33,6 +33,7 @@ def catalogue() -> Catalogue:
             CatalogueTracker(
                 name="opensnoop",
                 help="Opens.",
+                denies={"lsm/file_open": []},
                 params={"prefix": prefix},
                 sources={"events": ["pid", "error", "path"]},
                 rows=[

@@ -7,6 +7,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Enforcement(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ENFORCEMENT_NONE: _ClassVar[Enforcement]
+    ENFORCEMENT_KILL: _ClassVar[Enforcement]
+    ENFORCEMENT_DENY: _ClassVar[Enforcement]
+
 class Severity(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     SEVERITY_UNSPECIFIED: _ClassVar[Severity]
@@ -23,6 +29,9 @@ class JobState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     JOB_STATE_FINISHED: _ClassVar[JobState]
     JOB_STATE_FAILED: _ClassVar[JobState]
     JOB_STATE_UNSUPPORTED: _ClassVar[JobState]
+ENFORCEMENT_NONE: Enforcement
+ENFORCEMENT_KILL: Enforcement
+ENFORCEMENT_DENY: Enforcement
 SEVERITY_UNSPECIFIED: Severity
 SEVERITY_EVENT: Severity
 SEVERITY_WARNING: Severity
@@ -114,7 +123,7 @@ class DesiredState(_message.Message):
     def __init__(self, generation: _Optional[int] = ..., jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., seccomp_files: _Optional[_Iterable[_Union[SeccompFile, _Mapping]]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("uid", "kind", "namespace", "name", "generation", "target", "trackers", "outputs", "budget", "deadline_ms", "suspended", "interval_ms", "rules", "kill", "dry_run", "learning", "respond_ms")
+    __slots__ = ("uid", "kind", "namespace", "name", "generation", "target", "trackers", "outputs", "budget", "deadline_ms", "suspended", "interval_ms", "rules", "dry_run", "learning", "respond_ms", "enforcement")
     UID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
@@ -128,10 +137,10 @@ class Job(_message.Message):
     SUSPENDED_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
     RULES_FIELD_NUMBER: _ClassVar[int]
-    KILL_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     LEARNING_FIELD_NUMBER: _ClassVar[int]
     RESPOND_MS_FIELD_NUMBER: _ClassVar[int]
+    ENFORCEMENT_FIELD_NUMBER: _ClassVar[int]
     uid: str
     kind: str
     namespace: str
@@ -145,11 +154,11 @@ class Job(_message.Message):
     suspended: bool
     interval_ms: int
     rules: _containers.RepeatedCompositeFieldContainer[Rule]
-    kill: bool
     dry_run: bool
     learning: Learning
     respond_ms: int
-    def __init__(self, uid: _Optional[str] = ..., kind: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., generation: _Optional[int] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., trackers: _Optional[_Iterable[_Union[Tracker, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., deadline_ms: _Optional[int] = ..., suspended: _Optional[bool] = ..., interval_ms: _Optional[int] = ..., rules: _Optional[_Iterable[_Union[Rule, _Mapping]]] = ..., kill: _Optional[bool] = ..., dry_run: _Optional[bool] = ..., learning: _Optional[_Union[Learning, _Mapping]] = ..., respond_ms: _Optional[int] = ...) -> None: ...
+    enforcement: Enforcement
+    def __init__(self, uid: _Optional[str] = ..., kind: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., generation: _Optional[int] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., trackers: _Optional[_Iterable[_Union[Tracker, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., deadline_ms: _Optional[int] = ..., suspended: _Optional[bool] = ..., interval_ms: _Optional[int] = ..., rules: _Optional[_Iterable[_Union[Rule, _Mapping]]] = ..., dry_run: _Optional[bool] = ..., learning: _Optional[_Union[Learning, _Mapping]] = ..., respond_ms: _Optional[int] = ..., enforcement: _Optional[_Union[Enforcement, str]] = ...) -> None: ...
 
 class Rule(_message.Message):
     __slots__ = ("name", "severity", "trackers", "when", "exceptions", "count", "within_ms", "distinct", "for_ms", "group_by", "deduplicate_ms", "message", "tags", "response", "policy_rule")
@@ -366,7 +375,7 @@ class JobReport(_message.Message):
     def __init__(self, uid: _Optional[str] = ..., generation: _Optional[int] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., pods: _Optional[int] = ..., totals: _Optional[_Union[Totals, _Mapping]] = ..., gaps: _Optional[int] = ..., degraded: _Optional[str] = ..., policy: _Optional[_Union[PolicyReport, _Mapping]] = ...) -> None: ...
 
 class PolicyReport(_message.Message):
-    __slots__ = ("events", "warnings", "alerts", "deduplicated", "dropped", "killed", "problems", "learned", "bound_pods")
+    __slots__ = ("events", "warnings", "alerts", "deduplicated", "dropped", "killed", "problems", "learned", "bound_pods", "denied")
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     ALERTS_FIELD_NUMBER: _ClassVar[int]
@@ -376,6 +385,7 @@ class PolicyReport(_message.Message):
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     LEARNED_FIELD_NUMBER: _ClassVar[int]
     BOUND_PODS_FIELD_NUMBER: _ClassVar[int]
+    DENIED_FIELD_NUMBER: _ClassVar[int]
     events: int
     warnings: int
     alerts: int
@@ -385,7 +395,8 @@ class PolicyReport(_message.Message):
     problems: _containers.RepeatedCompositeFieldContainer[RuleProblem]
     learned: _containers.RepeatedCompositeFieldContainer[Learned]
     bound_pods: int
-    def __init__(self, events: _Optional[int] = ..., warnings: _Optional[int] = ..., alerts: _Optional[int] = ..., deduplicated: _Optional[int] = ..., dropped: _Optional[int] = ..., killed: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[RuleProblem, _Mapping]]] = ..., learned: _Optional[_Iterable[_Union[Learned, _Mapping]]] = ..., bound_pods: _Optional[int] = ...) -> None: ...
+    denied: int
+    def __init__(self, events: _Optional[int] = ..., warnings: _Optional[int] = ..., alerts: _Optional[int] = ..., deduplicated: _Optional[int] = ..., dropped: _Optional[int] = ..., killed: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[RuleProblem, _Mapping]]] = ..., learned: _Optional[_Iterable[_Union[Learned, _Mapping]]] = ..., bound_pods: _Optional[int] = ..., denied: _Optional[int] = ...) -> None: ...
 
 class RuleProblem(_message.Message):
     __slots__ = ("rule", "message")

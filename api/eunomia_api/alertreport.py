@@ -73,7 +73,7 @@ class ReportedAlert(Told):
     count: Int64 = 1
     """How many rows it stands for."""
     response: Annotated[str, Field(max_length=32)] = ""
-    """What was done: Killed, Isolated, or empty."""
+    """What was done: Killed, Denied, Isolated, or empty."""
     dry_run: bool = False
     """The policy was in DryRun."""
 

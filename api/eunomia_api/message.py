@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from eunomia_api import agent_pb2
 from eunomia_api.duration import seconds
+from eunomia_api.enforcement import Enforcement, by_response
 from eunomia_api.param import ParamValue
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
 POLICY_INTERVAL_MS = 10_000
 """Between two readings of what a policy's trackers count in the kernel."""
-NEVER_KILLED_IN = ("eunomia-system", "kube-system")
-"""Namespaces: without what runs there, neither the cluster nor this system goes on."""
+SPARED = ("eunomia-system", "kube-system")
+"""Namespaces in which nothing is enforced: without what runs there, neither the cluster nor this
+system goes on."""
 
 _SEVERITIES = {
     "event": agent_pb2.SEVERITY_EVENT,
@@ -116,13 +118,14 @@ def policy_messages(
     excluded_namespaces: Collection[str] = (),
     audited: Sequence[agent_pb2.AuditedProfile] = (),
 ) -> list[agent_pb2.Job]:
-    """Return the messages of a policy: one that observes and, for each rule that kills, one more.
+    """Return the messages of a policy: one that observes, and one for each enforced rule.
 
-    namespace, namespaces: see job_message. excluded_namespaces: where nothing is killed, beside
-    NEVER_KILLED_IN. audited: profiles whose refusals are to be told.
+    namespace, namespaces: see job_message. excluded_namespaces: where nothing is enforced, beside
+    SPARED. audited: profiles whose refusals are to be told.
 
-    A killing job has the rule's whole condition as its trackers' `where`, and reaches pods alone.
-    The observing job judges all rules: one that a node cannot kill for is reported all the same.
+    An enforcing job has the rule's whole condition as its trackers' `where`, and reaches pods
+    alone. The observing job judges all rules: one that a node cannot enforce is reported all the
+    same.
     """
     spec = accepted.spec
     bare = agent_pb2.Job(
@@ -137,12 +140,13 @@ def policy_messages(
         dry_run=spec.mode == "DryRun",
         respond_ms=_milliseconds(spec.response.when_disconnected),
     )
-    spared = sorted({*NEVER_KILLED_IN, *excluded_namespaces})
-    killing = [] if bare.dry_run or not bare.target.pods else accepted.rules
-    return [
-        _observing(bare, accepted, audited),
-        *(_killing(bare, each, spared) for each in killing if each.rule.response == "Kill"),
-    ]
+    spared = sorted({*SPARED, *excluded_namespaces})
+    jobs = [_observing(bare, accepted, audited)]
+    for each in [] if bare.dry_run or not bare.target.pods else accepted.rules:
+        enforcement = by_response(each.rule.response)
+        if enforcement is not None:
+            jobs.append(_enforcing(bare, each, enforcement, spared))
+    return jobs
 
 
 def _observing(
@@ -164,11 +168,13 @@ def _observing(
     return job
 
 
-def _killing(bare: agent_pb2.Job, named: "NamedRule", spared: Sequence[str]) -> agent_pb2.Job:
+def _enforcing(
+    bare: agent_pb2.Job, named: "NamedRule", enforcement: Enforcement, spared: Sequence[str]
+) -> agent_pb2.Job:
     job = agent_pb2.Job()
     job.CopyFrom(bare)
-    job.uid += f"/kill/{named.name}"
-    job.kill = True
+    job.uid += enforcement.part(named.name)
+    job.enforcement = enforcement.wire
     job.target.host = False
     job.target.excluded_namespaces.extend(spared)
     job.trackers.extend(

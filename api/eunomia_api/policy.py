@@ -151,12 +151,13 @@ class Responses(Written):
     """For rules of severity warning."""
     alert: Response = Response.REPORT
     """For rules of severity alert. Report: tell. Kill: the kernel kills the process, at the event.
-    Deny: reserved, reported alone. Isolate: label the pod and cut it off the network."""
+    Deny: the kernel refuses the call, on nodes with BPF LSM. Isolate: label the pod and cut it off
+    the network."""
     max_pods_per_minute: Annotated[int, Field(ge=1, le=1000)] = 1
     """Isolate no more pods than this in a minute."""
     when_disconnected: Span = "24h"
-    """How long an agent goes on killing without word from the operator, as a Go duration of at most
-    168h. Reporting goes on. 0s: it never stops."""
+    """How long an agent goes on killing and denying without word from the operator, as a Go
+    duration of at most 168h. Reporting goes on. 0s: it never stops."""
 
     def to(self, severity: Severity) -> Response:
         """Return what is done about a rule of a severity."""

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from eunomia_api.acceptance import NotAccepted, bounded, refusal
 from eunomia_api.allowance import Allowance
+from eunomia_api.enforcement import by_response
 from eunomia_api.library import Library, NoSuchRule
 from eunomia_api.policy import (
     AddedException,
@@ -134,24 +135,30 @@ def _responding(
 
 
 def _out_of_reach(response: Response, spec: PolicySpec) -> str:
-    if response in (Response.KILL, Response.ISOLATE) and spec.target.pod_selector is None:
+    if response != Response.REPORT and spec.target.pod_selector is None:
         return "it reaches pods alone, and spec.target has no podSelector"
     return ""
 
 
 def _unanswered(rule: Rule, response: Response, catalogue: Catalogue) -> str:
     """Return why a response cannot be given; empty where it can."""
-    if response == Response.DENY:
-        return "no tracker has an LSM program, which alone can refuse what it sees"
-    if response != Response.KILL:
+    if by_response(response) is None:
         return ""
     if rule.count > 1 or rule.for_ is not None:
         return "the kernel judges single events, and cannot wait for count or for"
     for name in rule.events:
-        fault = _fault(rule.condition, catalogue.tracker(name))
+        tracker = catalogue.tracker(name)
+        if response == Response.DENY and not tracker.denies:
+            return f"{name} has no program that could refuse; {_refusing(catalogue)}"
+        fault = _fault(rule.condition, tracker)
         if fault:
             return f"when and exceptions as one expression, on {name}: {fault.reason}"
     return ""
+
+
+def _refusing(catalogue: Catalogue) -> str:
+    names = sorted(tracker.name for tracker in catalogue.trackers if tracker.denies)
+    return f"trackers that have: {', '.join(names) or 'none'}"
 
 
 def _reasons(rule: Rule, catalogue: Catalogue) -> Iterator[str]:

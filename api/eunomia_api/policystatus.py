@@ -60,6 +60,8 @@ class AlertCounts(Told):
     """Counted, but not told one by one: above a container's rate, or there was no room."""
     killed: Int64 = 0
     """Processes that the kernel killed."""
+    denied: Int64 = 0
+    """Calls that the kernel refused."""
     isolated: Int64 = 0
     """Pods that were cut off the network."""
 

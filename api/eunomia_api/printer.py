@@ -45,6 +45,7 @@ _POLICY = [
     _column("Invalid", "integer", ".status.rules.invalid", "Rules not judged.", priority=1),
     _column("Bound", "integer", ".status.seccomp.boundPods", "Pods with profile.", priority=1),
     _column("Killed", "integer", ".status.alerts.killed", "Processes killed.", priority=1),
+    _column("Denied", "integer", ".status.alerts.denied", "Calls refused.", priority=1),
 ]
 _PROFILE = [
     _column("Version", "string", ".spec.version", "The version of the profile."),

@@ -9,6 +9,7 @@ from eunomia_agent.job import Job, policy_of, target_of
 from eunomia_agent.state import JobTotals
 from eunomia_agent.trackers.accounting import Ledger
 from eunomia_api import agent_pb2
+from eunomia_api.enforcement import of_job
 from eunomia_api.param import shown
 
 
@@ -23,8 +24,17 @@ def trackers_of(wanted: agent_pb2.Job) -> Sequence[agent_pb2.Tracker]:
     names = Counter(tracker.name for tracker in wanted.trackers)
     if not names and not wanted.HasField("learning"):
         raise JobInvalid("the job names no tracker")
-    if wanted.kill and wanted.target.everything:
-        raise JobInvalid("the job kills, and names nobody: give it a target other than everything")
+    enforcement = of_job(wanted)
+    if wanted.enforcement and enforcement is None:
+        raise JobInvalid(
+            f"the job asks the kernel for enforcement {wanted.enforcement}, which this agent does"
+            " not know: update it"
+        )
+    if enforcement and wanted.target.everything:
+        raise JobInvalid(
+            f"the job says {enforcement.response}, and names nobody: give it a target other than"
+            " everything"
+        )
     for name, times in names.most_common(1):
         if times > 1:
             twice = f"the job names the tracker {shown(name)} {times} times: once is enough"

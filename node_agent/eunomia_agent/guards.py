@@ -10,12 +10,10 @@ from eunomia_agent.job import Job, name_of
 from eunomia_agent.metrics.security import Security
 from eunomia_agent.trackers.catalogue import Tracker
 from eunomia_api import agent_pb2
+from eunomia_api.enforcement import ENFORCEMENTS, Enforcement
 
 if TYPE_CHECKING:
     from eunomia_agent.rules.guard import Guard, Outlet
-
-KILL = "/kill/"
-"""Between the uid of a policy and the name of a rule, in the uid of the job that kills for it."""
 
 
 class Guards:
@@ -38,17 +36,20 @@ class Guards:
         def count(rule: str, severity: int, owner: Owner) -> None:
             self._security.count(policy, rule, severity, owner)
 
-        def elsewhere(rule: str, owner: Owner) -> bool:
-            return not job.kill and self._kills(f"{job.uid}{KILL}{rule}", owner)
+        def elsewhere(rule: str, owner: Owner) -> Enforcement | None:
+            return None if job.enforcement else self._enforces(job.uid, rule, owner)
 
         return Guard(job, self._trackers, self._outlet, count, elsewhere)
 
     def forget(self, job: agent_pb2.Job) -> None:
         """Drop what was counted for a policy that is gone."""
-        if not job.kill:
+        if not job.enforcement:
             self._security.forget(name_of(job))
 
-    def _kills(self, uid: str, owner: Owner) -> bool:
-        """Tell whether a job is at work that kills an owner's processes."""
-        killer = self.jobs.get(uid)
-        return killer is not None and killer.attached and matches(killer.target, owner)
+    def _enforces(self, policy: str, rule: str, owner: Owner) -> Enforcement | None:
+        """Return how a rule of a policy is enforced on an owner's processes by a job at work."""
+        for enforcement in ENFORCEMENTS:
+            job = self.jobs.get(policy + enforcement.part(rule))
+            if job is not None and job.attached and matches(job.target, owner):
+                return enforcement
+        return None

@@ -19,6 +19,7 @@ from eunomia_agent.trackers.instance import Instance
 from eunomia_agent.trackers.key import Key
 from eunomia_agent.trackers.ladder import Ladder
 from eunomia_api import agent_pb2
+from eunomia_api.enforcement import of_job
 from eunomia_api.labels import Requirement, Selector
 
 if TYPE_CHECKING:
@@ -45,10 +46,10 @@ class Run:
     ladder: Ladder
     refused_before: int
     """The instance's unclassified events when the job joined it."""
-    killed_before: int = 0
-    """How often it had killed for the slot when this was last looked at."""
+    enforced_before: int = 0
+    """How often it had enforced the slot's rule when this was last looked at."""
     whose: "Expression | None" = None
-    """The condition on owners alone of a job that kills."""
+    """The condition on owners alone of a job that enforces a rule."""
     buckets: int = 0
     """Cgroups of the job that had an event, as last read: each has a token bucket of its own."""
     seen: int = 0
@@ -68,8 +69,8 @@ class Trouble:
 class Judge(Protocol):
     """A sink that judges rows by a policy's rules, and counts what comes of it."""
 
-    killing: bool
-    """Whether who breaks a rule is killed for it."""
+    enforcing: bool
+    """Whether the kernel answers who breaks a rule."""
 
     def report(self) -> agent_pb2.PolicyReport:
         """Return what came of it since the policy began on this node."""
@@ -263,12 +264,15 @@ class Job:
         return is_policy(self.wanted)
 
     def _policy(self, trackers: Mapping[str, Totals]) -> bytes:
-        """Return a policy's report; whom the kernel killed the kernel alone knows."""
+        """Return a policy's report; how often the kernel enforced a rule it alone knows."""
         if not self.is_policy:
             return b""
         report = agent_pb2.PolicyReport()
         report.CopyFrom(next((judge.report() for judge in self.judges()), self.judged))
-        report.killed = sum(totals.killed for totals in trackers.values())
+        enforcement = of_job(self.wanted)
+        if enforcement is not None:
+            enforced = sum(totals.enforced for totals in trackers.values())
+            setattr(report, enforcement.count, enforced)
         return report.SerializeToString(deterministic=True)
 
     def totals(self) -> JobTotals:
@@ -337,7 +341,7 @@ def name_of(wanted: agent_pb2.Job) -> str:
 
 def is_policy(wanted: agent_pb2.Job) -> bool:
     """Tell whether a job is what a policy asks of a node."""
-    return bool(wanted.rules) or wanted.kill or wanted.HasField("learning")
+    return bool(wanted.rules) or bool(wanted.enforcement) or wanted.HasField("learning")
 
 
 def wire_totals(totals: JobTotals) -> agent_pb2.Totals:

@@ -11,7 +11,7 @@ from eunomia_agent.job import params_of
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue, Tracker
 from eunomia_agent.trackers.key import Enforcement, Key
-from eunomia_api import agent_pb2, sample
+from eunomia_api import agent_pb2, enforcement, sample
 from eunomia_api.param import shown
 
 if TYPE_CHECKING:
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from eunomia_api.where import Expression
 
 DEFAULT_INTERVAL_MS = 10_000
-MOST_TO_KILL = 1 << 20
-"""Bytes for the rows of a job that kills: who is killed makes no more of them."""
+MOST_TO_ENFORCE = 1 << 20
+"""Bytes for the rows of a job that enforces a rule: they are few, and each is told."""
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
     """A job's use of a tracker: what is loaded, and the condition that the kernel cannot decide.
 
-    whose: of a job that kills, the part of its condition that is about owners alone.
+    whose: of a job that enforces a rule, the part of its condition that is about owners alone.
     """
 
     key: Key
@@ -63,8 +63,8 @@ class Keys:
         counts = any(source != "events" for source in found.sources)
         interval = job.interval_ms or DEFAULT_INTERVAL_MS
         memory = job.budget.memory_bytes
-        if job.kill:
-            memory = min(memory, MOST_TO_KILL)
+        if job.enforcement:
+            memory = min(memory, MOST_TO_ENFORCE)
         key = Key(
             tracker.name,
             tuple(sorted(values.items())),
@@ -73,7 +73,7 @@ class Keys:
             pids=tuple(sorted(set(job.target.pids))),
             children=job.target.children and bool(job.target.pids),
             interval_ms=interval if counts else 0,
-            enforcement=Enforcement.KILL if job.kill and not job.dry_run else Enforcement.NONE,
+            enforcement=_enforcement(job),
         )
         return Use(key, rest, whose)
 
@@ -84,7 +84,7 @@ class Keys:
 
         Of a policy's rules nothing is left: its sink asks each one again, as a whole.
         """
-        if not (use.where or job.rules or job.kill):
+        if not (use.where or job.rules or job.enforcement):
             return (), None, None
         from eunomia_agent.conditions import Conditions  # noqa: PLC0415  (loads a parser)
         from eunomia_agent.trackers.pushdown import variables  # noqa: PLC0415
@@ -95,7 +95,7 @@ class Keys:
             conditions = self._conditions[tracker.name] = Conditions(tracker, btf)
         rest: Expression | None = None
         whose: Expression | None = None
-        if job.kill:
+        if job.enforcement:
             pushed, whose = conditions.of_kill(use.where, job.rules)
         elif job.rules:
             rules = [rule for rule in job.rules if tracker.name in rule.trackers]
@@ -103,6 +103,11 @@ class Keys:
         else:
             pushed, rest = conditions.of_where(use.where)
         return tuple(sorted(variables(pushed).items())), rest, whose
+
+
+def _enforcement(job: agent_pb2.Job) -> Enforcement:
+    asked = None if job.dry_run else enforcement.of_job(job)
+    return Enforcement.NONE if asked is None else Enforcement(asked.wire)
 
 
 UseOf = Callable[[agent_pb2.Job, agent_pb2.Tracker], Use]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from eunomia_agent import killing
+from eunomia_agent import enforcing
 from eunomia_agent.admission import admit, may_run, trackers_of
 from eunomia_agent.containers.departed import Departed
 from eunomia_agent.containers.owner import Owner
@@ -130,9 +130,9 @@ class Tracing:
         self._on_forget(self.jobs.pop(uid).wanted)
 
     def silent_for(self, seconds: float) -> None:
-        """Take note of how long ago the operator's last word was: jobs kill for so long only."""
+        """Take note of how long ago the operator's last word was: jobs enforce for so long only."""
         self._silence = seconds
-        killing.allow(self._running(), seconds)
+        enforcing.allow(self._running(), seconds)
 
     def expire(self, now: float) -> None:
         """End the jobs whose deadline has passed. now: Unix time in seconds."""
@@ -187,7 +187,7 @@ class Tracing:
             job.open(self._open_sinks(job.wanted))
             for tracker in trackers_of(job.wanted):
                 self._run(job, tracker)
-            killing.allow([job], self._silence)
+            enforcing.allow([job], self._silence)
             self._lessons.attend(self.jobs.values())
             self._sweep()
         except TrackerUnsupported as error:
@@ -213,9 +213,9 @@ class Tracing:
             self._pool.release(use.key, job.slot)
             raise
         ladder = Ladder(job.wanted.budget.events_per_second // len(job.wanted.trackers))
-        killed = instance.enforced(job.slot)  # of the job that had the slot before
+        enforced = instance.enforced(job.slot)  # of the job that had the slot before
         job.runs[tracker.name] = Run(
-            *(use.key, instance, use.rest, tracker.sample, ladder, refused, killed),
+            *(use.key, instance, use.rest, tracker.sample, ladder, refused, enforced),
             whose=use.whose,
         )
         job.ledgers.setdefault(tracker.name, Ledger())
@@ -415,7 +415,7 @@ class Tracing:
                 refused = run.instance.accounts.unclassified()
                 job.ledgers[name].unclassified += refused - run.refused_before
                 run.refused_before = refused
-            killing.count(job)
+            enforcing.count(job)
 
     def _take_due(self) -> None:
         """End the intervals that are over."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How often the rules of a policy were broken, on one node or over many. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
 from eunomia_api import agent_pb2
 from eunomia_api.policystatus import AlertCounts
@@ -19,32 +19,17 @@ class AlertTally(Counts):
     deduplicated: int = 0
     dropped: int = 0
     killed: int = 0
+    denied: int = 0
 
     def to_status(self, isolated: int = 0) -> AlertCounts:
         """Return the form in which a status shows it. isolated: pods, which no node counts."""
-        return AlertCounts(
-            events=self.events,
-            warnings=self.warnings,
-            alerts=self.alerts,
-            deduplicated=self.deduplicated,
-            dropped=self.dropped,
-            killed=self.killed,
-            isolated=isolated,
-        )
+        return AlertCounts(**asdict(self), isolated=isolated)
 
 
 NO_ALERTS = AlertTally()
+_NAMES = tuple(each.name for each in fields(AlertTally))
 
 
-def from_status(told: AlertCounts) -> AlertTally:
-    """Return what a status shows."""
-    return AlertTally(
-        told.events, told.warnings, told.alerts, told.deduplicated, told.dropped, told.killed
-    )
-
-
-def from_report(told: agent_pb2.PolicyReport) -> AlertTally:
-    """Return what an agent reported."""
-    return AlertTally(
-        told.events, told.warnings, told.alerts, told.deduplicated, told.dropped, told.killed
-    )
+def tally_of(told: AlertCounts | agent_pb2.PolicyReport) -> AlertTally:
+    """Return what a status shows, or an agent reported."""
+    return AlertTally(*(getattr(told, name) for name in _NAMES))

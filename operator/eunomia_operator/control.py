@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from eunomia_api import agent_pb2, library
-from eunomia_api.message import NEVER_KILLED_IN
+from eunomia_api.message import SPARED
 from eunomia_api.tracejob import Phase
 from eunomia_api.tracker import Catalogue
 from eunomia_operator import conditions, plan
@@ -76,7 +76,7 @@ class Control:
         *,
         desk: Desk | None = None,
         shelf: Shelf | None = None,
-        spared: Iterable[str] = NEVER_KILLED_IN,
+        spared: Iterable[str] = SPARED,
     ) -> None:
         """desk: takes in alerts; without one they stay with the agents.
 

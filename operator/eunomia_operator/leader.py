@@ -5,7 +5,7 @@ import asyncio
 import logging
 import time
 
-from eunomia_api.message import NEVER_KILLED_IN
+from eunomia_api.message import SPARED
 from eunomia_api.tracker import Catalogue
 from eunomia_operator.cluster import Cluster
 from eunomia_operator.control import Control
@@ -36,7 +36,7 @@ class Leader:
         self._metrics = metrics
         self._journal = Journal(cluster, settings.identity)
         self._alert_journal = Journal(cluster, settings.identity)
-        spared = tuple(sorted({*NEVER_KILLED_IN, settings.namespace}))
+        spared = tuple(sorted({*SPARED, settings.namespace}))
         reaction = Reaction(cluster, settings.namespace)
         self._isolator = Isolator(reaction, self._alert_journal.tell, spared)
         self._desk = Desk(reaction, self._alert_journal.tell, metrics, self._isolator)

@@ -101,7 +101,7 @@ class PlannedPolicy:
     created: str = ""
     """metadata.creationTimestamp."""
     spared: tuple[str, ...] = ()
-    """Namespaces in which nothing is killed, beside those that are spared anyway."""
+    """Namespaces in which nothing is enforced, beside those that are spared anyway."""
     audited: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Containers, and the calls beside which any is to be told of."""
 
@@ -111,7 +111,7 @@ class PlannedPolicy:
         return Rank.GUARD
 
     def messages(self, namespaces: Sequence[Namespace]) -> list[agent_pb2.Job]:
-        """Return the job that judges, and one for each rule that kills."""
+        """Return the job that judges, and one for each rule that the kernel enforces."""
         return message.policy_messages(
             self.accepted,
             uid=self.uid,

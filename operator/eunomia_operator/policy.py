@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One policy as the operator follows it. On a node it is a job, and one more for each rule that
-kills, whose uid is that of the policy and /kill/RULE.
+the kernel enforces, whose uid is that of the policy and /kill/RULE or /deny/RULE.
 """
 
 import logging
@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from eunomia_api import agent_pb2
 from eunomia_api.acceptance import NotAccepted
+from eunomia_api.enforcement import by_response
 from eunomia_api.library import Library
 from eunomia_api.policy import CapabilitiesMode, Mode, SeccompMode
 from eunomia_api.policy_acceptance import Accepted, accept_policy
@@ -24,8 +25,9 @@ from eunomia_api.policystatus import (
 from eunomia_api.rule import Response
 from eunomia_api.seccomp import SeccompProfileSpec
 from eunomia_api.tracker import Catalogue
-from eunomia_operator import alerttally, capabilities, policy_status, seccomp, tally
+from eunomia_operator import capabilities, policy_status, seccomp, tally
 from eunomia_operator.account import Account
+from eunomia_operator.alerttally import tally_of
 from eunomia_operator.followed import LONGEST_MESSAGE, Followed, Heard, node_report
 from eunomia_operator.learning import Learning
 from eunomia_operator.ledger import Ledger, NodeReport
@@ -39,8 +41,7 @@ from eunomia_operator.world import Resource
 logger = logging.getLogger("eunomia.control")
 
 OBSERVES = ""
-"""The part of a policy's job that judges its rules; others are /kill/RULE."""
-KILLS = "/kill/"
+"""The part of a policy's job that judges its rules; each other one enforces a rule."""
 SETTLING_SECONDS = 30.0
 """So long a new leader waits for nodes to say again what they have learned."""
 LEARNING_SECONDS = 2.0
@@ -81,11 +82,11 @@ class Policy(Followed[SecurityPolicyStatus]):
         """Pods that were cut off the network."""
         self.last_alert = before.last_alert
         self._isolating = self._responding(Response.ISOLATE)
-        self._parts = {OBSERVES, *self._killing()}
+        self._parts = {OBSERVES, *self._enforcing()}
         self._part_slots = Slots()
         self._alerts = Account(
-            alerttally.from_status(before.alerts),
-            alerttally.from_status(before.retired_alerts),
+            tally_of(before.alerts),
+            tally_of(before.retired_alerts),
             self._part_slots,
         )
         self._problems: dict[str, tuple[RuleProblem, ...]] = {}
@@ -151,13 +152,13 @@ class Policy(Followed[SecurityPolicyStatus]):
 
     def change(self, changed: Resource) -> None:
         """Take in an edit by a user."""
-        before = self._killing()
+        before = self._enforcing().keys()
         self.object = changed
         self.verdict = _judged(changed, self._terms)
         self.ledger.begin_generation(changed.generation)
         self._problems.clear()
         self._isolating = self._responding(Response.ISOLATE)
-        now = self._killing()
+        now = self._enforcing().keys()
         self._parts |= now
         for part in before - now:
             for node in self.nodes:
@@ -187,20 +188,20 @@ class Policy(Followed[SecurityPolicyStatus]):
     def hear(self, node: str, report: agent_pb2.JobReport) -> Heard:
         """Take in what a node says of one part."""
         said = node_report(report)
-        counted = alerttally.from_report(report.policy)
+        counted = tally_of(report.policy)
         part = report.uid.removeprefix(self.object.uid)
         if said is None or not counted.believable:
             return Heard.UNTRUE
         if part not in self._parts:
-            # Of a rule that kills no more, or a newer agent's.
+            # Of a rule that is enforced no more, or a newer agent's.
             return Heard.COUNTED
         self.dirty = True
         said = _of_age(said, report)
         if part == OBSERVES:
             moved = self.ledger.report(node, said) | self._note(node, said, report.policy)
         else:
-            # An agent counts an alert with the job that kills or, where that one does not run, with
-            # the one that observes.
+            # An agent counts an alert with the job that enforces or, where that one does not run,
+            # with the one that observes.
             moved = self.ledger.note_aside(node, part, self._trouble(part, said))
         self._alerts.report(node + part, counted)
         return Heard.MOVED if moved else Heard.COUNTED
@@ -209,7 +210,7 @@ class Policy(Followed[SecurityPolicyStatus]):
         """Bring the status up to date; return what is worth telling."""
         before = self.status
         census, failures = self.count(unreachable)
-        parts = {OBSERVES, *self._killing()}
+        parts = {OBSERVES, *self._enforcing()}
         told = self.nodes - self.left_out
         self._alerts.settle(node + part for node in told for part in parts)
         settled = now >= led_since + SETTLING_SECONDS or told <= self._heard
@@ -305,18 +306,22 @@ class Policy(Followed[SecurityPolicyStatus]):
         rules = self.accepted.rules if self.accepted else ()
         return frozenset(each.name for each in rules if each.rule.response == response)
 
-    def _killing(self) -> frozenset[str]:
-        """Return the parts that kill."""
-        names = frozenset[str]() if self.dry else self._responding(Response.KILL)
-        return frozenset(KILLS + name for name in names)
+    def _enforcing(self) -> dict[str, str]:
+        """Return the parts that enforce a rule, each with what is said where it cannot be done."""
+        rules = self.accepted.rules if self.accepted and not self.dry else ()
+        answers = ((each.name, by_response(each.rule.response)) for each in rules)
+        return {
+            enforcement.part(name): f"{name} {enforcement.lacking}"
+            for name, enforcement in answers
+            if enforcement is not None
+        }
 
     def _trouble(self, part: str, said: NodeReport) -> str:
-        if said.generation < self.ledger.generation or said.state not in (
-            agent_pb2.JOB_STATE_FAILED,
-            agent_pb2.JOB_STATE_UNSUPPORTED,
-        ):
+        lacking = self._enforcing().get(part)
+        troubled = said.state in (agent_pb2.JOB_STATE_FAILED, agent_pb2.JOB_STATE_UNSUPPORTED)
+        if lacking is None or not troubled or said.generation < self.ledger.generation:
             return ""
-        return f"{part.removeprefix(KILLS)} kills nobody: {said.reason}: {said.message}"
+        return f"{lacking}: {said.reason}: {said.message}"
 
     def _note(self, node: str, said: NodeReport, told: agent_pb2.PolicyReport) -> bool:
         """Keep what else a node says; return whether that is news."""

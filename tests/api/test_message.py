@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What agents are told of a policy: what is watched, judged, learned, and who is never killed."""
 
+from collections.abc import Sequence
 from typing import Any
+
+import pytest
 
 from eunomia_api import agent_pb2
 from eunomia_api.library import Library, parse
@@ -26,9 +29,12 @@ LIBRARY = Library({"secrets": parse("secrets.yaml", GROUP.encode())})
 
 
 def messages(
-    catalogue: Catalogue, kind: str = "SecurityPolicy", **spec: Any
+    catalogue: Catalogue,
+    kind: str = "SecurityPolicy",
+    events: Sequence[str] = ("opensnoop", "process"),
+    **spec: Any,
 ) -> list[agent_pb2.Job]:
-    own = {"name": "own", "events": ["opensnoop", "process"], "when": "true", "message": "!"}
+    own = {"name": "own", "events": [*events], "when": "true", "message": "!"}
     written = {
         "target": {"podSelector": {"matchLabels": {"app": "web"}}},
         "rules": {"builtIn": ["secrets"], "custom": [own]},
@@ -90,43 +96,51 @@ def test_a_policy_that_reports_is_one_job_of_all_its_trackers(catalogue: Catalog
         ("own", ""),
     ]
     assert job.rules[0].tags == ["T1003.008"]
-    assert (job.kill, job.dry_run, job.respond_ms, list(job.outputs)) == (
-        False,
-        False,
-        3600_000,
-        [],
-    )
+    assert (job.enforcement, job.dry_run) == (agent_pb2.ENFORCEMENT_NONE, False)
+    assert (job.respond_ms, list(job.outputs)) == (3600_000, [])
     assert job.learning == agent_pb2.Learning(seccomp=True)
     assert job.target.pod_selector.match_labels == {"app": "web"}
     assert not job.target.excluded_namespaces
     assert job.budget.events_per_second == 20_000
 
 
-def test_a_rule_that_kills_is_one_more_job_that_spares_what_the_cluster_needs(
+def test_each_enforced_rule_is_one_more_job_that_spares_what_the_cluster_needs(
     catalogue: Catalogue,
 ) -> None:
-    observing, killing = messages(
+    observing, killing, denying = messages(
         catalogue,
         "ClusterSecurityPolicy",
         target={"podSelector": {}, "host": True},
-        response={"alert": "Kill"},
+        events=["opensnoop"],
+        response={"alert": "Kill", "warning": "Deny"},
     )
     assert [each.name for each in observing.rules] == ["secrets/shadow", "own"]
-    assert (observing.kill, observing.target.host) == (False, True)
-    assert (killing.uid, killing.kill) == ("u1/kill/secrets/shadow", True)
+    assert (observing.enforcement, observing.target.host) == (agent_pb2.ENFORCEMENT_NONE, True)
+    assert [(each.uid, each.enforcement) for each in (killing, denying)] == [
+        ("u1/kill/secrets/shadow", agent_pb2.ENFORCEMENT_KILL),
+        ("u1/deny/own", agent_pb2.ENFORCEMENT_DENY),
+    ]
     assert [(each.name, each.where) for each in killing.trackers] == [
         ("opensnoop", '(path == "/etc/shadow") && !(pid == 1)')
     ]
-    assert [each.name for each in killing.rules] == ["secrets/shadow"]
-    assert (killing.target.host, killing.target.all_namespaces) == (False, True)
-    assert killing.target.excluded_namespaces == ["eunomia-system", "ingress", "kube-system"]
-    assert (killing.generation, killing.name, killing.budget) == (3, "web", observing.budget)
+    assert [(each.name, each.where) for each in denying.trackers] == [("opensnoop", "true")]
+    assert [[each.name for each in job.rules] for job in (killing, denying)] == [
+        ["secrets/shadow"],
+        ["own"],
+    ]
+    for job in (killing, denying):
+        assert (job.target.host, job.target.all_namespaces) == (False, True)
+        assert job.target.excluded_namespaces == ["eunomia-system", "ingress", "kube-system"]
+        assert (job.generation, job.name, job.budget) == (3, "web", observing.budget)
 
 
-def test_nothing_is_killed_in_a_dry_run_nor_on_the_host_itself(catalogue: Catalogue) -> None:
-    (dry,) = messages(catalogue, mode="DryRun", response={"alert": "Kill"})
-    assert (dry.dry_run, dry.rules[0].response) == (True, "Kill")
+@pytest.mark.parametrize("response", ["Kill", "Deny"])
+def test_nothing_is_enforced_in_a_dry_run_nor_on_the_host_itself(
+    catalogue: Catalogue, response: str
+) -> None:
+    (dry,) = messages(catalogue, mode="DryRun", response={"alert": response})
+    assert (dry.dry_run, dry.rules[0].response) == (True, response)
     (host,) = messages(
-        catalogue, "ClusterSecurityPolicy", target={"host": True}, response={"alert": "Kill"}
+        catalogue, "ClusterSecurityPolicy", target={"host": True}, response={"alert": response}
     )
-    assert not host.kill
+    assert host.enforcement == agent_pb2.ENFORCEMENT_NONE

@@ -166,13 +166,18 @@ def test_a_severitys_response_is_that_of_rules_that_say_nothing(catalogue: Catal
 
 
 def test_a_refusal_that_no_program_could_make_is_reported_alone(catalogue: Catalogue) -> None:
-    accepted = own(catalogue, response="Deny")
+    accepted = own(
+        catalogue, events=["process"], when='container == "web"', message="!", response="Deny"
+    )
     assert [each.rule.response for each in accepted.rules] == ["Report", "Report"]
     (problem,) = accepted.problems
     assert problem.message == (
-        "response Deny: no tracker has an LSM program, which alone can refuse what it sees; it is "
-        "reported alone"
+        "response Deny: process has no program that could refuse; trackers that have: opensnoop; "
+        "it is reported alone"
     )
+    accepted = own(catalogue, response="Deny")
+    assert [each.rule.response for each in accepted.rules] == ["Deny", "Report"]
+    assert accepted.problems == ()
 
 
 def test_a_condition_too_long_with_its_exceptions_cannot_kill(catalogue: Catalogue) -> None:
@@ -278,8 +283,8 @@ def test_an_expression_that_many_policies_have_is_read_once(
     assert sorted(parsed) == ["pid == 123456", "pth == 1"]
 
 
-@pytest.mark.parametrize("response", ["Kill", "Isolate"])
-def test_what_is_no_pod_is_neither_killed_nor_isolated(catalogue: Catalogue, response: str) -> None:
+@pytest.mark.parametrize("response", ["Kill", "Deny", "Isolate"])
+def test_only_pods_are_answered(catalogue: Catalogue, response: str) -> None:
     deadly = {**OWN, "when": "pid == 7", "response": response}
     written: dict[str, Any] = {"target": {"host": True}, "rules": {"custom": [deadly]}}
     accepted = accept_policy("ClusterSecurityPolicy", written, catalogue, LIBRARY)

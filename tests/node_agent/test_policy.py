@@ -170,7 +170,13 @@ def test_who_is_killed_is_told_of_once_by_the_job_that_kills(
 ) -> None:
     cgroup = guarded.cgroup("killed")
     guarded.tracing.meet(guarded.owner(cgroup))
-    killer = job("p/kill/missing", "/none/", rules=[MISSING], kill=True, respond_ms=1000)
+    killer = job(
+        "p/kill/missing",
+        "/none/",
+        rules=[MISSING],
+        enforcement=agent_pb2.ENFORCEMENT_KILL,
+        respond_ms=1000,
+    )
     killer.trackers[0].where = MISSING.when
     guarded.apply(job("p", "/none/", rules=[MISSING]), killer)
     with pytest.raises(Exception, match="SIGKILL"):

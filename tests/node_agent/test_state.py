@@ -15,7 +15,7 @@ def test_what_was_kept_is_there_after_a_restart(tmp_path: Path) -> None:
     report = agent_pb2.PolicyReport(alerts=3, killed=1).SerializeToString()
     totals = {
         "a": JobTotals({"opensnoop": Totals(matched=5, delivered=5)}, gaps=1, running=True),
-        "p": JobTotals({"access": Totals(matched=1, delivered=1, killed=1)}, policy=report),
+        "p": JobTotals({"access": Totals(matched=1, delivered=1, enforced=1)}, policy=report),
     }
     store.save_desired(Desired(state, "node-uid", 12.5))
     store.save_totals(totals)

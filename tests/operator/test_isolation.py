@@ -13,9 +13,8 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from eunomia_api import agent_pb2
+from eunomia_api import agent_pb2, message
 from eunomia_api.library import Library
-from eunomia_api.message import NEVER_KILLED_IN
 from eunomia_api.tracker import Catalogue
 from eunomia_operator import alerts, isolator
 from eunomia_operator.errors import ClusterError
@@ -386,7 +385,7 @@ def test_what_the_api_server_lets_through_is_what_is_sent() -> None:
         if body["kind"] == "ValidatingAdmissionPolicy"
     )
     assert f"key == '{LABEL}'" in on_pods
-    assert all(f"'{namespace}'" in on_pods for namespace in NEVER_KILLED_IN)
+    assert all(f"'{namespace}'" in on_pods for namespace in message.SPARED)
     ours = network_policy(Reference("SecurityPolicy", "shop", "guard", "u"), Ward("u", "shop", "p"))
     assert cast(Any, ours)["metadata"]["name"].startswith("eunomia-isolated-")
     assert "request.name.startsWith('eunomia-isolated-')" in on_walls

@@ -4,6 +4,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from eunomia_api import agent_pb2, library
@@ -14,6 +15,7 @@ from eunomia_operator.seats import SLOTS
 RUNNING = agent_pb2.JOB_STATE_RUNNING
 FAILED = agent_pb2.JOB_STATE_FAILED
 WAITING = agent_pb2.JOB_STATE_WAITING
+UNSUPPORTED = agent_pb2.JOB_STATE_UNSUPPORTED
 
 
 def rule(name: str, **changes: Any) -> dict[str, Any]:
@@ -32,19 +34,28 @@ def condition(story: Any, name: str, type_: str) -> tuple[str, str, str]:
     return found["status"], found["reason"], found["message"]
 
 
-async def test_a_policy_is_a_job_that_judges_and_one_for_each_rule_that_kills(story: Any) -> None:
-    story.policy("guard", rules=[rule("shadow"), rule("deadly", response="Kill")])
+async def test_a_policy_is_a_job_that_judges_and_one_for_each_enforced_rule(story: Any) -> None:
+    rules = [rule("shadow"), rule("deadly", response="Kill"), rule("secret", response="Deny")]
+    story.policy("guard", rules=rules)
     await story.look()
-    judges, kills = story.jobs("node-a")
-    assert (judges.uid, judges.kind, judges.kill) == ("uid-guard", "SecurityPolicy", False)
-    assert [each.name for each in judges.rules] == ["shadow", "deadly"]
+    judges, kills, denies = story.jobs("node-a")
+    assert (judges.uid, judges.kind, judges.enforcement) == ("uid-guard", "SecurityPolicy", 0)
+    assert [each.name for each in judges.rules] == ["shadow", "deadly", "secret"]
     assert [each.name for each in judges.trackers] == ["opensnoop"]
-    assert (kills.uid, kills.kill) == ("uid-guard/kill/deadly", True)
-    assert kills.trackers[0].where == 'path == "/etc/shadow"'
-    assert set(kills.target.excluded_namespaces) == {"kube-system", "eunomia-system"}
+    assert (kills.uid, kills.enforcement) == (
+        "uid-guard/kill/deadly",
+        agent_pb2.ENFORCEMENT_KILL,
+    )
+    assert (denies.uid, denies.enforcement) == (
+        "uid-guard/deny/secret",
+        agent_pb2.ENFORCEMENT_DENY,
+    )
+    for each in (kills, denies):
+        assert each.trackers[0].where == 'path == "/etc/shadow"'
+        assert set(each.target.excluded_namespaces) == {"kube-system", "eunomia-system"}
     assert condition(story, "guard", "Accepted")[:2] == ("True", "Accepted")
     assert condition(story, "guard", "Ready")[:2] == ("False", "Starting")
-    assert condition(story, "guard", "RulesValid") == ("True", "AllValid", "2 rules")
+    assert condition(story, "guard", "RulesValid") == ("True", "AllValid", "3 rules")
 
     story.tell("node-a", "guard", state=RUNNING, pods=3)
     await story.look(1)
@@ -85,11 +96,12 @@ async def test_a_node_that_changes_its_mind_is_written_down_once_a_second(story:
     assert 8 <= len(story.store.writes) - before <= 14
 
 
-async def test_a_dry_run_kills_nobody(story: Any) -> None:
-    story.policy("guard", rules=[rule("deadly", response="Kill")], mode="DryRun")
+async def test_a_dry_run_enforces_nothing(story: Any) -> None:
+    rules = [rule("deadly", response="Kill"), rule("secret", response="Deny")]
+    story.policy("guard", rules=rules, mode="DryRun")
     await story.look()
     (job,) = story.jobs("node-a")
-    assert (job.dry_run, [each.name for each in job.rules]) == (True, ["deadly"])
+    assert (job.dry_run, [each.name for each in job.rules]) == (True, ["deadly", "secret"])
 
 
 async def test_a_rule_that_cannot_be_judged_is_named_and_the_others_go_on(story: Any) -> None:
@@ -174,30 +186,45 @@ async def test_alerts_are_counted_over_nodes_that_go_and_leaders_that_change(sto
     assert (alerts["alerts"], alerts["killed"]) == (16, 5)
 
 
-async def test_a_rule_that_kills_no_more_keeps_its_count_and_begins_anew(story: Any) -> None:
-    deadly, mild = [rule("deadly", response="Kill")], [rule("deadly")]
+@pytest.mark.parametrize(
+    ("response", "part", "count"),
+    [("Kill", "/kill/deadly", "killed"), ("Deny", "/deny/deadly", "denied")],
+)
+async def test_a_rule_that_is_enforced_no_more_keeps_its_count_and_begins_anew(
+    story: Any, response: str, part: str, count: str
+) -> None:
+    deadly, mild = [rule("deadly", response=response)], [rule("deadly")]
     story.policy("guard", rules=deadly)
     await story.look()
-    killed = agent_pb2.PolicyReport(killed=3)
-    story.tell("node-a", "guard", "/kill/deadly", state=RUNNING, policy=killed)
+    ended = agent_pb2.PolicyReport(**{count: 3})
+    story.tell("node-a", "guard", part, state=RUNNING, policy=ended)
     story.policy("guard", "MODIFIED", generation=2, rules=mild)
     await story.look(6)
     assert len(story.jobs("node-a")) == 1
     story.policy("guard", "MODIFIED", generation=3, rules=deadly)
     await story.look(6)
-    begun = agent_pb2.PolicyReport(killed=1)
-    story.tell("node-a", "guard", "/kill/deadly", state=RUNNING, generation=3, policy=begun)
+    begun = agent_pb2.PolicyReport(**{count: 1})
+    story.tell("node-a", "guard", part, state=RUNNING, generation=3, policy=begun)
     await story.look(6)
-    assert story.status("guard")["alerts"]["killed"] == 4
+    assert story.status("guard")["alerts"][count] == 4
 
 
-async def test_a_node_that_cannot_kill_for_a_rule_reports_and_says_so(story: Any) -> None:
-    story.policy("guard", rules=[rule("deadly", response="Kill")])
+@pytest.mark.parametrize(
+    ("response", "part", "state", "reason", "lacking"),
+    [
+        ("Kill", "/kill/deadly", FAILED, "KillNotInKernel", "deadly kills nobody"),
+        ("Deny", "/deny/deadly", UNSUPPORTED, "DenyUnsupported", "deadly refuses nothing"),
+    ],
+)
+async def test_a_node_that_cannot_enforce_a_rule_reports_and_says_so(
+    story: Any, response: str, part: str, state: int, reason: str, lacking: str
+) -> None:
+    story.policy("guard", rules=[rule("deadly", response=response)])
     await story.look()
     for node in ("node-a", "node-b"):
         story.tell(node, "guard", state=RUNNING)
-    told = {"state": FAILED, "reason": "KillNotInKernel", "message": "path.contains"}
-    story.tell("node-b", "guard", "/kill/deadly", **told)
+    told = {"state": state, "reason": reason, "message": "path.contains"}
+    story.tell("node-b", "guard", part, **told)
     await story.look(1)
     assert condition(story, "guard", "Ready")[0] == "True"
     assert condition(story, "guard", "Degraded")[:2] == ("True", "NodesInTrouble")
@@ -207,10 +234,10 @@ async def test_a_node_that_cannot_kill_for_a_rule_reports_and_says_so(story: Any
         {
             "node": "node-b",
             "reason": "Degraded",
-            "message": "deadly kills nobody: KillNotInKernel: path.contains",
+            "message": f"{lacking}: {reason}: path.contains",
         }
     ]
-    story.tell("node-b", "guard", "/kill/deadly", state=RUNNING)
+    story.tell("node-b", "guard", part, state=RUNNING)
     await story.look(1)
     assert condition(story, "guard", "Degraded")[0] == "False"
 

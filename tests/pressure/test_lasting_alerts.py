@@ -89,7 +89,13 @@ class Node:
         self.secret.write_text("x")
         access = agent_pb2.Tracker(name="access", where=rule.when)
         parts = {"rules": [rule], "cgroups": [cgroup], "rate": 20_000}
-        killer = job("p/kill/secret", trackers=[access], kill=True, respond_ms=3_600_000, **parts)
+        killer = job(
+            "p/kill/secret",
+            trackers=[access],
+            enforcement=agent_pb2.ENFORCEMENT_KILL,
+            respond_ms=3_600_000,
+            **parts,
+        )
         watcher = job("p", trackers=[agent_pb2.Tracker(name="access")], **parts)
         self.watching = agent_pb2.DesiredState(generation=1, jobs=[watcher])
         self.killing = agent_pb2.DesiredState(generation=1, jobs=[watcher, killer])

@@ -20,12 +20,12 @@ from eunomia_agent.rules.window import Windows
 from eunomia_agent.sinks.rows import Rows
 from eunomia_agent.trackers.catalogue import Tracker
 from eunomia_api import agent_pb2
+from eunomia_api.enforcement import Enforcement, of_job
 
 logger = logging.getLogger("eunomia.rules")
 
 FLOOD = "alert-flood"
 """The rule that an alert names which tells of alerts that are not told."""
-KILLED = "Killed"
 CROWDED_NS = 60_000_000_000
 """For so long after a group was forgotten, it is told."""
 
@@ -40,16 +40,16 @@ class Outlet(Protocol):
 
 Counted = Callable[[str, int, Owner], None]
 """Is told of each alert, and of those above a rate: its rule, its severity, who it is about."""
-Elsewhere = Callable[[str, Owner], bool]
-"""Whether another guard judges a rule for somebody: that of the job that kills for it."""
+Elsewhere = Callable[[str, Owner], Enforcement | None]
+"""How the job enforces a rule whose guard judges it for somebody, too; None where there is none."""
 
 
 def _nobody_counts(rule: str, severity: int, owner: Owner) -> None:
     """Do nothing."""
 
 
-def _nowhere(rule: str, owner: Owner) -> bool:
-    return False
+def _nowhere(rule: str, owner: Owner) -> Enforcement | None:
+    """Return that there is none."""
 
 
 @dataclass(slots=True)
@@ -66,15 +66,15 @@ class _Case:
     place: int
     message: Template
     types: Mapping[str, str]
-    killed: bool
+    enforced: bool
 
 
 class Guard:
     """A sink that judges rows by the rules of a job, each on its own: what is wrong with one rule
     stops no other.
 
-    trackers: of the catalogue, by name. Alerts of a job that kills say so of whom the
-    kernel has killed: not of who was not yet known to be a target.
+    trackers: of the catalogue, by name. Alerts of a job that enforces a rule say so of
+    what the kernel has answered: not of who was not yet known to be a target.
     """
 
     name = "rules"
@@ -100,7 +100,8 @@ class Guard:
         self._by_severity: Counter[int] = Counter()
         self._base = agent_pb2.PolicyReport()
         self._deduplicated = self._dropped = 0
-        self.killing = job.kill and not job.dry_run
+        self._enforcement = of_job(job)
+        self.enforcing = self._enforcement is not None and not job.dry_run
         self._has_room = True
         self._crowded: tuple[str, int] | None = None
         """The rule of which groups were forgotten last, and when by the rows' clock."""
@@ -145,7 +146,7 @@ class Guard:
     def report(self) -> agent_pb2.PolicyReport:
         """Return what came of it since the policy began on this node.
 
-        killed is as it was restored: the kernel counts that.
+        killed and denied are as they were restored: the kernel counts these.
         """
         base, now = self._base, self._by_severity
         return agent_pb2.PolicyReport(
@@ -155,6 +156,7 @@ class Guard:
             deduplicated=base.deduplicated + self._deduplicated,
             dropped=base.dropped + self._dropped,
             killed=base.killed,
+            denied=base.denied,
             problems=self._problems,
         )
 
@@ -165,7 +167,7 @@ class Guard:
     def _judged(self, watch: _Watch, reading: Reading, rows: Judged) -> Iterator[_Case]:
         """Give the cases of one rule."""
         broken = reading.broken_by(rows.scope)
-        if not len(broken) or self._elsewhere(watch.rule.name, rows.owner):
+        if not len(broken) or self._elsewhere(watch.rule.name, rows.owner) is not None:
             return
         keys = reading.keys(rows.scope, broken)
         values = reading.values(rows.scope, broken)
@@ -186,7 +188,7 @@ class Guard:
                 time_ns=at + rows.offset_ns,
                 rows=each.rows,
             )
-            yield _Case(case, place, rule.message, reading.types, bool(rows.killed[place]))
+            yield _Case(case, place, rule.message, reading.types, bool(rows.enforced[place]))
 
     def _admitted(self, cases: Sequence[_Case]) -> Iterator[_Case]:
         """Give the cases that are told: what the container's rate leaves room for."""
@@ -220,8 +222,8 @@ class Guard:
         message = each.message.filled({**row, "image": each.case.owner.image}, each.types)
         alert = alert_of(each.case, row, message)
         alert.dry_run = self._dry_run
-        told = self.killing and each.killed and each.case.name != FLOOD
-        alert.response = KILLED if told else ""
+        if self._enforcement and self.enforcing and each.enforced and each.case.name != FLOOD:
+            alert.response = self._enforcement.done
         return alert
 
     def _count(self, case: Case) -> None:

@@ -12,22 +12,22 @@ from eunomia_agent.events.where.scope import Scope
 from eunomia_agent.sinks.rows import Rows
 
 Index = NDArray[np.intp]
-SUBJECT_KILLED = 2
-"""See enum subject_flags of bpf/include/eunomia.h."""
+ENFORCED = 2 | 4
+"""subject_killed and subject_denied: see enum subject_flags of bpf/include/eunomia.h."""
 
 
 class Judged(Protocol):
     """n rows of one owner, of one result of a tracker.
 
     times: int64 of shape (n,), nanoseconds of one clock; offset_ns: what makes Unix time of them.
-    killed: bool of shape (n,), whether the process of a row was sent SIGKILL for it.
+    enforced: bool of shape (n,), whether its process was sent SIGKILL, or was refused it.
     """
 
     tracker: str
     owner: Owner
     scope: Scope
     times: NDArray[np.int64]
-    killed: NDArray[np.bool_]
+    enforced: NDArray[np.bool_]
     offset_ns: int
 
     def json(self, rows: Index) -> Sequence[bytes]:
@@ -44,7 +44,7 @@ class Live:
         self.owner = rows.owner
         self.scope = Scope(rows.batch, rows.constants)
         self.times: NDArray[np.int64] = rows.batch.fixed["time"].astype(np.int64)
-        self.killed: NDArray[np.bool_] = _killed(rows)
+        self.enforced: NDArray[np.bool_] = _enforced(rows)
         self.offset_ns = rows.offset_ns
 
     def json(self, rows: Index) -> Sequence[bytes]:
@@ -52,10 +52,10 @@ class Live:
         return list(self._rows.take(rows).json())
 
 
-def _killed(rows: Rows) -> NDArray[np.bool_]:
+def _enforced(rows: Rows) -> NDArray[np.bool_]:
     """Read the kernel's own word; results that add up what several did have none."""
     if "subject_flags" not in rows.batch.layout:
         return np.zeros(len(rows), np.bool_)
     flags: NDArray[np.uint32] = rows.batch.fixed["subject_flags"]
-    killed: NDArray[np.bool_] = (flags & SUBJECT_KILLED) != 0
-    return killed
+    enforced: NDArray[np.bool_] = (flags & ENFORCED) != 0
+    return enforced

@@ -26,8 +26,8 @@ class Totals:
     limited: int = 0
     sampled_out: int = 0
     unclassified: int = 0
-    killed: int = 0
-    """Of all that matched, those for which the kernel killed who made them."""
+    enforced: int = 0
+    """Of all that matched, those for which the kernel killed who made them, or that it refused."""
 
     def __add__(self, other: Self) -> Self:
         return type(self)(
@@ -84,7 +84,7 @@ class Ledger:
     lost: int = 0
     limited: int = 0
     unclassified: int = 0
-    killed: int = 0
+    enforced: int = 0
 
     def read(self, accounts: Mapping[int, Account]) -> None:
         """Take the kernel's accounts of all cgroups of the job that live.
@@ -123,7 +123,7 @@ class Ledger:
             limited=kernel.limited + self.limited,
             sampled_out=kernel.sampled_out,
             unclassified=self.unclassified,
-            killed=self.killed,
+            enforced=self.enforced,
         )
         matched = self.proven + self.counted
         if not self.still:

@@ -53,7 +53,7 @@ def tracker(name: str, layout: Layout) -> Tracker:
         if not each.internal
     ]
     names = [each.name for each in columns]
-    return Tracker(name, "", {}, columns, [], {"events": names}, {}, [], [], {})
+    return Tracker(name, "", {}, columns, [], {"events": names}, {}, [], [], {}, {})
 
 
 @pytest.fixture
@@ -126,9 +126,7 @@ class Watched:
 def watch(trackers: dict[str, Tracker]) -> Callable[..., Watched]:
     """Makes a guard of a policy with these rules."""
 
-    def make(
-        *rules: agent_pb2.Rule, elsewhere: Elsewhere = lambda *_: False, **job: Any
-    ) -> Watched:
+    def make(*rules: agent_pb2.Rule, elsewhere: Elsewhere = lambda *_: None, **job: Any) -> Watched:
         kept, counted = Kept(), list[tuple[str, int, str]]()
         guard = Guard(
             agent_pb2.Job(**{"uid": "p-1", "rules": rules, **job}),

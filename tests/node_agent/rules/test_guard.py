@@ -13,6 +13,7 @@ from eunomia_agent.rules.guard import FLOOD
 from eunomia_agent.rules.replay import replay
 from eunomia_api import agent_pb2
 from eunomia_api.alertreport import MAX_EVIDENCE
+from eunomia_api.enforcement import KILL
 
 Make = Callable[..., Any]
 ALERT, WARNING = agent_pb2.SEVERITY_ALERT, agent_pb2.SEVERITY_WARNING
@@ -242,7 +243,7 @@ def test_no_number_of_groups_takes_more_memory(watch: Make, rule: Make, rows_of:
 
 def test_goes_on_from_earlier_counts(watch: Make, rule: Make, rows_of: Make) -> None:
     before = agent_pb2.PolicyReport(
-        events=1, warnings=2, alerts=3, deduplicated=4, dropped=5, killed=6
+        events=1, warnings=2, alerts=3, deduplicated=4, dropped=5, killed=6, denied=7
     )
     seen = watch(rule())
     seen.guard.restore(before)
@@ -252,20 +253,26 @@ def test_goes_on_from_earlier_counts(watch: Make, rule: Make, rows_of: Make) -> 
 
 
 def test_what_the_kernel_kills_is_told_as_killed(watch: Make, rule: Make, rows_of: Make) -> None:
-    seen = watch(rule(deduplicate_ms=60_000), uid="p-1/kill/written", kill=True)
+    seen = watch(
+        rule(deduplicate_ms=60_000), uid="p-1/kill/written", enforcement=agent_pb2.ENFORCEMENT_KILL
+    )
     seen.guard.write(rows_of([{"at": at, "writing": 1, "subject_flags": 2} for at in range(3)]))
-    seen.guard.killing = False
+    seen.guard.enforcing = False
     seen.guard.write(rows_of([{"at": 99, "writing": 1, "subject_flags": 2}]))
     told = [(each.policy_uid, each.response, each.dry_run) for each in seen.alerts]
     assert told == [("p-1", "Killed", False), ("p-1", "", False)]
-    dry = watch(rule(), uid="p-1/kill/written", kill=True, dry_run=True)
+    dry = watch(
+        rule(), uid="p-1/kill/written", enforcement=agent_pb2.ENFORCEMENT_KILL, dry_run=True
+    )
     dry.guard.write(rows_of([{"at": 1, "writing": 1, "subject_flags": 2}]))
     assert [(each.response, each.dry_run) for each in dry.alerts] == [("", True)]
 
 
 def test_who_lives_on_is_not_told_as_killed(watch: Make, rule: Make, rows_of: Make) -> None:
     """Its cgroup was not yet known as the job's when it broke the rule: only the kernel kills."""
-    seen = watch(rule(deduplicate_ms=0), uid="p-1/kill/written", kill=True)
+    seen = watch(
+        rule(deduplicate_ms=0), uid="p-1/kill/written", enforcement=agent_pb2.ENFORCEMENT_KILL
+    )
     pending = {"writing": 1, "subject_flags": 1}
     seen.guard.write(rows_of([{"at": 1, **pending}, {"at": 2, "writing": 1, "subject_flags": 2}]))
     assert [each.response for each in seen.alerts] == ["", "Killed"]
@@ -275,7 +282,9 @@ def test_a_rule_that_another_job_kills_for_is_told_by_that_job(
     watch: Make, rule: Make, rows_of: Make, web: Owner
 ) -> None:
     seen = watch(
-        rule(), rule(name="other"), elsewhere=lambda name, owner: (name, owner) == ("written", web)
+        rule(),
+        rule(name="other"),
+        elsewhere=lambda name, owner: KILL if (name, owner) == ("written", web) else None,
     )
     seen.guard.write(rows_of([{"at": 1, "writing": 1}]))
     seen.guard.write(rows_of([{"at": 1, "writing": 1}], replace(web, pod="db-0")))

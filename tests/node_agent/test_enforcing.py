@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from eunomia_agent.killing import deadline
+from eunomia_agent.enforcing import deadline
 from eunomia_agent.trackers.accounting import Totals
 from eunomia_api import agent_pb2
 
@@ -35,7 +35,7 @@ def fate(cgroup: Path, path: str) -> int:
 @pytest.fixture
 def killer(job: Callable[..., agent_pb2.Job]) -> Callable[..., agent_pb2.Job]:
     def killer(where: str = 'error == "ENOENT"', **fields: Any) -> agent_pb2.Job:
-        made = job("p/kill/r", "/none/k-", kill=True, **fields)
+        made = job("p/kill/r", "/none/k-", enforcement=agent_pb2.ENFORCEMENT_KILL, **fields)
         made.trackers[0].where = where
         return made
 
@@ -52,7 +52,7 @@ def test_who_breaks_the_rule_is_killed_and_counted(
     assert fate(cgroup, "/none/k-1") == -signal.SIGKILL
     assert fate(cgroup, "/none/other") == 0
     assert fate(other, "/none/k-1") == 0
-    assert world.total("p/kill/r") == Totals(matched=1, delivered=1, killed=1)
+    assert world.total("p/kill/r") == Totals(matched=1, delivered=1, enforced=1)
     assert world.total("t") == Totals(matched=1, delivered=1)
 
     world.apply(job("t", "/none/k-"))
@@ -82,7 +82,7 @@ def test_killing_stops_first_when_the_operator_is_silent_and_counting_goes_on(
     assert fate(cgroup, "/none/k-2") == 0
     world.tracing.silent_for(0)
     assert fate(cgroup, "/none/k-3") == -signal.SIGKILL
-    assert world.total("p/kill/r") == Totals(matched=3, delivered=3, killed=2)
+    assert world.total("p/kill/r") == Totals(matched=3, delivered=3, enforced=2)
 
 
 def test_who_opens_a_file_by_another_name_is_killed_all_the_same_also_when_attached_anew(
@@ -102,7 +102,7 @@ def test_who_opens_a_file_by_another_name_is_killed_all_the_same_also_when_attac
         assert fate(cgroup, str(tmp_path / "other")) == 0
         instance.detach()
         instance.attach()
-    assert world.total("p/kill/r") == Totals(matched=2, delivered=2, killed=2)
+    assert world.total("p/kill/r") == Totals(matched=2, delivered=2, enforced=2)
 
 
 def test_a_condition_on_whose_it_is_is_asked_of_containers_before_anything_happens(
@@ -115,7 +115,7 @@ def test_a_condition_on_whose_it_is_is_asked_of_containers_before_anything_happe
     world.apply(killer(pod))
     assert fate(cgroup, "/none/k-1") == -signal.SIGKILL
     assert fate(other, "/none/k-1") == 0
-    assert world.total("p/kill/r").killed == 1
+    assert world.total("p/kill/r").enforced == 1
 
 
 def test_what_was_killed_is_counted_on_when_the_job_begins_again(
@@ -126,9 +126,9 @@ def test_what_was_killed_is_counted_on_when_the_job_begins_again(
     for suspended in (False, True, False):
         world.apply(killer(suspended=suspended))
         fate(cgroup, "/none/k-1")
-    assert world.total("p/kill/r").killed == 2
+    assert world.total("p/kill/r").enforced == 2
     kept = world.end().totals["p/kill/r"]
-    assert sum(kept.trackers.values(), Totals()).killed == 2
+    assert sum(kept.trackers.values(), Totals()).enforced == 2
 
 
 @pytest.mark.parametrize(
