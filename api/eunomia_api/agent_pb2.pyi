@@ -203,14 +203,24 @@ class RuleException(_message.Message):
     def __init__(self, name: _Optional[str] = ..., when: _Optional[str] = ...) -> None: ...
 
 class Learning(_message.Message):
-    __slots__ = ("seccomp", "capabilities", "audited")
+    __slots__ = ("seccomp", "capabilities", "audited", "profiles")
     SECCOMP_FIELD_NUMBER: _ClassVar[int]
     CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
     AUDITED_FIELD_NUMBER: _ClassVar[int]
+    PROFILES_FIELD_NUMBER: _ClassVar[int]
     seccomp: bool
     capabilities: bool
     audited: _containers.RepeatedCompositeFieldContainer[AuditedProfile]
-    def __init__(self, seccomp: _Optional[bool] = ..., capabilities: _Optional[bool] = ..., audited: _Optional[_Iterable[_Union[AuditedProfile, _Mapping]]] = ...) -> None: ...
+    profiles: _containers.RepeatedCompositeFieldContainer[WornProfile]
+    def __init__(self, seccomp: _Optional[bool] = ..., capabilities: _Optional[bool] = ..., audited: _Optional[_Iterable[_Union[AuditedProfile, _Mapping]]] = ..., profiles: _Optional[_Iterable[_Union[WornProfile, _Mapping]]] = ...) -> None: ...
+
+class WornProfile(_message.Message):
+    __slots__ = ("container", "path")
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    container: str
+    path: str
+    def __init__(self, container: _Optional[str] = ..., path: _Optional[str] = ...) -> None: ...
 
 class AuditedProfile(_message.Message):
     __slots__ = ("container", "syscalls")
@@ -375,7 +385,7 @@ class JobReport(_message.Message):
     def __init__(self, uid: _Optional[str] = ..., generation: _Optional[int] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., pods: _Optional[int] = ..., totals: _Optional[_Union[Totals, _Mapping]] = ..., gaps: _Optional[int] = ..., degraded: _Optional[str] = ..., policy: _Optional[_Union[PolicyReport, _Mapping]] = ...) -> None: ...
 
 class PolicyReport(_message.Message):
-    __slots__ = ("events", "warnings", "alerts", "deduplicated", "dropped", "killed", "problems", "learned", "bound_pods", "denied")
+    __slots__ = ("events", "warnings", "alerts", "deduplicated", "dropped", "killed", "problems", "learned", "bound_pods", "denied", "unprotected_pods")
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     ALERTS_FIELD_NUMBER: _ClassVar[int]
@@ -386,6 +396,7 @@ class PolicyReport(_message.Message):
     LEARNED_FIELD_NUMBER: _ClassVar[int]
     BOUND_PODS_FIELD_NUMBER: _ClassVar[int]
     DENIED_FIELD_NUMBER: _ClassVar[int]
+    UNPROTECTED_PODS_FIELD_NUMBER: _ClassVar[int]
     events: int
     warnings: int
     alerts: int
@@ -396,7 +407,8 @@ class PolicyReport(_message.Message):
     learned: _containers.RepeatedCompositeFieldContainer[Learned]
     bound_pods: int
     denied: int
-    def __init__(self, events: _Optional[int] = ..., warnings: _Optional[int] = ..., alerts: _Optional[int] = ..., deduplicated: _Optional[int] = ..., dropped: _Optional[int] = ..., killed: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[RuleProblem, _Mapping]]] = ..., learned: _Optional[_Iterable[_Union[Learned, _Mapping]]] = ..., bound_pods: _Optional[int] = ..., denied: _Optional[int] = ...) -> None: ...
+    unprotected_pods: int
+    def __init__(self, events: _Optional[int] = ..., warnings: _Optional[int] = ..., alerts: _Optional[int] = ..., deduplicated: _Optional[int] = ..., dropped: _Optional[int] = ..., killed: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[RuleProblem, _Mapping]]] = ..., learned: _Optional[_Iterable[_Union[Learned, _Mapping]]] = ..., bound_pods: _Optional[int] = ..., denied: _Optional[int] = ..., unprotected_pods: _Optional[int] = ...) -> None: ...
 
 class RuleProblem(_message.Message):
     __slots__ = ("rule", "message")

@@ -117,11 +117,13 @@ def policy_messages(
     namespaces: Collection[str] | None,
     excluded_namespaces: Collection[str] = (),
     audited: Sequence[agent_pb2.AuditedProfile] = (),
+    profiles: Sequence[agent_pb2.WornProfile] = (),
 ) -> list[agent_pb2.Job]:
     """Return the messages of a policy: one that observes, and one for each enforced rule.
 
     namespace, namespaces: see job_message. excluded_namespaces: where nothing is enforced, beside
-    SPARED. audited: profiles whose refusals are to be told.
+    SPARED. audited: profiles whose refusals are to be told. profiles: those of which it is to be
+    told how many pods wear them.
 
     An enforcing job has the rule's whole condition as its trackers' `where`, and reaches pods
     alone. The observing job judges all rules: one that a node cannot enforce is reported all the
@@ -141,7 +143,7 @@ def policy_messages(
         respond_ms=_milliseconds(spec.response.when_disconnected),
     )
     spared = sorted({*SPARED, *excluded_namespaces})
-    jobs = [_observing(bare, accepted, audited)]
+    jobs = [_observing(bare, accepted, audited, profiles)]
     for each in [] if bare.dry_run or not bare.target.pods else accepted.rules:
         enforcement = by_response(each.rule.response)
         if enforcement is not None:
@@ -150,7 +152,10 @@ def policy_messages(
 
 
 def _observing(
-    bare: agent_pb2.Job, accepted: "Accepted", audited: Sequence[agent_pb2.AuditedProfile]
+    bare: agent_pb2.Job,
+    accepted: "Accepted",
+    audited: Sequence[agent_pb2.AuditedProfile],
+    profiles: Sequence[agent_pb2.WornProfile],
 ) -> agent_pb2.Job:
     job, spec = agent_pb2.Job(), accepted.spec
     job.CopyFrom(bare)
@@ -163,6 +168,7 @@ def _observing(
             seccomp=spec.seccomp.mode != "Disabled",
             capabilities=spec.capabilities.mode != "Disabled",
             audited=audited,
+            profiles=profiles,
         )
     )
     return job

@@ -122,9 +122,9 @@ class SeccompStatus(Told):
     ] = []
     """What was learned, by name of the containers."""
     bound_pods: Int32 = 0
-    """Pods that wear the profile."""
+    """Pods whose containers wear the profiles that there are for them."""
     unprotected_pods: Int32 = 0
-    """Pods that matched and started without it."""
+    """Pods with a container that started without any, though there is one for it."""
     nodes_ready: Int32 = 0
     """Nodes on which the files lie."""
     refusals: Int64 = 0

@@ -30,6 +30,7 @@ from eunomia_agent.standing import Standing
 from eunomia_agent.state import Desired, JobTotals, Store
 from eunomia_agent.tracing import Tracing
 from eunomia_agent.trackers.instance import Instance
+from eunomia_agent.wearing import Wearing, Worn
 from eunomia_api import agent_pb2
 
 logger = logging.getLogger("eunomia.agent")
@@ -53,6 +54,7 @@ class Agent:
     cgroups: Cgroups
     session: Session
     sending: Sending
+    wearing: Wearing
 
     def __init__(
         self,
@@ -64,7 +66,7 @@ class Agent:
         alerts: Spool,
         seccomp_files: SeccompFiles,
     ) -> None:
-        """Prepare; `cgroups`, `session` and `sending` call back: set them before `run`."""
+        """Prepare; the four members above call back: set them before `run`."""
         self._tracing = tracing
         self._store = store
         self._alerts = alerts
@@ -121,6 +123,11 @@ class Agent:
         """Forget a cgroup."""
         self._thread.submit(self._tracing.gone, cgroup_id).add_done_callback(_log_failure)
 
+    def wear(self, told: Worn) -> None:
+        """Take in which seccomp profiles containers wear."""
+        self._thread.submit(self._tracing.wear, told).add_done_callback(_log_failure)
+        self._changed.set()
+
     def healthy(self) -> bool:
         """Whether the jobs have been looked at lately. May be called on any thread."""
         return time.monotonic() - self._last_look < STUCK_SECONDS
@@ -154,6 +161,7 @@ class Agent:
             self._unwatch(instance)
         standing = await self._on_data_thread(self._tracing.end)
         await self.cgroups.close()
+        await self.wearing.close()
         self._thread.shutdown()
         await asyncio.to_thread(self._keep, standing)
         await asyncio.to_thread(self._alerts.sync)
@@ -242,6 +250,8 @@ class Agent:
         before = self._accounts.standing
         self._resting = replace(standing, next_reading=before.next_reading) == before
         self._watch(standing.instances)
+        if self._seccomp_files.any_here:
+            self.wearing.ask(standing.unasked)
         self._next_deadline, self._next_reading = standing.next_deadline, standing.next_reading
         self._accounts.standing, self._accounts.connected = standing, self.session.connected
         kept = await asyncio.to_thread(self._keep, standing)
@@ -253,7 +263,7 @@ class Agent:
 
     def _keep(self, standing: Standing) -> str | None:
         """Write what is to be reported, and profiles that somebody changed. Returns what failed."""
-        self._seccomp_files.tick(standing.worn)
+        self._seccomp_files.tick(standing.worn, sure=not standing.unasked)
         try:
             if standing.learned is not None and standing.learned != self._kept_learned:
                 self._store.save_learned(standing.learned)

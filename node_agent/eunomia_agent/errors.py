@@ -98,5 +98,9 @@ class RuntimeUnsupported(RuntimeUnavailable):
     """What listens on the container runtime's socket does not speak CRI version 1."""
 
 
+class ContainerAbsent(RuntimeUnavailable):
+    """The container runtime knows no container of that id."""
+
+
 class ContainerUnknown(AgentError):
     """A person named a container or pod that is not there, or more than one."""

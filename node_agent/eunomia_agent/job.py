@@ -18,6 +18,7 @@ from eunomia_agent.trackers.accounting import Ledger, Totals
 from eunomia_agent.trackers.instance import Instance
 from eunomia_agent.trackers.key import Key
 from eunomia_agent.trackers.ladder import Ladder
+from eunomia_agent.wearing import Wearers
 from eunomia_api import agent_pb2
 from eunomia_api.enforcement import of_job
 from eunomia_api.labels import Requirement, Selector
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("eunomia.job")
 
-PROFILE_LABEL = "eunomia.dev/seccomp-profile"
-"""On a pod that the operator's webhook gave a seccomp profile: its name."""
 MAX_MESSAGE = 1024
 """Characters of a message to the operator; the whole of it is in the agent's log."""
 
@@ -105,8 +104,6 @@ class Job:
     """Cgroups that belong to the job's pods, or may: while there are any, programs are attached."""
     pods: dict[int, str] = field(default_factory=dict[int, str])
     """Cgroups of the job's pods, with the pod's uid."""
-    bound: set[int] = field(default_factory=set[int])
-    """Those of them whose pods got a seccomp profile as they were made."""
     _containers: Counter[str] = field(default_factory=Counter[str])
     """Ids of the members' containers, with how many members each has."""
 
@@ -156,7 +153,6 @@ class Job:
             self.pods[cgroup] = owner.pod_uid
         else:
             self.pods.pop(cgroup, None)
-        _note(self.bound, cgroup, present=cgroup in self.pods and PROFILE_LABEL in owner.labels)
         if not self._is_member(owner):
             return False
         if self.members.get(cgroup) != owner.container_id:
@@ -178,7 +174,6 @@ class Job:
         self.leave(cgroup_id)
         self.near.discard(cgroup_id)
         self.pods.pop(cgroup_id, None)
-        self.bound.discard(cgroup_id)
 
     def forget_all(self) -> None:
         """Forget whose cgroups are whose, as the job ends."""
@@ -287,13 +282,17 @@ class Job:
         )
 
     def report(
-        self, totals: JobTotals, learned: Sequence[agent_pb2.Learned] = ()
+        self,
+        totals: JobTotals,
+        learned: Sequence[agent_pb2.Learned] = (),
+        wearers: Wearers | None = None,
     ) -> agent_pb2.JobReport:
         """Return the report of the job, with totals that are on the disk already."""
         policy = policy_of(totals) if self.is_policy else None
         if policy is not None:
             policy.learned.extend(learned)
-            policy.bound_pods = len({self.pods[each] for each in self.bound if each in self.pods})
+            if wearers is not None:
+                policy.bound_pods, policy.unprotected_pods = wearers.bound, wearers.bare
         state, reason, message = self._state()
         return agent_pb2.JobReport(
             uid=self.wanted.uid,

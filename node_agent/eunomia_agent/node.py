@@ -35,6 +35,7 @@ from eunomia_agent.trackers.instance import Instance
 from eunomia_agent.trackers.key import Key
 from eunomia_agent.trackers.pool import Pool
 from eunomia_agent.trackers.support import lacks
+from eunomia_agent.wearing import Wearing
 from eunomia_api import agent_pb2
 from eunomia_api.param import shown
 
@@ -89,6 +90,7 @@ async def serve(settings: Settings) -> None:
     session = Session(settings, lambda: hello, agent.hear, agent.stream_is_up, spool.taken)
     agent.cgroups, agent.session = cgroups, session
     agent.sending = Sending(spool, session)
+    agent.wearing = Wearing(runtime, agent.wear)
     exporter = Exporter(
         settings.metrics_port, accounts, observed, agent.healthy, security, ready=agent.ready
     )

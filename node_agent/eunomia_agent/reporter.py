@@ -82,7 +82,9 @@ def _told(
     if raw.HasField("policy"):
         report.policy.CopyFrom(policy_of(kept))
         report.policy.learned.extend(raw.policy.learned)
-        report.policy.bound_pods = raw.policy.bound_pods
+        if raw.policy.HasField("bound_pods"):
+            report.policy.bound_pods = raw.policy.bound_pods
+            report.policy.unprotected_pods = raw.policy.unprotected_pods
     if problems and report.state in (agent_pb2.JOB_STATE_RUNNING, agent_pb2.JOB_STATE_WAITING):
         said = [report.degraded, *problems] if report.degraded else problems
         report.degraded = "; ".join(said)[:MAX_MESSAGE]
@@ -97,6 +99,7 @@ def _state(report: agent_pb2.JobReport) -> tuple[object, ...]:
         report.message,
         report.pods,
         report.policy.bound_pods,
+        report.policy.unprotected_pods,
         report.gaps,
         report.degraded,
         tuple((problem.rule, problem.message) for problem in report.policy.problems),

@@ -26,9 +26,9 @@ FOLDER = "eunomia"
 MAX_BYTES = 256 * 1024
 MAX_FILES = 4096
 KEEP_SECONDS = 600.0
-"""After it is wanted no more, and no pod of its namespace here has got a profile."""
+"""After it is wanted no more, while no container here wears it."""
 KEEP_UNSEEN_SECONDS = 7 * 24 * 3600.0
-"""The same, while it is not looked at which pods are here."""
+"""The same, while it is not known what all containers here wear."""
 LOOK_SECONDS = 60.0
 _PART = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._]{0,239}")
 _PARTS = 3
@@ -85,8 +85,11 @@ class SeccompFiles:
         self._wanted: dict[str, agent_pb2.SeccompFile] = {}
         self._lying: dict[str, Lying] = {}
         self._worn: Collection[str] | None = None
+        self._sure = False
         self._unwanted_since: dict[str, float] = {}
         self._looked_at = 0.0
+        self.any_here = False
+        """Whether a file lies here that a container may wear."""
 
     def apply(self, wanted: Iterable[agent_pb2.SeccompFile]) -> None:
         """Make the files be those that are wanted."""
@@ -95,14 +98,15 @@ class SeccompFiles:
             self._wanted = fresh
             self._look()
 
-    def tick(self, worn: Collection[str] | None = None) -> None:
+    def tick(self, worn: Collection[str] | None = None, *, sure: bool = True) -> None:
         """Mend what others changed, and remove what is wanted no more, when it is time to.
 
-        worn: namespaces of pods here that have got a profile; None: it is not known.
+        worn: paths of those that containers here wear; None: it is not known who is here. sure:
+        there are no more of them.
         """
         if self._worn is None and worn is not None:
             self._unwanted_since.clear()  # who is here comes to be known bit by bit
-        self._worn = worn
+        self._worn, self._sure = worn, sure
         if self._looked_at and time.monotonic() - self._looked_at >= LOOK_SECONDS:
             self._look()
 
@@ -161,10 +165,11 @@ class SeccompFiles:
 
     def _remove_unwanted(self) -> None:
         now = time.monotonic()
-        there = {path for path in _ours(self._folder) if path not in self._wanted}
-        there -= {path for path in there if path.split("/")[1] in (self._worn or ())}
+        ours = frozenset(_ours(self._folder))
+        self.any_here = bool(ours)
+        there = ours.difference(self._wanted, self._worn or ())
         self._unwanted_since = {path: self._unwanted_since.get(path, now) for path in sorted(there)}
-        keep = KEEP_UNSEEN_SECONDS if self._worn is None else KEEP_SECONDS
+        keep = KEEP_SECONDS if self._worn is not None and self._sure else KEEP_UNSEEN_SECONDS
         for path, since in self._unwanted_since.items():
             if now - since >= keep:
                 try:

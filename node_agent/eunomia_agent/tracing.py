@@ -31,6 +31,7 @@ from eunomia_agent.trackers.instance import Instance
 from eunomia_agent.trackers.ladder import Ladder, Rung
 from eunomia_agent.trackers.limit import NEVER, Limit, share
 from eunomia_agent.trackers.pool import Pool
+from eunomia_agent.wearing import Worn
 from eunomia_api import agent_pb2
 
 logger = logging.getLogger("eunomia.tracing")
@@ -75,6 +76,7 @@ class Tracing:
         self._silence = 0.0
         self.jobs: dict[str, Job] = {}
         self.owners: dict[int, Owner] = {}
+        self._worn: dict[str, str] = {}
         self._delivery = Delivery(node, self.owners, self._running, observed)
         self._shedding = Shedding(self._delivery.take)
 
@@ -90,6 +92,7 @@ class Tracing:
         for cgroup in self.owners:
             self._delivery.forget(cgroup)
         self.owners.clear()
+        self._worn.clear()
         self._gone.clear()
 
     @property
@@ -272,6 +275,10 @@ class Tracing:
             return
         self._gone.append(cgroup_id)
 
+    def wear(self, told: Worn) -> None:
+        """Take in which seccomp profiles containers wear: see wearing."""
+        self._worn.update(told)
+
     def _forget_gone(self) -> None:
         gone, self._gone = set(self._gone), []
         if not gone:
@@ -287,6 +294,8 @@ class Tracing:
                 job.forget(cgroup)
             self._delivery.forget(cgroup)
             self.owners.pop(cgroup, None)
+        here = {each.container_id for each in self.owners.values()}
+        self._worn = {each: path for each, path in self._worn.items() if each in here}
         self._lessons.gone(gone)
 
     def _close_account(self, job: Job, tracker: str, cgroup_id: int, account: Account) -> None:
@@ -449,8 +458,8 @@ class Tracing:
                 self.meet(Owner(cgroup, "unknown", reason="nothing was ever heard of it"))
 
     def _standing(self) -> Standing:
-        known = self.owners.values() if self._watched is not None else None
-        return standing_of(self.jobs, self._pool, self._lessons, known)
+        known = self.owners if self._watched is not None else None
+        return standing_of(self.jobs, self._pool, self._lessons, known, self._worn)
 
     def end(self) -> Standing:
         """Take everything out of the kernel; return where all stood, nothing in flight."""

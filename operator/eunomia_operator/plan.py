@@ -104,6 +104,8 @@ class PlannedPolicy:
     """Namespaces in which nothing is enforced, beside those that are spared anyway."""
     audited: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Containers, and the calls beside which any is to be told of."""
+    profiles: tuple[tuple[str, str], ...] = ()
+    """Containers, and the profiles of which it is to be told who wears them, by their paths."""
 
     @property
     def rank(self) -> Rank:
@@ -124,6 +126,10 @@ class PlannedPolicy:
             audited=[
                 agent_pb2.AuditedProfile(container=container, syscalls=syscalls)
                 for container, syscalls in self.audited
+            ],
+            profiles=[
+                agent_pb2.WornProfile(container=container, path=path)
+                for container, path in self.profiles
             ],
         )
 

@@ -35,6 +35,7 @@ from eunomia_operator.news import News, capability_news, policy_news
 from eunomia_operator.plan import PlannedPolicy
 from eunomia_operator.profile import Kept
 from eunomia_operator.records import Slots
+from eunomia_operator.seccomp import Worn
 from eunomia_operator.text import plain
 from eunomia_operator.world import Resource
 
@@ -76,7 +77,8 @@ class Policy(Followed[SecurityPolicyStatus]):
         self._profiles: Mapping[str, Kept] = {}
         self._audited: tuple[tuple[str, tuple[str, ...]], ...] = ()
         self._heard: set[str] = set()
-        self._bound: dict[str, int] = {}
+        self._paths: tuple[tuple[str, str], ...] = ()
+        self._worn: dict[str, Worn] = {}
         self._learned_at = 0.0
         self.isolated = before.alerts.isolated
         """Pods that were cut off the network."""
@@ -144,6 +146,7 @@ class Policy(Followed[SecurityPolicyStatus]):
             created=self.object.created,
             spared=self._terms.spared,
             audited=self._audited,
+            profiles=self._paths,
         )
 
     def node_selector(self) -> Mapping[str, str] | None:
@@ -171,7 +174,7 @@ class Policy(Followed[SecurityPolicyStatus]):
         for part in self._parts:
             self._alerts.withdraw(node + part)
         self._problems.pop(node, None)
-        self._bound.pop(node, None)
+        self._worn.pop(node, None)
 
     def retire(self, node: str) -> None:
         """A node is gone: what it counted stays."""
@@ -182,7 +185,7 @@ class Policy(Followed[SecurityPolicyStatus]):
         self._problems.pop(node, None)
         self._learning.forget(node)
         self._learned = None
-        self._bound.pop(node, None)
+        self._worn.pop(node, None)
         self._heard.discard(node)
 
     def hear(self, node: str, report: agent_pb2.JobReport) -> Heard:
@@ -277,11 +280,15 @@ class Policy(Followed[SecurityPolicyStatus]):
             learned=self._all_learned(),
             profiles=self._profiles,
             settled=settled,
-            pods=self.ledger.pods,
-            bound=sum(self._bound.values()) if told & self._bound.keys() else None,
+            worn=Worn.over(self._worn.values()) if told & self._worn.keys() else None,
         )
         outcome = seccomp.decide(self.accepted.spec, self.status.seccomp, facts)
         self.wanted_profiles, self._audited = outcome.wanted, outcome.audited
+        self._paths = tuple(
+            (container, kept.status.localhost_profile)
+            for container, kept in sorted(self._profiles.items())
+            if kept.status.localhost_profile
+        )
         return outcome
 
     @property
@@ -331,7 +338,8 @@ class Policy(Followed[SecurityPolicyStatus]):
         if said.state in (agent_pb2.JOB_STATE_RUNNING, agent_pb2.JOB_STATE_WAITING):
             self._heard.add(node)
         if told.HasField("bound_pods"):
-            self._bound[node] = min(told.bound_pods, said.pods)
+            bound = min(told.bound_pods, said.pods)
+            self._worn[node] = Worn(bound, min(told.unprotected_pods, said.pods - bound))
         if said.generation < self.ledger.generation:
             return False
         before = self._problems.pop(node, ())

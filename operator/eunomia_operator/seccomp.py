@@ -36,6 +36,24 @@ _SYSCALL = re.compile(r"_?[a-z][a-z0-9_]{0,61}")
 
 
 @dataclass(frozen=True, slots=True)
+class Worn:
+    """Pods, as the runtimes of their containers tell. bound: with all profiles that there are.
+
+    bare: with a container that wears none, though there is one for it. Others wear another policy's
+    profile, or run no container for which there is any.
+    """
+
+    bound: int = 0
+    bare: int = 0
+
+    @classmethod
+    def over(cls, nodes: Iterable["Worn"]) -> "Worn":
+        """Return what all nodes tell together."""
+        told = list(nodes)
+        return cls(sum(each.bound for each in told), sum(each.bare for each in told))
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What is known now. now: Unix time in seconds."""
 
@@ -46,10 +64,8 @@ class Facts:
     """By container: the policy's own."""
     settled: bool = True
     """Whether all nodes have been heard, or had the time to speak."""
-    pods: int = 0
-    """Pods that the policy covers."""
-    bound: int | None = None
-    """Those of them that got a profile as they were made; None where nodes do not tell."""
+    worn: Worn | None = None
+    """What the policy's pods wear; None where nodes do not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +77,7 @@ class Word:
     message: str
 
 
+NOT_WORN = Worn()
 DISABLED = Word(False, "Disabled", "spec.seccomp.mode is Disabled")
 
 
@@ -118,14 +135,13 @@ def decide(spec: PolicySpec, before: SeccompStatus, facts: Facts) -> Outcome:
             found = _wanted(seccomp, subject, facts.now)
             if found is not None:
                 wanted[subject.name] = found.model_copy(update={"binding": binding})
-    bound = min(facts.bound or 0, facts.pods)
-    unprotected = facts.pods - bound if _is_told(mode, facts) else 0
+    worn = facts.worn or NOT_WORN
     status = SeccompStatus(
         mode=mode.value,
         phase=_phase(mode, profiles),
         containers=[_shown(each) for each in subjects],
-        bound_pods=bound,
-        unprotected_pods=unprotected,
+        bound_pods=worn.bound,
+        unprotected_pods=worn.bare if mode == SeccompMode.ENFORCE else 0,
         nodes_ready=min((each.status.nodes_ready for each in profiles), default=0),
         refusals=refusals,
         drift=[each.shown for each in refused[:MOST_DRIFT]],
@@ -145,7 +161,7 @@ def _disabled(facts: Facts) -> Outcome:
         name: each.spec.model_copy(update={"binding": None})
         for name, each in facts.profiles.items()
     }
-    bound = min(facts.bound or 0, facts.pods)
+    bound = (facts.worn or NOT_WORN).bound
     return Outcome(SeccompStatus(bound_pods=bound), wanted, converged=DISABLED, ready=DISABLED)
 
 
@@ -196,10 +212,6 @@ def _in_force(
         begins = all(each.ready for each in profiles) and (seccomp.force or not refusals)
         return SeccompMode.ENFORCE if enforced or begins else SeccompMode.AUDIT
     return SeccompMode.AUDIT
-
-
-def _is_told(mode: SeccompMode, facts: Facts) -> bool:
-    return mode == SeccompMode.ENFORCE and facts.bound is not None
 
 
 def _phase(mode: SeccompMode, profiles: Sequence[Kept]) -> str:

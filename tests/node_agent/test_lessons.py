@@ -118,27 +118,40 @@ def test_what_was_learned_for_a_policy_that_is_gone_is_dropped(
     assert {book["job"] for book in (lessons.saved or {})["books"]} == {"new"}
 
 
-def test_pods_that_got_a_profile_are_counted_while_they_are_here(
+PATH = "eunomia/shop/guard-main.json"
+
+
+def test_pods_are_counted_by_what_their_containers_wear_and_never_by_their_labels(
     world: Any, learning: Callable[..., Lessons], job: Callable[..., agent_pb2.Job]
 ) -> None:
     learning()
-    policy = job("p", learning=LEARNING)
+    profiles = [agent_pb2.WornProfile(container="main", path=PATH)]
+    policy = job("p", learning=agent_pb2.Learning(seccomp=True, profiles=profiles))
     del policy.trackers[:]
     world.apply(policy)
     label = {"eunomia.dev/seccomp-profile": "guard-main"}
-    bound, bare = world.cgroup("bound"), world.cgroup("bare")
-    for cgroup, labels in ((bound, label), (bare, {})):
-        world.tracing.meet(world.owner(cgroup, **labels))
+    bound, bare = world.owner(world.cgroup("bound")), world.owner(world.cgroup("bare"), **label)
+    world.tracing.meet(bound)
+    world.tracing.meet(bare)
 
-    def told() -> tuple[int, int]:
+    def told() -> tuple[int, int, int] | None:
         report = world.tracing.tick().reports["p"]
-        return report.pods, report.policy.bound_pods
+        said = report.policy
+        if not said.HasField("bound_pods"):
+            return None
+        return report.pods, said.bound_pods, said.unprotected_pods
 
-    assert told() == (2, 1)
-    assert world.tracing.tick().worn == {"shop"}
-    world.tracing.gone(bound.stat().st_ino)
+    assert told() is None
+    assert world.tracing.tick().unasked == {bound.container_id, bare.container_id}
+    world.tracing.wear({bound.container_id: PATH})
+    assert told() is None, "half of it says nothing of the whole"
+    world.tracing.wear({bare.container_id: ""})
+    assert told() == (2, 1, 1)
+    standing = world.tracing.tick()
+    assert (standing.worn, standing.unasked) == ({PATH}, set())
+    world.tracing.gone(bound.cgroup_id)
     world.tracing.tick()
-    assert told() == (1, 0)
+    assert told() == (1, 0, 1)
     assert world.tracing.tick().worn == set()
 
 

@@ -152,9 +152,16 @@ def test_which_profiles_lie_here_is_told_once_a_stream_and_when_it_changes() -> 
 def test_how_many_pods_got_a_profile_is_told_at_once(clock: Clock) -> None:
     stream, reporter = Stream(), Reporter("n1")
     session = cast(Session, stream)
-    for bound in (0, 0, 2):
-        policy = agent_pb2.PolicyReport(bound_pods=bound)
+    for bound, bare in ((0, 0), (0, 0), (2, 0), (2, 1)):
+        policy = agent_pb2.PolicyReport(bound_pods=bound, unprotected_pods=bare)
         reporter.report(session, {"a": running("a", policy=policy)}, {}, ())
         clock.now += 0.1
-    told = [job.policy.bound_pods for report in stream.sent for job in report.jobs]
-    assert told == [0, 2]
+    told = [job.policy for report in stream.sent for job in report.jobs]
+    assert [(each.bound_pods, each.unprotected_pods) for each in told] == [(0, 0), (2, 0), (2, 1)]
+
+
+def test_what_pods_wear_is_not_told_while_it_is_not_known() -> None:
+    stream, reporter = Stream(), Reporter("n1")
+    unknown = running("a", policy=agent_pb2.PolicyReport())
+    reporter.report(cast(Session, stream), {"a": unknown}, {}, ())
+    assert not stream.sent[0].jobs[0].policy.HasField("bound_pods")

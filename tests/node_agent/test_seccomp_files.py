@@ -196,24 +196,26 @@ def test_a_profile_of_which_no_filter_can_be_made_is_told(
     assert found is None if problem is None else (found or "").startswith(problem)
 
 
-def test_a_file_stays_as_long_as_a_pod_of_its_namespace_may_name_it(
-    tmp_path: Path, clock: Clock
-) -> None:
+def test_a_file_stays_as_long_as_a_container_wears_it(tmp_path: Path, clock: Clock) -> None:
     files = SeccompFiles(tmp_path)
     files.apply([profile(), profile("eunomia/bank/db-main-1.json", b"{}")])
     files.apply([])
+    assert files.any_here
 
-    def passes(seconds: float, worn: set[str] | None) -> list[str]:
+    def passes(seconds: float, worn: set[str] | None, *, sure: bool = True) -> list[str]:
         for wait in (0.0, LOOK_SECONDS, seconds):
             clock.now += wait
-            files.tick(worn)
+            files.tick(worn, sure=sure)
         return sorted(each.name for each in tmp_path.rglob("*.json"))
 
     assert passes(KEEP_SECONDS, None) == ["db-main-1.json", "web-main-3.json"]
-    assert passes(LOOK_SECONDS, {"shop"}) == ["db-main-1.json", "web-main-3.json"]
-    assert passes(KEEP_SECONDS, {"shop"}) == ["web-main-3.json"]
+    assert passes(LOOK_SECONDS, {PATH}) == ["db-main-1.json", "web-main-3.json"]
+    assert passes(KEEP_SECONDS, set(), sure=False) == ["db-main-1.json", "web-main-3.json"]
+    assert passes(LOOK_SECONDS, {PATH}) == ["web-main-3.json"]
     assert passes(KEEP_SECONDS - LOOK_SECONDS, set()) == ["web-main-3.json"]
+    assert files.any_here
     assert passes(KEEP_SECONDS, set()) == []
+    assert not files.any_here
 
 
 def test_a_file_is_removed_in_the_end_where_nobody_looks_at_pods(

@@ -63,11 +63,19 @@ class Shop:
         self.story.policy("guard", event, generation=self.generation, **whole)
 
     def learn(
-        self, *calls: str, nodes: Iterable[str] = NODES, pods: int = 2, bound: int = 0, **told: Any
+        self,
+        *calls: str,
+        nodes: Iterable[str] = NODES,
+        pods: int = 2,
+        bound: int = 0,
+        bare: int = 2,
+        **told: Any,
     ) -> None:
         for node in nodes:
             report = agent_pb2.PolicyReport(
-                learned=[learned(*calls, now=self.story.now, **told)], bound_pods=bound
+                learned=[learned(*calls, now=self.story.now, **told)],
+                bound_pods=bound,
+                unprotected_pods=bare,
             )
             fields = {"generation": self.generation, "state": RUNNING, "pods": pods}
             self.story.tell(node, "guard", policy=report, **fields)
@@ -164,12 +172,14 @@ CHANGES = (
 async def test_pods_without_the_profile_are_told_of_until_they_are_made_anew(story: Any) -> None:
     shop = Shop(story)
     await shop.enforce()
-    shop.learn(pods=2, bound=1)
+    (profile,) = story.jobs("node-a")[0].learning.profiles
+    assert (profile.container, profile.path) == ("web", "eunomia/shop/guard-web.json")
+    shop.learn(pods=3, bound=1, bare=1)  # and one that wears another policy's
     await shop.look()
     assert (seccomp(story)["boundPods"], seccomp(story)["unprotectedPods"]) == (2, 2)
     assert condition(story, "Degraded")[:2] == ("True", "UnprotectedPods")
     assert ("guard", "UnprotectedPods") in story.news
-    shop.learn(pods=2, bound=2)
+    shop.learn(pods=2, bound=2, bare=0)
     await shop.look()
     assert (seccomp(story)["boundPods"], seccomp(story)["unprotectedPods"]) == (4, 0)
     assert condition(story, "Degraded")[:2] == ("False", "AsExpected")

@@ -8,7 +8,7 @@ from eunomia_api.policy import ClusterSecurityPolicySpec, SecurityPolicySpec
 from eunomia_api.policystatus import MAX_CONTAINERS, SeccompStatus
 from eunomia_operator import profile
 from eunomia_operator.profile import Kept, Spread
-from eunomia_operator.seccomp import Facts, Outcome, decide
+from eunomia_operator.seccomp import Facts, Outcome, Worn, decide
 
 NOW = 1767225600.0
 LABELS = {"matchLabels": {"app": "web"}}
@@ -141,9 +141,9 @@ def test_what_was_learned_before_one_hears_nothing_any_more_stays() -> None:
 def test_pods_are_counted_only_where_nodes_tell() -> None:
     first = decide(spec("Enforce"), SeccompStatus(), facts())
     mine = {"web": kept(first)}
-    known = decide(spec("Enforce"), first.status, facts(profiles=mine, pods=5, bound=3))
+    known = decide(spec("Enforce"), first.status, facts(profiles=mine, worn=Worn(3, 2)))
     assert (known.status.bound_pods, known.status.unprotected_pods) == (3, 2)
-    older = decide(spec("Enforce"), first.status, facts(profiles=mine, pods=5, bound=None))
+    older = decide(spec("Enforce"), first.status, facts(profiles=mine, worn=None))
     assert (older.status.bound_pods, older.status.unprotected_pods) == (0, 0)
-    audit = decide(spec("Audit"), first.status, facts(profiles=mine, pods=5, bound=3))
+    audit = decide(spec("Audit"), first.status, facts(profiles=mine, worn=Worn(3, 2)))
     assert (audit.status.bound_pods, audit.status.unprotected_pods) == (3, 0)

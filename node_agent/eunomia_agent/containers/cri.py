@@ -11,9 +11,15 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from eunomia_agent.containers import cri_pb2 as cri
+from eunomia_agent.containers.filter import profile_in
 from eunomia_agent.containers.labels import MAX_LABEL_BYTES, label_bytes, pod_labels, too_long
 from eunomia_agent.containers.runtime import Container, Identity, Sandbox
-from eunomia_agent.errors import RuntimeUnavailable, RuntimeUnreadable, RuntimeUnsupported
+from eunomia_agent.errors import (
+    ContainerAbsent,
+    RuntimeUnavailable,
+    RuntimeUnreadable,
+    RuntimeUnsupported,
+)
 
 MAX_MESSAGE = 16 << 20
 """The kubelet's own bound on an answer."""
@@ -63,6 +69,18 @@ class CriClient:
         return await self._containers_of(
             {sandbox.id: sandbox for sandbox in await self.sandboxes()}
         )
+
+    async def profile(self, container_id: str) -> str | None:
+        """Return the seccomp profile that a container wears. Raises RuntimeUnavailable."""
+        try:
+            answer = await self._call(
+                "ContainerStatus",
+                cri.ContainerStatusRequest(container_id=container_id, verbose=True),
+                cri.ContainerStatusResponse.FromString,
+            )
+        except ContainerAbsent:
+            return None
+        return profile_in(answer.info.get("info", ""))
 
     async def container(self, container_id: str) -> Container | None:
         """Return a container with its sandbox, or None. Raises RuntimeUnavailable."""
@@ -135,7 +153,8 @@ class CriClient:
                     f"{self._socket} does not speak CRI version 1 ({told}): enable the runtime's "
                     "CRI plugin, or name another socket"
                 ) from error
-            raise RuntimeUnavailable(
+            unknown = error.code() is grpc.StatusCode.NOT_FOUND
+            raise (ContainerAbsent if unknown else RuntimeUnavailable)(
                 f"the container runtime at {self._socket} did not answer {method}: {told}"
             ) from error
 

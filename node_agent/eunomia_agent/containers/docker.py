@@ -85,6 +85,10 @@ class DockerClient:
         """Return all containers. Raises RuntimeUnavailable."""
         return [each for each in await self.identities() if isinstance(each, Container)]
 
+    async def profile(self, container_id: str) -> str | None:
+        """Return None: the engine knows the content of a profile, and not its file."""
+        return None
+
     def _sandbox(self, entry: Entry) -> Sandbox:
         return self._sandboxes.setdefault(entry.id, read_sandbox(entry))
 

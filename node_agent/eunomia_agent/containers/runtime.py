@@ -102,6 +102,14 @@ class Runtime(Protocol):
         """Return all containers."""
         ...
 
+    async def profile(self, container_id: str) -> str | None:
+        """Return the seccomp profile that a container of a pod wears.
+
+        The path of its file below the kubelet's seccomp folder, where it is one of Eunomia's; "":
+        it wears none, or another one. None: it is not there, or the runtime does not tell.
+        """
+        ...
+
     async def close(self) -> None:
         """Let go of the connection."""
         ...
@@ -148,6 +156,20 @@ class Runtimes:
     async def containers(self) -> list[Container]:
         """Return the containers that any of them knows. Raises RuntimeUnavailable likewise."""
         return [each for each in await self.identities() if isinstance(each, Container)]
+
+    async def profile(self, container_id: str) -> str | None:
+        """Return what one of them tells. Raises RuntimeUnavailable as `identity` does."""
+        silent: list[RuntimeUnavailable] = []
+        for runtime in self._runtimes:
+            try:
+                found = await runtime.profile(container_id)
+            except RuntimeUnavailable as error:
+                silent.append(error)
+            else:
+                if found is not None:
+                    return found
+        self._judge(silent)
+        return None
 
     async def close(self) -> None:
         """Let go of all connections."""

@@ -39,6 +39,9 @@ class FakeRuntime:
     async def containers(self) -> list[Container]:
         return [self.running, self.later, self.other]
 
+    async def profile(self, _: str) -> str | None:
+        return None
+
     async def close(self) -> None:
         """Nothing is open."""
 

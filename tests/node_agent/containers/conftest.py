@@ -81,6 +81,10 @@ class RuntimeInMemory:
         self._answers()
         return [*self.held.values()]
 
+    async def profile(self, container_id: str) -> str | None:
+        self._answers()
+        return None
+
     async def containers(self) -> list[Container]:
         return [each for each in await self.identities() if isinstance(each, Container)]
 
@@ -229,13 +233,30 @@ class Containerd:
         self._pods[sandbox_id] = config
         return sandbox_id
 
-    async def run_container(self, sandbox_id: str, name: str, *words: str) -> str:
+    async def run_container(
+        self,
+        sandbox_id: str,
+        name: str,
+        *words: str,
+        profile: str | None = None,
+        privileged: bool = False,
+    ) -> str:
+        """profile: path of its seccomp profile, "" for the runtime's own; None: unconfined."""
+        kind = 1 if profile is None else 2 if profile else 0
         request = self._messages.CreateContainer(
             pod_sandbox_id=sandbox_id,
             config=self._messages.ContainerConfig(
                 metadata=self._messages.ContainerMetadata(name=name),
                 image=self._messages.Image(image=await self._image_id()),
                 command=["/program", *words],
+                linux=self._messages.ContainerLinux(
+                    security_context=self._messages.ContainerSecurity(
+                        privileged=privileged,
+                        seccomp=self._messages.SecurityProfile(
+                            profile_type=kind, localhost_ref=profile or ""
+                        ),
+                    )
+                ),
             ),
             sandbox_config=self._pods[sandbox_id],
         )

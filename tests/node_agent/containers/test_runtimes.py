@@ -29,6 +29,12 @@ class Known:
     down: RuntimeUnavailable | None = None
     asked: list[str] = field(default_factory=list)
     closed: bool = False
+    worn: str | None = None
+
+    async def profile(self, _: str) -> str | None:
+        if self.down:
+            raise self.down
+        return self.worn
 
     async def identity(self, identity: str) -> Container | Sandbox | None:
         self.asked.append(identity)
@@ -58,6 +64,15 @@ async def test_first_that_knows_a_container_names_it() -> None:
     await both.close()
     assert cri.closed
     assert docker.closed
+
+
+async def test_what_a_container_wears_is_told_by_the_one_that_knows_it() -> None:
+    silent = Known(down=RuntimeUnavailable("the first is down"))
+    told = [Known(), Known(worn=""), Known(worn="eunomia/shop/web.json")]
+    assert await Runtimes([silent, *told]).profile(WEB) == ""
+    assert await Runtimes([Known(), Known()]).profile(WEB) is None
+    with pytest.raises(RuntimeUnavailable, match="the first is down"):
+        await Runtimes([silent, Known()]).profile(WEB)
 
 
 async def test_one_that_is_silent_keeps_no_other_from_answering() -> None:
