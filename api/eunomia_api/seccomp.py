@@ -76,7 +76,7 @@ class SeccompProfileSpec(Written):
 
 
 class ProfileVersion(Told):
-    """One version of a profile, beside the one before it."""
+    """One version of a profile, beside the one before it, with all that is needed to go back."""
 
     version: Version
     """Its name."""
@@ -89,7 +89,11 @@ class ProfileVersion(Told):
     removed: Annotated[list[Syscall], Field(max_length=MAX_SYSCALLS)] = []
     """Calls that only the version before allowed."""
     syscalls: Syscalls = []
-    """All calls that it allows, to go back to."""
+    """All calls that it allows beside base."""
+    base: Base | None = None
+    """What it allows beside syscalls. Absent: an older operator made it and did not say."""
+    architectures: Annotated[list[Architecture], Field(max_length=8)] = []
+    """The ABIs that it is for. Empty: an older operator made it and did not say."""
 
 
 class SeccompProfileStatus(Told):

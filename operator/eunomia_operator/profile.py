@@ -166,7 +166,10 @@ def _history(
     known = {each.version: each for each in before}
     present = known.get(spec.version)
     if present is not None:
-        changed = present.model_copy(update={"sha256": sha256})
+        update: dict[str, object] = {"sha256": sha256}
+        if present.base is None:
+            update |= {"base": spec.base, "architectures": spec.architectures}
+        changed = present.model_copy(update=update)
         return [changed if each is present else each for each in before]
     older = frozenset(before[0].syscalls) if before else frozenset[str]()
     fresh = ProfileVersion(
@@ -176,8 +179,22 @@ def _history(
         added=sorted(set(spec.syscalls) - older)[:MAX_SYSCALLS],
         removed=sorted(older - set(spec.syscalls))[:MAX_SYSCALLS],
         syscalls=spec.syscalls,
+        base=spec.base,
+        architectures=spec.architectures,
     )
     return [fresh, *before][:MAX_VERSIONS]
+
+
+def restored(spec: SeccompProfileSpec, version: ProfileVersion) -> SeccompProfileSpec:
+    """Return a profile as it was in a version."""
+    return spec.model_copy(
+        update={
+            "version": version.version,
+            "syscalls": version.syscalls,
+            "base": version.base or spec.base,
+            "architectures": version.architectures or spec.architectures,
+        }
+    )
 
 
 def versions(kept: Kept) -> Mapping[str, ProfileVersion]:

@@ -20,7 +20,7 @@ from eunomia_api.policystatus import MAX_CONTAINERS, LearnedContainer, SeccompSt
 from eunomia_api.profile import Merged, Thresholds, Verdict, judge, merge
 from eunomia_api.seccomp import MAX_SYSCALLS, ProfileBinding, Provenance, SeccompProfileSpec
 from eunomia_operator import clock
-from eunomia_operator.profile import Kept, next_version, versions
+from eunomia_operator.profile import Kept, next_version, restored, versions
 from eunomia_operator.text import plain
 
 MOST_DRIFT = 16
@@ -248,26 +248,20 @@ def _wanted(seccomp: Seccomp, subject: _Subject, now: float) -> SeccompProfileSp
     known = versions(kept)
     if seccomp.profile is not None:
         named = known.get(seccomp.profile)
-        if named is None:
-            return kept.spec
-        update = {"version": named.version, "syscalls": named.syscalls, "base": seccomp.base}
-        return kept.spec.model_copy(update=update)
-    newest = kept.status.history[0]
+        return kept.spec if named is None else restored(kept.spec, named)
+    newest = restored(kept.spec, kept.status.history[0])
     calls = {*newest.syscalls, *seccomp.allow}
-    architectures = kept.spec.architectures
+    architectures = newest.architectures
     learning = seccomp.mode == SeccompMode.LEARN and subject.verdict.converged
     if learning:
         calls |= _names(merged.allowed)
         architectures = sorted({*architectures, *merged.architectures})
-    is_newest = kept.spec.version == newest.version
-    same = calls == set(newest.syscalls) and (
-        not is_newest
-        or (sorted(kept.spec.architectures), kept.spec.base)
-        == (sorted(architectures), seccomp.base)
-    )
-    if same:
-        update = {"version": newest.version, "syscalls": newest.syscalls, "base": seccomp.base}
-        return kept.spec.model_copy(update=update)
+    if (calls, set(architectures), seccomp.base) == (
+        set(newest.syscalls),
+        set(newest.architectures),
+        newest.base,
+    ):
+        return newest
     return kept.spec.model_copy(
         update={
             "version": next_version(kept.status.history),

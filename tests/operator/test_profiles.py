@@ -22,6 +22,7 @@ def learned(
     whole: int = 1,
     quiet: float = 3600,
     refusals: Iterable[agent_pb2.Refusal] = (),
+    machine: str = "SCMP_ARCH_X86_64",
     now: float = BEGIN,
 ) -> agent_pb2.Learned:
     return agent_pb2.Learned(
@@ -32,7 +33,7 @@ def learned(
         runtime_calls=[agent_pb2.CallCount(name="execve", runs=whole)] if whole else [],
         since_ms=int((now - 7200) * 1000),
         last_new_ms=int((now - quiet) * 1000),
-        architecture="SCMP_ARCH_X86_64",
+        architecture=machine,
         base="Unconfined",
         pods=["web-1"],
         refusals=refusals,
@@ -289,13 +290,58 @@ async def test_a_profile_grows_while_it_learns_and_one_may_go_back(story: Any) -
     )
     assert story.files("node-a") == [first]
 
+
+async def test_one_goes_back_to_exactly_what_a_version_was(story: Any) -> None:
+    shop = Shop(story)
+    shop.ask("Learn")
+    await story.look()
+    shop.learn()
+    await shop.look()
+    files = {"v1": story.files("node-a")}
     shop.ask("Learn", base="RuntimeDefault")
     await shop.look()
-    assert shop.profile["spec"]["version"] == "v2"
-    assert "chmod" in str(story.files("node-a")[0].content)
-    shop.ask("Learn")
+    files["v2"] = story.files("node-a")
+    assert "chmod" in str(files["v2"])
+    shop.learn(machine="SCMP_ARCH_AARCH64")
     await shop.look()
-    assert shop.profile["spec"]["version"] == "v3"
+    files["v3"] = story.files("node-a")
+    assert "SCMP_ARCH_ARM" in str(files["v3"])
+    history = shop.profile["status"]["history"]
+    told = [(each["version"], each["base"], len(each["architectures"])) for each in history]
+    whole = [("v3", "RuntimeDefault", 5), ("v2", "RuntimeDefault", 3), ("v1", "None", 3)]
+    assert told == whole
+
+    for version in ("v1", "v2", "v3", "v1"):
+        shop.ask("Audit", profile=version)
+        await shop.look()
+        assert story.files("node-a") == files[version]
+    assert [each["version"] for each in shop.profile["status"]["history"]] == ["v3", "v2", "v1"]
+    shop.ask("Audit", base="RuntimeDefault")
+    await shop.look()
+    assert story.files("node-a") == files["v3"]
+
+
+async def test_versions_of_an_older_operator_can_be_gone_back_to(story: Any) -> None:
+    shop = Shop(story)
+    shop.ask("Learn", base="RuntimeDefault")
+    await story.look()
+    shop.learn()
+    await shop.look()
+    shop.learn(*USUAL, "openat")
+    await shop.look()
+    for each in shop.profile["status"]["history"]:
+        del each["base"], each["architectures"]
+    story.lead()
+    story.node("node-a")
+    story.node("node-b")
+    shop.ask("Audit", profile="v1", base="RuntimeDefault")
+    await story.look()
+    shop.learn()
+    await shop.look()
+    spec = shop.profile["spec"]
+    assert (spec["version"], spec["base"]) == ("v1", "RuntimeDefault")
+    assert spec["syscalls"] == ["execve", "read", "write"]
+    assert len(spec["architectures"]) == 3
 
 
 async def test_no_more_versions_are_kept_than_there_is_room_for(story: Any) -> None:
