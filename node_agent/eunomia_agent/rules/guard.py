@@ -15,12 +15,13 @@ from eunomia_agent.rules.alert import Case, alert_of
 from eunomia_agent.rules.judge import MAX_PROBLEM, Compiled, Reading, compile_all
 from eunomia_agent.rules.limit import RATE, Limit
 from eunomia_agent.rules.message import Template
-from eunomia_agent.rules.rows import Judged, Live
+from eunomia_agent.rules.refused import Attempted, Refused
+from eunomia_agent.rules.rows import Index, Judged, Live
 from eunomia_agent.rules.window import Windows
 from eunomia_agent.sinks.rows import Rows
 from eunomia_agent.trackers.catalogue import Tracker
 from eunomia_api import agent_pb2
-from eunomia_api.enforcement import Enforcement, of_job
+from eunomia_api.enforcement import DENY, KILL, Enforcement, of_job
 
 logger = logging.getLogger("eunomia.rules")
 
@@ -41,7 +42,7 @@ class Outlet(Protocol):
 Counted = Callable[[str, int, Owner], None]
 """Is told of each alert, and of those above a rate: its rule, its severity, who it is about."""
 Elsewhere = Callable[[str, Owner], Enforcement | None]
-"""How the job enforces a rule whose guard judges it for somebody, too; None where there is none."""
+"""How another job, whose guard tells of it then, enforces a rule for somebody; None: none does."""
 
 
 def _nobody_counts(rule: str, severity: int, owner: Owner) -> None:
@@ -73,8 +74,9 @@ class Guard:
     """A sink that judges rows by the rules of a job, each on its own: what is wrong with one rule
     stops no other.
 
-    trackers: of the catalogue, by name. Alerts of a job that enforces a rule say so of
-    what the kernel has answered: not of who was not yet known to be a target.
+    trackers: of the catalogue, by name. Alerts of a job that enforces a rule say so of what the
+    kernel has answered, and not of who was not yet known to be a target. One that denies tells of
+    nothing else: what was let through the job that observes has seen as well.
     """
 
     name = "rules"
@@ -100,6 +102,7 @@ class Guard:
         self._by_severity: Counter[int] = Counter()
         self._base = agent_pb2.PolicyReport()
         self._deduplicated = self._dropped = 0
+        self._refused = Refused(trackers)
         self._enforcement = of_job(job)
         self.enforcing = self._enforcement is not None and not job.dry_run
         self._has_room = True
@@ -166,8 +169,8 @@ class Guard:
 
     def _judged(self, watch: _Watch, reading: Reading, rows: Judged) -> Iterator[_Case]:
         """Give the cases of one rule."""
-        broken = reading.broken_by(rows.scope)
-        if not len(broken) or self._elsewhere(watch.rule.name, rows.owner) is not None:
+        broken = self._broken(watch.rule, reading, rows)
+        if not len(broken):
             return
         keys = reading.keys(rows.scope, broken)
         values = reading.values(rows.scope, broken)
@@ -189,6 +192,19 @@ class Guard:
                 rows=each.rows,
             )
             yield _Case(case, place, rule.message, reading.types, bool(rows.enforced[place]))
+
+    def _broken(self, rule: Compiled, reading: Reading, rows: Judged) -> Index:
+        """Return the rows that break a rule and are for this guard to tell of."""
+        if self._enforcement is DENY:
+            broken = reading.broken_by(Attempted(rows.scope))
+            return broken[rows.enforced[broken]]
+        broken = reading.broken_by(rows.scope)
+        elsewhere = self._elsewhere(rule.name, rows.owner) if len(broken) else None
+        if elsewhere is None:
+            return broken
+        if elsewhere is KILL:
+            return broken[:0]
+        return broken[~self._refused.among(broken, reading, rows.tracker, rows.scope)]
 
     def _admitted(self, cases: Sequence[_Case]) -> Iterator[_Case]:
         """Give the cases that are told: what the container's rate leaves room for."""

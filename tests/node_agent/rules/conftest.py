@@ -36,6 +36,7 @@ LAYOUT = Layout(
         Column("ancestor_pids", "u32[4]", "list", 56, 16, count=4),
         Column("took", "duration_t", "uint", 72, 8),
         Column("subject_flags", "u32", "uint", 80, 4),
+        Column("error", "errno_t", "uint", 84, 4),
     ],
 )
 SECOND = 1_000_000_000
@@ -53,7 +54,8 @@ def tracker(name: str, layout: Layout) -> Tracker:
         if not each.internal
     ]
     names = [each.name for each in columns]
-    return Tracker(name, "", {}, columns, [], {"events": names}, {}, [], [], {}, {})
+    denies = {"lsm/file_open": ["open"]}
+    return Tracker(name, "", {}, columns, [], {"events": names}, {}, [], [], {}, denies)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a policy's rules tell of rows that come."""
 
+import errno
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ from eunomia_agent.rules.guard import FLOOD
 from eunomia_agent.rules.replay import replay
 from eunomia_api import agent_pb2
 from eunomia_api.alertreport import MAX_EVIDENCE
-from eunomia_api.enforcement import KILL
+from eunomia_api.enforcement import DENY, KILL
 
 Make = Callable[..., Any]
 ALERT, WARNING = agent_pb2.SEVERITY_ALERT, agent_pb2.SEVERITY_WARNING
@@ -290,6 +291,49 @@ def test_a_rule_that_another_job_kills_for_is_told_by_that_job(
     seen.guard.write(rows_of([{"at": 1, "writing": 1}], replace(web, pod="db-0")))
     told = [(alert.rule, alert.pod) for alert in seen.alerts]
     assert told == [("other", "web-0"), ("written", "db-0"), ("other", "db-0")]
+
+
+def test_what_the_kernel_refuses_is_told_as_denied_by_a_rule_about_what_succeeds(
+    watch: Make, rule: Make, rows_of: Make
+) -> None:
+    opened = rule(when='kind == "open" && error == ""', deduplicate_ms=0)
+    seen = watch(opened, uid="p-1/deny/written", enforcement=agent_pb2.ENFORCEMENT_DENY)
+    refused = {"error": errno.EPERM, "subject_flags": 4}
+    seen.guard.write(rows_of([{"at": 1, **refused}, {"at": 2, "kind": 1, **refused}]))
+    (alert,) = seen.alerts
+    assert (alert.policy_uid, alert.response) == ("p-1", "Denied")
+    assert json.loads(alert.evidence)["error"] == "EPERM"
+
+
+def test_what_was_not_refused_is_left_to_the_job_that_observes(
+    watch: Make, rule: Make, rows_of: Make
+) -> None:
+    """The container was not known yet, or the operator silent for too long."""
+    rows = rows_of([{"at": 1, "writing": 1, "subject_flags": 1}, {"at": 2, "writing": 1}])
+    denies = watch(rule(), uid="p-1/deny/written", enforcement=agent_pb2.ENFORCEMENT_DENY)
+    denies.guard.write(rows)
+    assert denies.alerts == []
+    observes = watch(rule(deduplicate_ms=0), elsewhere=lambda *_: DENY)
+    observes.guard.write(rows)
+    assert [each.response for each in observes.alerts] == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("when", "row", "told"),
+    [
+        ("writing", {"error": errno.EPERM}, False),
+        ("writing", {"error": errno.EACCES}, True),
+        ("writing", {"error": errno.EPERM, "kind": 1}, True),
+        ('writing && error != ""', {"error": errno.EPERM}, True),
+        ('writing && error == ""', {}, True),
+    ],
+)
+def test_who_observes_tells_of_all_that_the_job_that_denies_has_not_refused(
+    watch: Make, rule: Make, rows_of: Make, when: str, row: dict[str, Any], told: bool
+) -> None:
+    seen = watch(rule(when=when), elsewhere=lambda *_: DENY)
+    seen.guard.write(rows_of([{"at": 1, "writing": 1, **row}]))
+    assert bool(seen.alerts) is told
 
 
 def test_a_long_row_is_cut_and_says_so(watch: Make, rule: Make, rows_of: Make) -> None:
