@@ -18,7 +18,7 @@
  *	return event_send(&match);
  *
  * What needs no string to decide calls event_admit before event_begin, which is cheaper. Whatever is
- * decided in the kernel comes before event_admit: for a job that kills, it kills.
+ * decided in the kernel comes before event_admit: for a job that kills or denies, it does.
  * For each cgroup and job: matched = sent + lost + limited + sampled_out.
  */
 #pragma once
@@ -185,28 +185,29 @@ __weak int count_enforced(job_set_t jobs)
 	return 0;
 }
 
-/* The process is gone before it is in user space again: it does not see what came of its call. The
- * first process of a container gets no mercy, other than that of the machine (kernel/signal.c). */
-static __always_inline void kill_current(struct match *match)
+/* Who is killed is gone before it is in user space again: it does not see what came of its call. The
+ * first process of a container gets no mercy, other than that of the machine (kernel/signal.c). What is
+ * denied, the program at whose hook this is has to refuse. */
+static __always_inline void enforce(struct match *match)
 {
 	if (!match->current || match->state != target_classified ||
 	    match->cgroup_id == own_cgroup)
 		return;
 	job_set_t enforcers = enforcers_of(match->jobs, bpf_ktime_get_boot_ns());
 
-	if (!enforcers || bpf_send_signal(kill_signal))
+	if (!enforcers || (enforcement == enforce_kill && bpf_send_signal(kill_signal)))
 		return;
 	match->enforced = true;
 	count_enforced(enforcers);
 }
 
-/* Of an event that is wanted, all of the conditions having been asked: kills whom it is about, where
- * a job is there for that, and counts it as matched. What stays in match->jobs is within its limit:
- * killing has none. */
+/* Of an event that is wanted, all of the conditions having been asked: kills whom it is about or denies
+ * it, where a job is there for that, and counts it as matched. What stays in match->jobs is within its
+ * limit: enforcement has none. */
 static __always_inline bool event_admit(struct match *match)
 {
-	if (enforcement == enforce_kill)
-		kill_current(match);
+	if (enforcement)
+		enforce(match);
 	return admit(match);
 }
 

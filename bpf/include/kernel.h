@@ -220,6 +220,7 @@ struct seccomp {
 struct task_struct {
 	struct thread_info thread_info;
 	s32 pid, tgid;
+	u32 flags;
 	s32 exit_code;
 	u64 start_boottime;
 	struct task_struct *group_leader, *real_parent;

@@ -4,11 +4,12 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
-from eunomia_agent.errors import ConditionInvalid, KillNotInKernel
+from eunomia_agent.errors import ConditionInvalid, DenyNotInKernel, KillNotInKernel
 from eunomia_agent.events.layout import SUBJECT_COLUMNS, Column
 from eunomia_agent.events.tally import result_layouts
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.trackers.catalogue import Tracker
+from eunomia_agent.trackers.key import Enforcement
 from eunomia_agent.trackers.paths import path_columns
 from eunomia_agent.trackers.pushdown import Condition, Range, around, split
 from eunomia_agent.whose import apart
@@ -61,25 +62,30 @@ class Conditions:
         roots = [root for rule in rules if (root := self._rule(rule)) is not None]
         return around(roots, self._filterable, self._paths) if roots else NOTHING
 
-    def of_kill(
-        self, text: str, rules: Iterable[agent_pb2.Rule]
+    def of_enforced(
+        self, text: str, rules: Iterable[agent_pb2.Rule], enforcement: Enforcement
     ) -> tuple[Mapping[str, Condition], Expression | None]:
-        """Return what the kernel decides of who is to be killed, and of whose it may be.
+        """Return what the kernel decides of what is to be enforced, and of whose it may be.
 
         The second is asked of cgroups as they become known; nothing else is left open. Raises
-        ConditionInvalid, KillNotInKernel.
+        ConditionInvalid, KillNotInKernel, DenyNotInKernel.
         """
         name = self._tracker.name
-        if not self._kills:
-            raise KillNotInKernel(
+        denies = enforcement == Enforcement.DENY
+        does, refusal = ("denies", DenyNotInKernel) if denies else ("kills", KillNotInKernel)
+        if denies and not self._tracker.denies:
+            raise refusal(f"{name}: nothing of what it tells can be refused; let the rule report")
+        if not denies and not self._kills:
+            raise refusal(
                 f"{name}: its rows may tell of others than the process that is about to go on:"
                 " nobody is killed for them; let the rule report"
             )
         if not text:
-            raise KillNotInKernel(f"{name}: no condition says who is to be killed")
+            asked = "what is to be denied" if denies else "who is to be killed"
+            raise refusal(f"{name}: no condition says {asked}")
         if any(rule.count > 1 or rule.for_ms for rule in rules):
-            raise KillNotInKernel(
-                f"{name}: the kernel kills at the first event, and the rule is broken by several:"
+            raise refusal(
+                f"{name}: the kernel {does} at the first event, and the rule is broken by several:"
                 " leave out count and for, or let it report"
             )
         expression = self._parsed(text)
@@ -91,8 +97,8 @@ class Conditions:
         if rest is not None or not pushed:
             left = rest.conjuncts if rest else expression.conjuncts
             parts = "; ".join(_quoted(text, expression.conjuncts, left))
-            raise KillNotInKernel(
-                f"{name}: the kernel kills only on what it can decide by itself, and this it"
+            raise refusal(
+                f"{name}: the kernel {does} only on what it can decide by itself, and this it"
                 f" cannot: {parts}; compare columns with single values, paths by ==, startsWith"
                 ' or endsWith("/NAME"), or let the rule report'
             )

@@ -46,6 +46,18 @@ class KillNotInKernel(TrackerError):
     reason = "KillNotInKernel"
 
 
+class DenyNotInKernel(TrackerError):
+    """A job denies on what the kernel cannot decide, or what no program of ours can refuse."""
+
+    reason = "DenyNotInKernel"
+
+
+class DenyUnsupported(TrackerUnsupported):
+    """This kernel cannot refuse what a job denies: it lacks a hook, or BPF's part in security."""
+
+    reason = "DenyUnsupported"
+
+
 class CgroupUnknown(TrackerError):
     """It cannot be told which cgroup is the agent's own."""
 

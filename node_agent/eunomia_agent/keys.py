@@ -96,7 +96,9 @@ class Keys:
         rest: Expression | None = None
         whose: Expression | None = None
         if job.enforcement:
-            pushed, whose = conditions.of_kill(use.where, job.rules)
+            pushed, whose = conditions.of_enforced(
+                use.where, job.rules, Enforcement(job.enforcement)
+            )
         elif job.rules:
             rules = [rule for rule in job.rules if tracker.name in rule.trackers]
             pushed = conditions.of_rules(rules)

@@ -18,6 +18,8 @@ from eunomia_agent.events.layout import event_layout
 from eunomia_agent.events.tally import Table, Tally, tally_layout
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
+from eunomia_agent.trackers.denying import telling
+from eunomia_agent.trackers.key import Enforcement
 
 TRACKERS = Catalogue.load().trackers
 JOB = 1
@@ -133,6 +135,18 @@ def of_other_groups(name: str, lacking: Collection[str]) -> set[str]:
     return {section for group in groups for section in group} - {*chosen}
 
 
+def unused(name: str, enforcement: object) -> Collection[str]:
+    """Sections that a rule that denies has no use for, or that are for nothing else."""
+    tracker = TRACKERS[name]
+    return telling(tracker) if enforcement == Enforcement.DENY else tracker.denies
+
+
+def switch_off(tracker: Object, sections: Collection[str]) -> None:
+    for program in tracker.programs.values():
+        if program.section in sections:
+            program.autoload = False
+
+
 @pytest.fixture
 def track(cgroup: Path) -> Iterator[Track]:
     """Load and attach a tracker for the cgroup: track(name, ring_bytes=…, param=…).
@@ -164,11 +178,9 @@ def track(cgroup: Path) -> Iterator[Track]:
                     tracker.map(table).resize(entries)
             for param, value in params.items():
                 tracker.set(param, value)
+            switch_off(tracker, {*without, *unused(name, params.get("enforcement"))})
             missing = tracker.skip_missing()
-            off = {*without, *of_other_groups(name, {*without, *missing})}
-            for program in tracker.programs.values():
-                if program.section in off:
-                    program.autoload = False
+            switch_off(tracker, of_other_groups(name, {*without, *missing}))
             tracker.load()
             drain = None
             if "events" in tracker.maps:

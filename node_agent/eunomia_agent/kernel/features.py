@@ -14,9 +14,13 @@ from eunomia_agent.kernel.libbpf import LoadOptions, library
 # include/uapi/linux/bpf.h: program types, attach types, map types
 TRACEPOINT, RAW_TRACEPOINT, TRACING, LSM, PERF_EVENT = 5, 17, 26, 29, 7
 TRACE_RAW_TP, TRACE_FENTRY, LSM_MAC, TRACE_ITER = 23, 24, 27, 28
-MAP_RINGBUF = 27
+MAP_ARRAY, MAP_RINGBUF = 2, 27
+PSEUDO_MAP_VALUE = 2
 RETURN_ZERO = struct.pack("=BBhi", 0xB7, 0, 0, 0) + struct.pack("=BBhi", 0x95, 0, 0, 0)
 """r0 = 0; exit"""
+INACTIVE = (
+    "bpf is not among the active security modules: add it to lsm= on the kernel's command line"
+)
 EVENT_SOURCES = Path("/sys/bus/event_source/devices")
 TRACEFS = Path("/sys/kernel/tracing/events")
 
@@ -54,8 +58,10 @@ def _why(result: int, what: str) -> str | None:
     return f"the kernel refuses {what}: {os.strerror(-result)}"
 
 
-def _load(kind: int, attach_type: int = 0, target: str = "") -> int:
-    """Load a program that does nothing; return its file descriptor or -errno."""
+def _load(
+    kind: int, attach_type: int = 0, target: str = "", instructions: bytes = RETURN_ZERO
+) -> int:
+    """Load a program, one that does nothing; return its file descriptor or -errno."""
     options = LoadOptions(size=ctypes.sizeof(LoadOptions))
     options.expected_attach_type = attach_type
     if target:
@@ -63,17 +69,17 @@ def _load(kind: int, attach_type: int = 0, target: str = "") -> int:
         if found < 0:
             return int(found)
         options.attach_btf_id = found
-    code = ctypes.create_string_buffer(RETURN_ZERO, len(RETURN_ZERO))
+    code = ctypes.create_string_buffer(instructions, len(instructions))
     return int(
         library().bpf_prog_load(
-            kind, b"eunomia_probe", b"GPL", code, len(RETURN_ZERO) // 8, ctypes.byref(options)
+            kind, b"eunomia_probe", b"GPL", code, len(instructions) // 8, ctypes.byref(options)
         )
     )
 
 
-def _attach(kind: int, attach_type: int, target: str) -> int:
+def _attach(kind: int, attach_type: int, target: str, instructions: bytes = RETURN_ZERO) -> int:
     """Load and attach such a program; return the file descriptor of its link or -errno."""
-    program = _load(kind, attach_type, target)
+    program = _load(kind, attach_type, target, instructions)
     if program < 0:
         return program
     try:
@@ -111,10 +117,29 @@ def _fentry() -> str | None:
 
 
 def _lsm() -> str | None:
-    active = Path("/sys/kernel/security/lsm")
-    if os.access(active, os.R_OK) and "bpf" not in active.read_text().split(","):
-        return "bpf is not among the active security modules"
-    return _why(_attach(LSM, LSM_MAC, "file_open"), "programs of the kind lsm")
+    """Where BPF is no active security module a program is attached, and never called."""
+    called = int(library().bpf_map_create(MAP_ARRAY, b"eunomia_called", 4, 8, 1, None))
+    if called < 0:
+        return _why(called, "arrays")
+    try:
+        link = _attach(LSM, LSM_MAC, "file_open", _noting(called))
+        if link < 0:
+            return _why(link, "programs of the kind lsm")
+        try:
+            os.close(os.open("/", os.O_RDONLY))
+        finally:
+            os.close(link)
+        value = ctypes.create_string_buffer(8)
+        library().bpf_map_lookup_elem(called, bytes(4), value)
+    finally:
+        os.close(called)
+    return None if any(value.raw) else INACTIVE
+
+
+def _noting(map_fd: int) -> bytes:
+    """Return a program that sets the 8 bytes of an array's one element to 1."""
+    into = struct.pack("=BBhi", 0x18, PSEUDO_MAP_VALUE << 4 | 1, 0, map_fd) + bytes(8)
+    return into + struct.pack("=BBhi", 0x7A, 1, 0, 1) + RETURN_ZERO
 
 
 def _iterator() -> str | None:

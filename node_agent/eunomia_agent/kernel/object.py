@@ -109,11 +109,12 @@ class Object:
     def skip_missing(self, required: Collection[str] = ()) -> dict[str, str]:
         """Switch off programs whose hook this kernel lacks; return section → reason of each.
 
+        Those that are off already are not asked for.
         Raises HookMissing when one of them is required, by its section's name.
         """
         missing: dict[str, str] = {}
         for program in self.programs.values():
-            reason = hooks.missing(program.section)
+            reason = hooks.missing(program.section) if program.autoload else None
             if reason is not None:
                 missing[program.section] = reason
                 program.autoload = False

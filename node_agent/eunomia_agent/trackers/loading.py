@@ -2,6 +2,7 @@
 """From a compiled tracker to its programs and maps in the kernel, attached to nothing yet."""
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from mmap import PAGESIZE
 from pathlib import Path
@@ -11,8 +12,9 @@ from eunomia_agent.events.tally import TABLES
 from eunomia_agent.kernel.errors import HookMissing
 from eunomia_agent.kernel.map import Map, possible_cpus
 from eunomia_agent.kernel.object import Object
+from eunomia_agent.trackers import denying
 from eunomia_agent.trackers.catalogue import Tracker
-from eunomia_agent.trackers.key import Key
+from eunomia_agent.trackers.key import Enforcement, Key
 from eunomia_agent.trackers.memory import Plan, plan
 from eunomia_agent.trackers.paths import CONDITION
 from eunomia_agent.trackers.processes import cgroup_of
@@ -127,20 +129,34 @@ def _choose_programs(loaded: Object, tracker: Tracker, key: Key) -> None:
         for section, switches in tracker.programs.items()
         if not any(values[name] for name in switches)
     }
-    alternatives = {section for group in tracker.any_of for section in group}
+    denies = key.enforcement == Enforcement.DENY
+    off |= denying.telling(tracker) if denies else tracker.denies.keys()
     for program in loaded.programs.values():
         if program.section in off or (program.name in FOLLOWING and not key.children):
             program.autoload = False
+    unused = _not_refusing(loaded, tracker, key) if denies else _not_telling(loaded, tracker, off)
+    for program in loaded.programs.values():
+        if program.section in unused:
+            program.autoload = False
+
+
+def _not_refusing(loaded: Object, tracker: Tracker, key: Key) -> Collection[str]:
+    """Return the sections of programs that refuse what this key is not about."""
+    missing = loaded.skip_missing()
+    return tracker.denies.keys() - denying.chosen(tracker, key, loaded.btf, missing)
+
+
+def _not_telling(loaded: Object, tracker: Tracker, off: Collection[str]) -> Collection[str]:
+    """Return the sections that others do the work of, of those that tell of what was done."""
+    alternatives = {section for group in tracker.any_of for section in group}
     try:
         missing = loaded.skip_missing([hook for hook in tracker.hooks if hook not in off])
     except HookMissing as error:
-        raise TrackerUnsupported(f"{key.tracker}: {error}") from error
+        raise TrackerUnsupported(f"{tracker.name}: {error}") from error
     chosen = next((g for g in tracker.any_of if not missing.keys() & set(g)), None)
     if tracker.any_of and chosen is None:
         reasons = "; ".join(
             f"{section}: {missing[section]}" for section in alternatives & missing.keys()
         )
-        raise TrackerUnsupported(f"{key.tracker} cannot run here: {reasons}")
-    for program in loaded.programs.values():
-        if program.section in alternatives - set(chosen or ()):
-            program.autoload = False
+        raise TrackerUnsupported(f"{tracker.name} cannot run here: {reasons}")
+    return alternatives - set(chosen or ())

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a rule that denies may ask for, and what is said of the others."""
+
+import pytest
+
+from eunomia_agent.conditions import Conditions
+from eunomia_agent.errors import DenyNotInKernel
+from eunomia_agent.kernel.btf import Btf
+from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
+from eunomia_agent.trackers.key import Enforcement
+from eunomia_api import agent_pb2
+
+if not (OBJECTS / "access.bpf.o").exists():
+    pytest.skip("needs the objects that the build compiles", allow_module_level=True)
+
+
+def denying(tracker: str, where: str, **rule: int) -> list[str]:
+    """Return the columns on which the kernel decides what a rule denies."""
+    found = Catalogue.load().trackers[tracker]
+    btf = Btf.of_object((OBJECTS / f"{tracker}.bpf.o").read_bytes())
+    asked = Conditions(found, btf).of_enforced(where, [agent_pb2.Rule(**rule)], Enforcement.DENY)
+    return sorted(asked[0])
+
+
+def test_what_the_kernel_decides_by_itself_can_be_denied() -> None:
+    where = 'kind == "open" && path == "/etc/shadow" && error == ""'
+    assert denying("access", where) == ["error", "kind", "path"]
+
+
+@pytest.mark.parametrize(
+    ("tracker", "where", "count", "reason"),
+    [
+        ("syscall", "pid == 1", 1, "syscall: nothing of what it tells can be refused; let the"),
+        ("access", "", 1, "access: no condition says what is to be denied"),
+        ("access", 'kind == "open"', 2, "access: the kernel denies at the first event, and the"),
+        ("access", 'target != ""', 1, "access: the kernel denies only on what it can decide by"),
+    ],
+)
+def test_what_cannot_be_denied_says_why(tracker: str, where: str, count: int, reason: str) -> None:
+    with pytest.raises(DenyNotInKernel) as told:
+        denying(tracker, where, count=count)
+
+    assert str(told.value).startswith(reason)
