@@ -48,7 +48,10 @@ class ProfileBinding(Written):
     """The pods that a profile is bound to as they are made."""
 
     pod_selector: LabelSelector
-    """Pods of the profile's namespace by their labels."""
+    """Pods by their labels."""
+    namespace_selector: LabelSelector | None = None
+    """Namespaces by their labels; {}: all of them. Absent: the profile's own. It counts in the
+    operator's namespace alone: a profile elsewhere is bound to pods of its own namespace."""
     override_pods: bool = False
     """Bind it to containers that name another profile themselves, too."""
 

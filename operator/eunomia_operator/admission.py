@@ -3,9 +3,12 @@
 
 import asyncio
 import logging
+import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from eunomia_api.selector import LabelSelector
 from eunomia_operator import ca, webhook
 from eunomia_operator.binding import Binding, binding_of
 from eunomia_operator.errors import AuthorityInvalid, ClusterError
@@ -16,6 +19,9 @@ LOOK_SECONDS = 600.0
 RETRY_SECONDS = 5.0
 LIST_SECONDS = 2.0
 """A profile is bound so long after it became Ready, at most."""
+
+
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class Store(Protocol):
@@ -33,6 +39,10 @@ class Store(Protocol):
         """Return one SeccompProfile."""
         ...
 
+    async def read_namespace(self, name: str) -> Mapping[str, Any]:
+        """Return one Namespace."""
+        ...
+
 
 class _Read(NamedTuple):
     """What one object says."""
@@ -42,12 +52,21 @@ class _Read(NamedTuple):
     binding: Binding | None
 
 
+class _Labels(NamedTuple):
+    """Labels of one namespace."""
+
+    read_at: float
+    """On the monotonic clock."""
+    labels: dict[str, str]
+
+
 class Admission:
     """The webhook of one replica, whether it leads or not."""
 
-    def __init__(self, store: Store, names: tuple[str, ...], address: str) -> None:
-        """names: by which the API server dials. address: to listen on."""
+    def __init__(self, store: Store, names: tuple[str, ...], address: str, namespace: str) -> None:
+        """names: by which the API server dials. address: to listen on. namespace: our own."""
         self._store = store
+        self._namespace = namespace
         self._names = names
         self._address = address
         self._context = webhook.server_context()
@@ -57,13 +76,14 @@ class Admission:
         self._read: dict[tuple[str, str], _Read] = {}
         self.bindings: Sequence[Binding] = ()
         """What is bound."""
+        self._labels: dict[str, _Labels] = {}
 
     async def run(self) -> None:
         """Serve until cancelled. What is not to be had is tried again: nobody waits for it."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_certificate())
             tasks.create_task(self._keep_bindings())
-            async with webhook.serve(self._address, self._context, lambda: self.bindings) as port:
+            async with webhook.serve(self._address, self._context, self.reaching) as port:
                 logger.info("seccomp profiles are bound on port %d", port)
                 await asyncio.Event().wait()
 
@@ -116,7 +136,40 @@ class Admission:
                         raise
                     continue
                 version = body["metadata"]["resourceVersion"]
-                self._read[key] = _Read(version, binding_of(body))
+                self._read[key] = _Read(version, binding_of(body, self._namespace))
             seen.add(key)
         self._read = {key: read for key, read in self._read.items() if key in seen}
         self.bindings = [read.binding for read in self._read.values() if read.binding is not None]
+
+    async def reaching(self, namespace: str) -> Sequence[Binding]:
+        """Return the bindings that reach a namespace, for a new pod there.
+
+        Its labels are asked for where they matter: a pod may come right behind its namespace.
+        Without an answer its own profiles are left, and those of all namespaces.
+        """
+        known, labels = self.bindings, dict[str, str]()
+        if any(_goes_by_labels(each) for each in known):
+            try:
+                labels = await self._labels_of(namespace)
+            except ClusterError as error:
+                logger.warning("profiles for namespaces by their labels are not bound: %s", error)
+                known = [each for each in known if not _goes_by_labels(each)]
+        return [each for each in known if each.reaches(namespace, labels)]
+
+    async def _labels_of(self, namespace: str) -> dict[str, str]:
+        now = time.monotonic()
+        fresh = {
+            name: each for name, each in self._labels.items() if now - each.read_at < LIST_SECONDS
+        }
+        if namespace not in fresh:
+            if not _NAMESPACE.fullmatch(namespace):  # whoever asks need not be an API server
+                raise ClusterError("GET", f"{namespace[:80]!r} is no name of a namespace")
+            body = await self._store.read_namespace(namespace)
+            labels = body["metadata"].get("labels") or {}
+            fresh[namespace] = _Labels(now, labels)
+        self._labels = fresh
+        return fresh[namespace].labels
+
+
+def _goes_by_labels(binding: Binding) -> bool:
+    return binding.namespaces is not None and binding.namespaces != LabelSelector()

@@ -26,18 +26,27 @@ class Binding:
     name: str
     """Of the SeccompProfile."""
     selector: LabelSelector
-    """Pods of the namespace, by their labels."""
+    """Pods, by their labels."""
     container: str
     path: str
     """Below the kubelet's seccomp folder."""
     overrides: bool = False
     """Whether it takes the place of a profile that the pod itself names."""
+    namespaces: LabelSelector | None = None
+    """By their labels; None: the profile's own alone."""
+
+    def reaches(self, namespace: str, labels: Mapping[str, str]) -> bool:
+        """Tell whether pods of a namespace are among those that it may be for."""
+        if self.namespaces is None:
+            return self.namespace == namespace
+        return self.namespaces.matches(labels)
 
 
-def binding_of(body: Json) -> Binding | None:
+def binding_of(body: Json, own_namespace: str) -> Binding | None:
     """Return what a SeccompProfile binds: nothing before it lies on every node, or unless it is to.
 
-    One that cannot be read binds nothing.
+    One that cannot be read binds nothing. own_namespace: the operator's. A profile elsewhere
+    reaches no further than its namespace, whatever it says.
     """
     try:
         profile = SeccompProfile.model_validate(body)
@@ -47,13 +56,15 @@ def binding_of(body: Json) -> Binding | None:
     ready = any(each.type == "Ready" and each.status == "True" for each in status.conditions)
     if wanted is None or not ready or not status.localhost_profile:
         return None
+    namespace = profile.metadata["namespace"]
     return Binding(
-        namespace=profile.metadata["namespace"],
+        namespace=namespace,
         name=profile.metadata["name"],
         selector=wanted.pod_selector,
         container=profile.spec.container,
         path=status.localhost_profile,
         overrides=wanted.override_pods,
+        namespaces=wanted.namespace_selector if namespace == own_namespace else None,
     )
 
 
@@ -66,34 +77,32 @@ class Bound:
     """For who made the pod; kubectl shows them."""
 
 
-def bind(pod: Json, namespace: str, bindings: Iterable[Binding]) -> Bound:
+def bind(pod: Json, bindings: Iterable[Binding]) -> Bound:
     """Return the patch that binds profiles to the containers of a pod that they are for.
 
+    bindings: those that reach the pod's namespace.
+
     A container that is privileged, or for which the pod itself names a profile, is left alone, and
-    so are ephemeral containers and pods of Windows. Of two profiles for one container the one
-    first by name is taken.
+    so are ephemeral containers and pods of Windows. Of two profiles for one container that of the
+    pod's own namespace goes before one of the whole cluster, and then the first by name.
     """
     bound = Bound()
     spec = pod.get("spec") or {}
     if (spec.get("os") or {}).get("name") == "windows":
         return bound
     labels = (pod.get("metadata") or {}).get("labels") or {}
-    matching = [each for each in bindings if _matches(each, namespace, labels)]
+    matching = [each for each in bindings if each.selector.matches(labels)]
     taken: list[str] = []
     for path, container in _containers(spec):
         of_it = sorted(
             (each for each in matching if each.container == container.get("name")),
-            key=lambda each: each.name,
+            key=lambda each: (each.namespaces is not None, each.name),
         )
         if of_it and _bind_one(bound, path, container, spec, of_it):
             taken.append(of_it[0].name)
     if taken:
         bound.patch.extend(_labelled(pod, taken[0]))
     return bound
-
-
-def _matches(binding: Binding, namespace: str, labels: Mapping[str, str]) -> bool:
-    return binding.namespace == namespace and binding.selector.matches(labels)
 
 
 def _containers(spec: Json) -> Iterator[tuple[str, Json]]:

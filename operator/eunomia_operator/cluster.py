@@ -26,7 +26,7 @@ from eunomia_api import GROUP, VERSION
 from eunomia_operator.errors import ClusterError
 from eunomia_operator.isolation import owner
 from eunomia_operator.settings import AUTHORITY, NAME, WEBHOOK, Settings
-from eunomia_operator.world import KINDS, Body, Kind, Reference, Resource
+from eunomia_operator.world import KINDS, Body, Key, Kind, Reference, Resource
 
 logger = logging.getLogger("eunomia.cluster")
 
@@ -49,6 +49,8 @@ LEASE_SECONDS = 15
 RENEW_SECONDS = 10
 RETRY_SECONDS = 2
 LEASE_CALL_SECONDS = 2.5
+NAMESPACE_CALL_SECONDS = 1.0
+"""A pod waits for it, and no longer than for the whole review."""
 
 
 class Cluster:
@@ -159,17 +161,16 @@ class Cluster:
             "PATCH", f"{WEBHOOKS}/{WEBHOOK}", body={"webhooks": [webhook]}, media=STRATEGIC
         )
 
-    async def create_profile(
-        self, policy: Reference, name: str, spec: Mapping[str, object]
-    ) -> Body:
+    async def create_profile(self, policy: Reference, key: Key, spec: Mapping[str, object]) -> Body:
         """Create a SeccompProfile that goes with its policy; return it."""
+        namespace, name = key
         body = {
             "apiVersion": policy.api_version,
             "kind": KINDS[Kind.SECCOMP_PROFILES],
             "metadata": {"name": name, "ownerReferences": [owner(policy)]},
             "spec": spec,
         }
-        path = f"{OURS}/namespaces/{policy.namespace}/{Kind.SECCOMP_PROFILES}"
+        path = f"{OURS}/namespaces/{namespace}/{Kind.SECCOMP_PROFILES}"
         return await self.call("POST", path, body=body)
 
     async def patch_profile(self, seen: Resource, spec: Mapping[str, object]) -> Body:
@@ -188,6 +189,10 @@ class Cluster:
         """Return one SeccompProfile."""
         path = f"{OURS}/namespaces/{namespace}/{Kind.SECCOMP_PROFILES}/{name}"
         return await self.call("GET", path)
+
+    async def read_namespace(self, name: str) -> Body:
+        """Return one Namespace."""
+        return await self.call("GET", f"{CORE}/namespaces/{name}", seconds=NAMESPACE_CALL_SECONDS)
 
     async def read_lease(self) -> dict[str, Any]:
         """Return the Lease that decides who leads."""

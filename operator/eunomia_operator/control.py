@@ -263,7 +263,8 @@ class Control:
                 (name, known[name].labels, since) for name, (_, since) in self._first_seen.items()
             )
         )
-        shelf.take_in(self.world.profiles, self._policies or {})
+        policies = (self._policies or {}).values()
+        shelf.take_in(self.world.profiles, [each.object.reference for each in policies])
 
     def _look_at_profiles(self, now: float) -> None:
         """Find out where the profiles lie, and tell the policies."""

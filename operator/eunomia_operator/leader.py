@@ -46,7 +46,7 @@ class Leader:
             self._journal.tell,
             metrics,
             desk=self._desk,
-            shelf=Shelf(cluster),
+            shelf=Shelf(cluster, settings.namespace),
             spared=spared,
         )
         self._trust = Trust(cluster, settings.server_names)

@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 
 from eunomia_api import agent_pb2
 from eunomia_api.duration import seconds
-from eunomia_api.policy import Mode, PolicySpec, Seccomp, SeccompMode, SecurityPolicySpec
+from eunomia_api.policy import Mode, PolicySpec, Seccomp, SeccompMode
 from eunomia_api.policystatus import MAX_CONTAINERS, LearnedContainer, SeccompStatus
 from eunomia_api.profile import Merged, Thresholds, Verdict, judge, merge
 from eunomia_api.seccomp import MAX_SYSCALLS, ProfileBinding, Provenance, SeccompProfileSpec
+from eunomia_api.selector import LabelSelector
+from eunomia_api.target import ClusterTarget
 from eunomia_operator import clock
 from eunomia_operator.profile import Kept, next_version, restored, versions
 from eunomia_operator.text import plain
@@ -108,10 +110,7 @@ class _Subject:
 
 
 def decide(spec: PolicySpec, before: SeccompStatus, facts: Facts) -> Outcome:
-    """Return what follows for a policy from what is known.
-
-    A policy of the whole cluster learns and makes no profiles.
-    """
+    """Return what follows for a policy from what is known."""
     seccomp = spec.seccomp
     if seccomp.mode == SeccompMode.DISABLED:
         return _disabled(facts)
@@ -129,12 +128,11 @@ def decide(spec: PolicySpec, before: SeccompStatus, facts: Facts) -> Outcome:
     refusals = sum(each.count for each in refused)
     mode = _in_force(asked, seccomp, profiles, refusals, enforced=enforced)
     wanted = dict[str, SeccompProfileSpec]()
-    if isinstance(spec, SecurityPolicySpec):
-        binding = _binding(spec) if mode == SeccompMode.ENFORCE else None
-        for subject in subjects:
-            found = _wanted(seccomp, subject, facts.now)
-            if found is not None:
-                wanted[subject.name] = found.model_copy(update={"binding": binding})
+    binding = _binding(spec) if mode == SeccompMode.ENFORCE else None
+    for subject in subjects:
+        found = _wanted(seccomp, subject, facts.now)
+        if found is not None:
+            wanted[subject.name] = found.model_copy(update={"binding": binding})
     worn = facts.worn or NOT_WORN
     status = SeccompStatus(
         mode=mode.value,
@@ -223,9 +221,17 @@ def _phase(mode: SeccompMode, profiles: Sequence[Kept]) -> str:
     return phases.get(mode, "Converged")
 
 
-def _binding(spec: SecurityPolicySpec) -> ProfileBinding:
+def _binding(spec: PolicySpec) -> ProfileBinding | None:
+    target = spec.target
+    if target.pod_selector is None:
+        return None
+    namespaces = None
+    if isinstance(target, ClusterTarget):
+        namespaces = target.namespace_selector or LabelSelector()
     return ProfileBinding(
-        pod_selector=spec.target.pod_selector, override_pods=spec.seccomp.override_pods
+        pod_selector=target.pod_selector,
+        namespace_selector=namespaces,
+        override_pods=spec.seccomp.override_pods,
     )
 
 
@@ -394,9 +400,6 @@ def _converged(subjects: Sequence[_Subject]) -> Word:
 
 
 def _ready(spec: PolicySpec, subjects: Sequence[_Subject], status: SeccompStatus) -> Word:
-    if not isinstance(spec, SecurityPolicySpec):
-        why = "a ClusterSecurityPolicy shows what was learned: a SecurityPolicy makes profiles"
-        return Word(False, "NotNamespaced", why)
     profiles = [each.kept for each in subjects if each.kept is not None]
     lost = _lost_version(spec.seccomp, profiles)
     if lost:

@@ -43,10 +43,8 @@ _OS = "kubernetes.io/os"
 class ProfileStore(Protocol):
     """Where SeccompProfiles are kept."""
 
-    async def create_profile(
-        self, policy: Reference, name: str, spec: dict[str, object], /
-    ) -> Body:
-        """Create a SeccompProfile that goes with its policy; return it."""
+    async def create_profile(self, policy: Reference, key: Key, spec: dict[str, object], /) -> Body:
+        """Create a SeccompProfile that goes with its policy; return it. key: its own."""
         ...
 
     async def patch_profile(self, seen: Resource, spec: dict[str, object], /) -> Body:
@@ -60,7 +58,10 @@ class ProfileStore(Protocol):
 
 @dataclass(slots=True)
 class _Record:
-    """One profile. seen: its object; None when that is gone though its policy is not."""
+    """One profile. seen: its object; None when that is gone though its policy is not.
+
+    owner: the uid of the policy that its object names.
+    """
 
     seen: Resource | None
     owner: str
@@ -97,12 +98,16 @@ class _Order:
 class Shelf:
     """All profiles. Times are Unix times in seconds."""
 
-    def __init__(self, store: ProfileStore) -> None:
+    def __init__(self, store: ProfileStore, namespace: str) -> None:
+        """namespace: the operator's own, where the profiles of ClusterSecurityPolicies are."""
+        self._namespace = namespace
         self.see: Callable[[Body], None] = _nobody
         """Called with an object as it was written."""
         self._store = store
         self._records: dict[Key, _Record] = {}
         self._orders: dict[str, _Order] = {}
+        self._homes: Mapping[str, str] = {}
+        """By the uid of a policy: the namespace of its profiles."""
         self._nodes: Mapping[str, float] = {}
         self._told: dict[str, Mapping[str, str]] = {}
         self._lying = Counter[tuple[str, str]]()
@@ -152,13 +157,13 @@ class Shelf:
 
     # What there is, and should be.
 
-    def take_in(self, found: Iterable[Resource], policies: Iterable[str]) -> None:
-        """Take in all objects that there are. policies: uids of those that there are."""
-        living = frozenset(policies)
+    def take_in(self, found: Iterable[Resource], policies: Iterable[Reference]) -> None:
+        """Take in all objects that there are. policies: all that there are."""
+        self._homes = {each.uid: self._home(each) for each in policies}
         seen = {(each.namespace, each.name): each for each in found}
         for key in self._records.keys() - seen.keys():
             record = self._records[key]
-            if record.owner in living:
+            if self._is_owned(key, record):
                 # Pods that wear it may start again: the file stays, and the object is made anew.
                 record.seen = None
             else:
@@ -167,10 +172,17 @@ class Shelf:
             before = self._records.get(key)
             if before is None or before.seen != each:
                 self._read(key, each, before)
-        self._orders = {uid: each for uid, each in self._orders.items() if uid in living}
+        self._orders = {uid: each for uid, each in self._orders.items() if uid in self._homes}
         files = profile.fitting(each.file for each in self._records.values())
         self._fitting = frozenset(each.path for each in files)
         self._files = tuple(each.SerializeToString(deterministic=True) for each in files)
+
+    def _home(self, policy: Reference) -> str:
+        return policy.namespace or self._namespace
+
+    def _is_owned(self, key: Key, record: _Record) -> bool:
+        """Tell whether a profile is that of a policy. Anybody can name one's uid elsewhere."""
+        return self._homes.get(record.owner) == key[0]
 
     def _read(self, key: Key, seen: Resource, before: _Record | None) -> None:
         try:
@@ -203,7 +215,8 @@ class Shelf:
     def _keys(self) -> Mapping[str, Mapping[str, Key]]:
         found: dict[str, dict[str, Key]] = {}
         for key, record in sorted(self._records.items()):
-            found.setdefault(record.owner, {}).setdefault(record.kept.spec.container, key)
+            if self._is_owned(key, record):
+                found.setdefault(record.owner, {}).setdefault(record.kept.spec.container, key)
         return found
 
     def want(self, policy: Reference, wanted: Mapping[str, SeccompProfileSpec]) -> None:
@@ -249,7 +262,7 @@ class Shelf:
             for container, spec in order.wanted.items():
                 key = keys.get(uid, {}).get(container)
                 if key is None:
-                    key = order.policy.namespace, self._name(order.policy, container)
+                    key = self._home(order.policy), self._name(order.policy, container)
                     self._create(key, order.policy, spec, now)
                 else:
                     self._amend(key, order.policy, spec, now)
@@ -258,11 +271,13 @@ class Shelf:
                 self._begin(key, partial(self._write_status, record, now), now)
 
     def _name(self, policy: Reference, container: str) -> str:
-        taken = [name for namespace, name in self._records if namespace == policy.namespace]
-        return profile.name_of(policy.name, container, taken, policy.uid)
+        home = self._home(policy)
+        taken = [name for namespace, name in self._records if namespace == home]
+        called = policy.name if policy.namespace else f"cluster-{policy.name}"
+        return profile.name_of(called, container, taken, policy.uid)
 
     def _create(self, key: Key, policy: Reference, spec: SeccompProfileSpec, now: float) -> None:
-        self._begin(key, partial(self._post, policy, key[1], spec), now)
+        self._begin(key, partial(self._post, policy, key, spec), now)
 
     def _amend(self, key: Key, policy: Reference, spec: SeccompProfileSpec, now: float) -> None:
         record = self._records[key]
@@ -290,9 +305,9 @@ class Shelf:
         finally:
             self._busy.discard(key)
 
-    async def _post(self, policy: Reference, name: str, spec: SeccompProfileSpec) -> None:
+    async def _post(self, policy: Reference, key: Key, spec: SeccompProfileSpec) -> None:
         body = _body(spec, exclude_none=True)
-        self.see(await self._store.create_profile(policy, name, body))
+        self.see(await self._store.create_profile(policy, key, body))
 
     async def _patch(self, seen: Resource, spec: SeccompProfileSpec) -> None:
         body = _body(spec, exclude_none=False)

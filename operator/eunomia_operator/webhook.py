@@ -12,7 +12,7 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -35,7 +35,8 @@ PAUSE = 3
 MOST_WARNINGS = 8
 LONGEST_REASON = 500
 
-Bindings = Callable[[], Iterable[Binding]]
+Bindings = Callable[[str], Awaitable[Iterable[Binding]]]
+"""Returns those that reach a namespace."""
 
 
 def answer(review: Mapping[str, Any], bindings: Iterable[Binding]) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def _bound(request: Mapping[str, Any], bindings: Iterable[Binding]) -> Bound:
     if not isinstance(pod, dict) or request.get("subResource"):
         return Bound()
     try:
-        return bind(pod, str(request.get("namespace") or ""), bindings)
+        return bind(pod, bindings)
     except Exception:
         # The API server has checked a pod only later than this: any of it may be of another type.
         logger.exception("a pod could not be read, and starts without a profile")
@@ -81,7 +82,7 @@ class _Reviews:
                 body = await request.read()
                 async with self._turn:
                     began = time.monotonic()
-                    found = self._answer(body)
+                    found = await self._answer(body)
                     await asyncio.sleep(PAUSE * (time.monotonic() - began))
                     return found
         except TimeoutError:
@@ -89,10 +90,12 @@ class _Reviews:
         finally:
             self._present -= 1
 
-    def _answer(self, body: bytes) -> web.Response:
+    async def _answer(self, body: bytes) -> web.Response:
         try:
-            return web.json_response(answer(json.loads(body), self._bindings()))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            review = json.loads(body)
+            bindings = await self._bindings(str(review["request"].get("namespace") or ""))
+            return web.json_response(answer(review, bindings))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             why = repr(error)[:LONGEST_REASON]
             raise web.HTTPBadRequest(text=f"no AdmissionReview: {why}\n") from None
 

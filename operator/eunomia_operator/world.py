@@ -43,6 +43,9 @@ KINDS = {
 """The kinds of which nodes do something for each object."""
 
 
+POLICIES = (KINDS[Kind.SECURITY_POLICIES], KINDS[Kind.CLUSTER_SECURITY_POLICIES])
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """What tells one object from all others."""
@@ -210,6 +213,6 @@ def _parsed(kind: Kind, body: Body) -> Known | None:
 
 def _owner(metadata: Body) -> str:
     for each in metadata.get("ownerReferences") or ():
-        if each["kind"] == KINDS[Kind.SECURITY_POLICIES]:
+        if each["kind"] in POLICIES:
             return str(each["uid"])
     return ""

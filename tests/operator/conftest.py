@@ -222,12 +222,15 @@ class Profiles:
         self.bodies: dict[str, dict[str, Any]] = {}
         self.away = False
 
-    async def create_profile(self, policy: Reference, name: str, spec: Any) -> dict[str, Any]:
+    async def create_profile(
+        self, policy: Reference, key: tuple[str, str], spec: Any
+    ) -> dict[str, Any]:
+        namespace, name = key
         if self.away or name in self.bodies:
             raise ClusterError("create", "no", 0 if self.away else 409)
         metadata = {
             "name": name,
-            "namespace": policy.namespace,
+            "namespace": namespace,
             "uid": f"uid-{name}",
             "generation": 1,
             "ownerReferences": [{"kind": policy.kind, "uid": policy.uid}],
@@ -241,14 +244,22 @@ class Profiles:
         before = self.bodies[seen.name]
         generation = before["metadata"]["generation"] + 1
         metadata = {**before["metadata"], "generation": generation}
-        written = {key: value for key, value in spec.items() if value is not None}
-        self.bodies[seen.name] = {**before, "metadata": metadata, "spec": written}
+        self.bodies[seen.name] = {**before, "metadata": metadata, "spec": _merged(spec)}
         return self.bodies[seen.name]
 
     async def patch_status(self, seen: Resource, status: dict[str, Any]) -> None:
         if self.away:
             raise ClusterError("write", "no answer")
         self.bodies[seen.name]["status"] = status
+
+
+def _merged(patch: dict[str, Any]) -> dict[str, Any]:
+    """What a merge patch leaves of what it names: RFC 7386 removes what is null."""
+    return {
+        key: _merged(value) if isinstance(value, dict) else value
+        for key, value in patch.items()
+        if value is not None
+    }
 
 
 class Cut:
@@ -295,7 +306,7 @@ class Story:
             lambda about, news, _: self.news.append((about.name, news.reason)),
             self.metrics,
             desk=self.desk,
-            shelf=Shelf(self.profiles),
+            shelf=Shelf(self.profiles, "eunomia-system"),
         )
         for body in self.profiles.bodies.values():
             self.control.world.see(Kind.SECCOMP_PROFILES, "ADDED", body)
@@ -339,6 +350,7 @@ class Story:
         nodeSelector: Any = None,  # noqa: N803
         **spec: Any,
     ) -> None:
+        """namespace: empty for one of the whole cluster."""
         target = {"podSelector": {}, "nodeSelector": nodeSelector or {}}
         metadata = {
             "name": name,
@@ -348,7 +360,8 @@ class Story:
         }
         written = {"target": target, "rules": {"custom": rules or []}, **spec}
         body = {"metadata": metadata, "spec": written, "status": self.store.statuses.get(name)}
-        self.control.world.see(Kind.SECURITY_POLICIES, event, body)
+        kind = Kind.SECURITY_POLICIES if namespace else Kind.CLUSTER_SECURITY_POLICIES
+        self.control.world.see(kind, event, body)
 
     def tell(self, node: str, name: str, part: str = "", **told: Any) -> None:
         """Report of a part of a policy."""

@@ -45,6 +45,7 @@ class Store:
         self.secret: dict[str, bytes] = {}
         self.profiles: list[Mapping[str, Any]] | None = [PROFILE]
         self.read: list[str] = []
+        self.namespaces: dict[str, Any] = {"shop": None, "bank": {"tier": "one"}}
 
     async def read_authority(self) -> tuple[dict[str, bytes], str]:
         return self.secret, "1"
@@ -61,6 +62,12 @@ class Store:
                 return each
         raise ClusterError("GET", "not found", 404)
 
+    async def read_namespace(self, name: str) -> Mapping[str, Any]:
+        self.read.append(name)
+        if name not in self.namespaces:
+            raise ClusterError("GET", "not found", 404)
+        return {"metadata": {"name": name, "labels": self.namespaces[name]}}
+
     def use(self, authority: ca.Pair) -> None:
         data = ca.Authorities(authority).to_secret()
         self.secret = {name: value for name, value in data.items() if value is not None}
@@ -72,7 +79,7 @@ async def test_a_replica_waits_for_an_authority_and_then_serves_with_a_certifica
     monkeypatch.setattr(admission, "RETRY_SECONDS", 0.02)
     monkeypatch.setattr(admission, "LIST_SECONDS", 0.02)
     store, authority = Store(), ca.make_authority(ca.now())
-    serving = Admission(store, ("localhost",), f"127.0.0.1:{unused_tcp_port}")
+    serving = Admission(store, ("localhost",), f"127.0.0.1:{unused_tcp_port}", "eunomia-system")
     trusting = ssl.create_default_context(cadata=authority.certificate.decode())
 
     async def patched() -> bool:
@@ -104,7 +111,7 @@ async def test_a_replica_waits_for_an_authority_and_then_serves_with_a_certifica
 
 async def test_another_authority_signs_another_certificate_and_the_same_one_does_not() -> None:
     store = Store()
-    serving = Admission(store, ("localhost",), "127.0.0.1:0")
+    serving = Admission(store, ("localhost",), "127.0.0.1:0", "eunomia-system")
     with pytest.raises(AuthorityInvalid):
         await serving.look_at_certificate()
     store.use(ca.make_authority(ca.now()))
@@ -119,7 +126,7 @@ async def test_another_authority_signs_another_certificate_and_the_same_one_does
 
 async def test_a_profile_is_read_again_only_once_it_has_changed() -> None:
     store = Store()
-    serving = Admission(store, ("localhost",), "127.0.0.1:0")
+    serving = Admission(store, ("localhost",), "127.0.0.1:0", "eunomia-system")
 
     def other(name: str, version: str) -> Mapping[str, Any]:
         metadata = {"namespace": "shop", "name": name, "resourceVersion": version}
@@ -148,6 +155,44 @@ async def test_a_profile_that_goes_while_it_is_read_keeps_no_other_from_being_bo
             gone = {"namespace": "shop", "name": "gone", "resourceVersion": "9"}
             return [{"metadata": gone}, {"metadata": PROFILE["metadata"]}]
 
-    serving = Admission(Late(), ("localhost",), "127.0.0.1:0")
+    serving = Admission(Late(), ("localhost",), "127.0.0.1:0", "eunomia-system")
     await serving.look_at_profiles()
     assert [each.name for each in serving.bindings] == ["web-nginx"]
+
+
+def wide(name: str, selector: Mapping[str, Any]) -> Mapping[str, Any]:
+    spec = {**PROFILE["spec"], "binding": {"podSelector": {}, "namespaceSelector": selector}}
+    metadata = {"namespace": "eunomia-system", "name": name, "resourceVersion": "1"}
+    return {**PROFILE, "metadata": metadata, "spec": spec}
+
+
+async def test_a_namespaces_labels_are_asked_for_only_where_a_profile_goes_by_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = Store()
+    serving = Admission(store, ("localhost",), "127.0.0.1:0", "eunomia-system")
+
+    async def reaching(namespace: str) -> list[str]:
+        return [each.name for each in await serving.reaching(namespace)]
+
+    store.profiles = [PROFILE, wide("cluster-all", {})]
+    await serving.look_at_profiles()
+    store.read.clear()
+    assert await reaching("shop") == ["web-nginx", "cluster-all"]
+    assert await reaching("bank") == ["cluster-all"]
+    assert store.read == []
+
+    store.profiles.append(wide("cluster-one", {"matchLabels": {"tier": "one"}}))
+    await serving.look_at_profiles()
+    store.read.clear()
+    for _ in range(3):
+        assert await reaching("bank") == ["cluster-all", "cluster-one"]
+        assert await reaching("shop") == ["web-nginx", "cluster-all"]
+    assert store.read == ["bank", "shop"], "once in two seconds"
+    assert await reaching("gone") == ["cluster-all"]
+    assert await reaching("../secrets") == ["cluster-all"]
+    assert store.read[2:] == ["gone"]
+
+    monkeypatch.setattr(admission, "LIST_SECONDS", 0.0)
+    store.namespaces["bank"] = {"tier": "two"}
+    assert await reaching("bank") == ["cluster-all"]

@@ -9,6 +9,7 @@ from eunomia_operator.binding import PROFILE_LABEL, Binding, bind, binding_of
 WEB = Binding(
     "shop", "web-nginx", LabelSelector(match_labels={"app": "web"}), "nginx", "eunomia/shop/a.json"
 )
+EVERYWHERE = LabelSelector()
 PROFILE = {"type": "Localhost", "localhostProfile": "eunomia/shop/a.json"}
 LABEL = "/metadata/labels/" + PROFILE_LABEL.replace("/", "~1")
 
@@ -18,7 +19,7 @@ def pod(*containers: dict[str, Any], **spec: Any) -> dict[str, Any]:
 
 
 def test_the_named_container_alone_gets_the_profile_and_the_pod_a_label():
-    bound = bind(pod({"name": "sidecar"}, {"name": "nginx"}), "shop", [WEB])
+    bound = bind(pod({"name": "sidecar"}, {"name": "nginx"}), [WEB])
     assert bound.patch == [
         {"op": "add", "path": "/spec/containers/1/securityContext", "value": {}},
         {
@@ -33,21 +34,17 @@ def test_the_named_container_alone_gets_the_profile_and_the_pod_a_label():
 
 def test_what_else_a_security_context_says_stays():
     container = {"name": "nginx", "securityContext": {"runAsUser": 7}}
-    (profile, _) = bind(pod(container), "shop", [WEB]).patch
+    (profile, _) = bind(pod(container), [WEB]).patch
     assert profile["path"] == "/spec/containers/0/securityContext/seccompProfile"
 
 
 @pytest.mark.parametrize(
-    ("labels", "namespace", "name"),
-    [
-        ({"app": "db"}, "shop", "nginx"),
-        ({"app": "web"}, "other", "nginx"),
-        ({"app": "web"}, "shop", "x"),
-    ],
+    ("labels", "name"),
+    [({"app": "db"}, "nginx"), ({"app": "web"}, "x")],
 )
-def test_other_pods_are_left_alone(labels: dict[str, str], namespace: str, name: str):
+def test_other_pods_are_left_alone(labels: dict[str, str], name: str):
     other = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": name}]}}
-    assert bind(other, namespace, [WEB]).patch == []
+    assert bind(other, [WEB]).patch == []
 
 
 @pytest.mark.parametrize(
@@ -69,7 +66,7 @@ def test_other_pods_are_left_alone(labels: dict[str, str], namespace: str, name:
 def test_what_a_pod_says_itself_wins_and_its_maker_is_told(
     container: dict[str, Any], spec: dict[str, Any], why: str
 ):
-    bound = bind(pod({"name": "nginx", **container}, **spec), "shop", [WEB])
+    bound = bind(pod({"name": "nginx", **container}, **spec), [WEB])
     assert bound.patch == []
     assert bound.warnings == [f"container nginx {why}: web-nginx is not set"]
 
@@ -77,26 +74,57 @@ def test_what_a_pod_says_itself_wins_and_its_maker_is_told(
 def test_a_profile_overrides_when_it_is_told_to_but_never_a_privileged_container():
     overriding = Binding("shop", "p", WEB.selector, "nginx", WEB.path, overrides=True)
     own = {"name": "nginx", "securityContext": {"seccompProfile": {"type": "Unconfined"}}}
-    assert bind(pod(own), "shop", [overriding]).patch[0]["value"] == PROFILE
+    assert bind(pod(own), [overriding]).patch[0]["value"] == PROFILE
     privileged = {"name": "nginx", "securityContext": {"privileged": True}}
-    assert bind(pod(privileged), "shop", [overriding]).patch == []
+    assert bind(pod(privileged), [overriding]).patch == []
 
 
 def test_a_second_call_changes_nothing():
     done = {"name": "nginx", "securityContext": {"seccompProfile": PROFILE}}
-    assert bind(pod(done), "shop", [WEB]) == bind({}, "shop", [])
+    assert bind(pod(done), [WEB]) == bind({}, [])
 
 
 def test_ephemeral_containers_and_windows_are_left_alone():
-    assert bind(pod(ephemeralContainers=[{"name": "nginx"}]), "shop", [WEB]).patch == []
-    assert bind(pod({"name": "nginx"}, os={"name": "windows"}), "shop", [WEB]).patch == []
+    assert bind(pod(ephemeralContainers=[{"name": "nginx"}]), [WEB]).patch == []
+    assert bind(pod({"name": "nginx"}, os={"name": "windows"}), [WEB]).patch == []
 
 
 def test_of_two_profiles_the_first_by_name_is_taken_and_the_other_told():
     second = Binding("shop", "zz", WEB.selector, "nginx", "eunomia/shop/z.json")
-    bound = bind(pod({"name": "nginx"}), "shop", [second, WEB])
+    bound = bind(pod({"name": "nginx"}), [second, WEB])
     assert bound.patch[1]["value"] == PROFILE
     assert bound.warnings == ["container nginx gets web-nginx; zz would be for it as well"]
+
+
+def test_a_profile_of_the_pods_own_namespace_goes_before_one_of_the_whole_cluster():
+    wide = Binding(
+        "eunomia-system", "cluster-a", LabelSelector(), "nginx", "x.json", namespaces=EVERYWHERE
+    )
+    bound = bind(pod({"name": "nginx"}), [wide, WEB])
+    assert bound.patch[1]["value"] == PROFILE
+    assert bound.warnings == ["container nginx gets web-nginx; cluster-a would be for it as well"]
+    assert bind(pod({"name": "nginx"}), [wide]).patch[1]["value"]["localhostProfile"] == "x.json"
+
+
+@pytest.mark.parametrize(
+    ("namespace", "selector", "reached"),
+    [
+        ("eunomia-system", {}, {"shop", "bank", "eunomia-system"}),
+        ("eunomia-system", {"matchLabels": {"tier": "one"}}, {"bank"}),
+        ("eunomia-system", None, {"eunomia-system"}),
+        ("shop", {}, {"shop"}),
+        ("shop", None, {"shop"}),
+    ],
+)
+def test_only_a_profile_in_the_operators_namespace_reaches_others(
+    namespace: str, selector: Any, reached: set[str]
+):
+    asked = {"podSelector": {}, "namespaceSelector": selector}
+    body = profile(binding=asked)
+    found = binding_of_ours({**body, "metadata": {"namespace": namespace, "name": "p"}})
+    assert found is not None
+    labels = {"shop": {}, "bank": {"tier": "one"}, "eunomia-system": {}}
+    assert {each for each in labels if found.reaches(each, labels[each])} == reached
 
 
 def profile(ready: str = "True", **spec: Any) -> dict[str, Any]:
@@ -123,12 +151,16 @@ def profile(ready: str = "True", **spec: Any) -> dict[str, Any]:
     }
 
 
+def binding_of_ours(body: dict[str, Any]) -> Binding | None:
+    return binding_of(body, "eunomia-system")
+
+
 def test_a_profile_binds_once_it_lies_on_every_node():
-    assert binding_of(profile()) == WEB
-    assert binding_of(profile(ready="False")) is None
-    assert binding_of({**profile(), "status": None}) is None
+    assert binding_of_ours(profile()) == WEB
+    assert binding_of_ours(profile(ready="False")) is None
+    assert binding_of_ours({**profile(), "status": None}) is None
 
 
 def test_a_profile_that_is_only_audited_binds_nothing_and_so_does_one_that_cannot_be_read():
-    assert binding_of(profile(binding=None)) is None
-    assert binding_of(profile(version=3)) is None
+    assert binding_of_ours(profile(binding=None)) is None
+    assert binding_of_ours(profile(version=3)) is None

@@ -51,17 +51,19 @@ def seccomp(story: Any) -> Any:
 
 
 class Shop:
-    """A policy that learns, and what its nodes say."""
+    """A policy that learns, and what its nodes say. namespace: empty for the whole cluster."""
 
-    def __init__(self, story: Any) -> None:
+    def __init__(self, story: Any, namespace: str = "shop") -> None:
         self.story = story
+        self.namespace = namespace
         self.generation = 0
 
     def ask(self, mode: str, **spec: Any) -> None:
         self.generation += 1
         event = "MODIFIED" if self.generation > 1 else "ADDED"
         whole = {"seccomp": {"mode": mode, **spec}, "target": {"podSelector": LABELS}}
-        self.story.policy("guard", event, generation=self.generation, **whole)
+        about = {"generation": self.generation, "namespace": self.namespace}
+        self.story.policy("guard", event, **about, **whole)
 
     def learn(
         self,
@@ -99,7 +101,7 @@ class Shop:
 
     @property
     def profile(self) -> Any:
-        return self.story.profiles.bodies["guard-web"]
+        return self.story.profiles.bodies["guard-web" if self.namespace else "cluster-guard-web"]
 
 
 LABELS = {"matchLabels": {"app": "web"}}
@@ -152,10 +154,10 @@ async def test_a_profile_is_made_once_enough_was_seen_and_bound_once_it_lies_on_
     story.lay("node-a")
     await shop.look(lay=False)
     assert shop.profile["status"]["nodesReady"] == 1
-    assert binding_of(shop.profile) is None
+    assert binding_of(shop.profile, "eunomia-system") is None
     story.lay("node-b")
     await shop.look(lay=False)
-    found = binding_of(shop.profile)
+    found = binding_of(shop.profile, "eunomia-system")
     assert found is not None
     assert (found.container, found.path) == ("web", file.path)
     assert found.selector.matches({"app": "web"})
@@ -216,13 +218,13 @@ async def test_what_the_profile_would_refuse_holds_a_switch_to_enforce_back(stor
     assert seccomp(story)["mode"] == "Audit"
     assert condition(story, "ProfileReady")[:2] == ("True", "NotEnforced")
     assert ("guard", "NotEnforced") in story.news
-    assert binding_of(shop.profile) is None
+    assert binding_of(shop.profile, "eunomia-system") is None
 
     shop.ask("Enforce", allow=["mount"])
     await shop.look()
     assert shop.profile["spec"]["version"] == "v2"
     assert seccomp(story)["mode"] == "Enforce"
-    assert binding_of(shop.profile) is not None
+    assert binding_of(shop.profile, "eunomia-system") is not None
     # From now on it is this profile that refuses.
     assert (seccomp(story)["refusals"], seccomp(story)["drift"]) == (18, ["swapon by sh in web"])
 
@@ -249,7 +251,7 @@ async def test_refused_calls_switch_nothing_off_and_let_nobody_in(story: Any) ->
     assert seccomp(story)["refusals"] == 14
     assert seccomp(story)["drift"] == ["mount by sh in web", "swapon in web"]
     assert shop.profile["spec"]["version"] == "v1"
-    assert binding_of(shop.profile) is not None
+    assert binding_of(shop.profile, "eunomia-system") is not None
 
 
 async def test_a_profile_grows_while_it_learns_and_one_may_go_back(story: Any) -> None:
@@ -376,18 +378,18 @@ async def test_a_new_leader_unbinds_nothing_and_makes_nothing_of_the_half(story:
     shop.learn("read", nodes=["node-a"])
     await story.look(6)
     assert (seccomp(story)["mode"], seccomp(story)["containers"][0]["runs"]) == ("Enforce", 6)
-    assert binding_of(shop.profile) is not None
+    assert binding_of(shop.profile, "eunomia-system") is not None
     assert [file.path for file in story.files("node-b")] == ["eunomia/shop/guard-web.json"]
     story.lay("node-a")
     await story.look(30)
-    assert binding_of(shop.profile) is not None
+    assert binding_of(shop.profile, "eunomia-system") is not None
     assert shop.profile["spec"] == before
     # A node of which no leader hears for long may have lost it.
     await story.look(31)
-    assert binding_of(shop.profile) is None
+    assert binding_of(shop.profile, "eunomia-system") is None
     story.lay("node-b")
     await story.look(1)
-    assert binding_of(shop.profile) is not None
+    assert binding_of(shop.profile, "eunomia-system") is not None
 
 
 async def test_a_node_that_joins_gets_all_files_at_once(story: Any) -> None:
@@ -397,12 +399,12 @@ async def test_a_node_that_joins_gets_all_files_at_once(story: Any) -> None:
     await story.look(1)
     assert [file.path for file in story.files("node-c")] == ["eunomia/shop/guard-web.json"]
     await story.look(50)
-    assert binding_of(shop.profile) is not None
+    assert binding_of(shop.profile, "eunomia-system") is not None
     await story.look(11)
-    assert binding_of(shop.profile) is None
+    assert binding_of(shop.profile, "eunomia-system") is None
     story.lay("node-c")
     await story.look(1)
-    assert binding_of(shop.profile) is not None
+    assert binding_of(shop.profile, "eunomia-system") is not None
     story.node("node-c", "DELETED")
     await story.look(6)
     assert (shop.profile["status"]["nodesReady"], shop.profile["status"]["nodes"]) == (2, 2)
@@ -413,7 +415,7 @@ async def test_nodes_of_windows_are_not_waited_for(story: Any) -> None:
     await story.look(31)
     shop = Shop(story)
     await shop.enforce()
-    assert binding_of(shop.profile) is not None
+    assert binding_of(shop.profile, "eunomia-system") is not None
 
 
 async def test_a_node_that_cannot_write_says_why_and_nothing_is_bound(story: Any) -> None:
@@ -430,7 +432,7 @@ async def test_a_node_that_cannot_write_says_why_and_nothing_is_bound(story: Any
         "profile guard-web: on 1 of 2 nodes; node node-b: no space left on device\\nReady"
     )
     assert seccomp(story)["nodesReady"] == 1
-    assert binding_of(shop.profile) is None
+    assert binding_of(shop.profile, "eunomia-system") is None
 
 
 async def test_a_profile_that_somebody_deletes_comes_back_and_its_file_stays(story: Any) -> None:
@@ -445,7 +447,7 @@ async def test_a_profile_that_somebody_deletes_comes_back_and_its_file_stays(sto
     await shop.look()
     assert shop.profile["spec"] == gone["spec"]
     assert shop.profile["status"]["history"] == gone["status"]["history"]
-    assert binding_of(shop.profile) is not None
+    assert binding_of(shop.profile, "eunomia-system") is not None
 
 
 async def test_files_go_when_policy_and_profile_are_gone_and_not_before(story: Any) -> None:
@@ -453,7 +455,7 @@ async def test_files_go_when_policy_and_profile_are_gone_and_not_before(story: A
     await shop.enforce()
     shop.ask("Disabled")
     await shop.look()
-    assert binding_of(shop.profile) is None
+    assert binding_of(shop.profile, "eunomia-system") is None
     assert len(story.files("node-a")) == 1
     assert condition(story, "ProfileReady")[:2] == ("False", "Disabled")
     assert seccomp(story)["phase"] == ""
@@ -483,7 +485,7 @@ async def test_a_dry_run_binds_nothing(story: Any) -> None:
     await shop.look()
     assert seccomp(story)["mode"] == "Audit"
     assert condition(story, "ProfileReady")[1] == "NotEnforced"
-    assert binding_of(shop.profile) is None
+    assert binding_of(shop.profile, "eunomia-system") is None
 
 
 async def test_a_name_that_another_has_is_left_to_it(story: Any) -> None:
@@ -527,7 +529,7 @@ async def test_what_was_not_written_is_written_later(story: Any) -> None:
     assert story.profiles.bodies == {}
     story.profiles.away = False
     await shop.look()
-    assert binding_of(shop.profile) is not None
+    assert binding_of(shop.profile, "eunomia-system") is not None
 
 
 async def test_capabilities_are_recommended_and_missed_ones_told(story: Any) -> None:
@@ -558,3 +560,47 @@ async def test_capabilities_are_recommended_and_missed_ones_told(story: Any) -> 
     ask("CAP_CHOWN", "CAP_NET_ADMIN")
     await story.look(6)
     assert ("guard", "CapabilityMissing") in story.news
+
+
+async def test_a_policy_of_the_whole_cluster_has_its_profiles_beside_the_operator(
+    story: Any,
+) -> None:
+    shop = Shop(story, namespace="")
+    await shop.enforce()
+    shop.learn(pods=2, bound=1, bare=1)
+    await shop.look()
+    metadata = shop.profile["metadata"]
+    assert metadata["namespace"] == "eunomia-system"
+    assert metadata["ownerReferences"] == [{"kind": "ClusterSecurityPolicy", "uid": "uid-guard"}]
+    (file,) = story.files("node-a")
+    assert file.path == "eunomia/eunomia-system/cluster-guard-web.json"
+    (profile,) = story.jobs("node-a")[0].learning.profiles
+    assert profile.path == file.path
+    found = binding_of(shop.profile, "eunomia-system")
+    assert found is not None
+    assert found.reaches("bank", {})
+    assert condition(story, "ProfileReady")[:2] == ("True", "OnAllNodes")
+    assert (seccomp(story)["mode"], seccomp(story)["unprotectedPods"]) == ("Enforce", 2)
+
+    shop.ask("Enforce", profile="v7")
+    await shop.look()
+    assert condition(story, "ProfileReady")[1] == "NoSuchVersion"
+    shop.ask("Disabled")
+    await shop.look()
+    assert binding_of(shop.profile, "eunomia-system") is None
+
+
+async def test_nobody_elsewhere_can_pass_a_profile_off_as_a_policys_own(story: Any) -> None:
+    spec = {"container": "web", "architectures": ["SCMP_ARCH_X86_64"], "version": "v1"}
+    owners = [{"kind": "ClusterSecurityPolicy", "uid": "uid-guard"}]
+    metadata = {"name": "loose", "namespace": "a-shop", "uid": "uid-loose", "generation": 1}
+    loose = {
+        "metadata": {**metadata, "ownerReferences": owners},
+        "spec": {**spec, "syscalls": ["mount"]},
+    }
+    story.profiles.bodies["loose"] = loose
+    story.control.world.see(Kind.SECCOMP_PROFILES, "ADDED", loose)
+    shop = Shop(story, namespace="")
+    await shop.enforce()
+    assert shop.profile["spec"]["syscalls"] == ["execve", "read", "write"]
+    assert seccomp(story)["containers"][0]["hash"] == shop.profile["status"]["sha256"]

@@ -271,7 +271,7 @@ async def test_a_profile_is_written_so_that_it_goes_with_its_policy(
     spec: dict[str, Any] = {"container": "web", "version": "v1", "syscalls": ["read"]}
     key = PROFILES, "shop", "guard-web"
     async with connect(outside) as cluster:
-        made = await cluster.create_profile(policy, "guard-web", spec)
+        made = await cluster.create_profile(policy, ("shop", "guard-web"), spec)
         assert made["metadata"]["ownerReferences"] == [
             {
                 "apiVersion": "eunomia.dev/v1alpha1",
@@ -288,6 +288,16 @@ async def test_a_profile_is_written_so_that_it_goes_with_its_policy(
         ]
     assert api.objects[key]["metadata"]["uid"] == "uid-1"
     assert api.objects[key]["status"] == {"nodesReady": 1}
+
+
+async def test_a_profile_of_the_whole_cluster_lies_beside_the_operator(
+    api: Any, outside: Settings
+) -> None:
+    policy = Reference("ClusterSecurityPolicy", "", "wide", "uid-of-wide")
+    async with connect(outside) as cluster:
+        await cluster.create_profile(policy, ("eunomia", "cluster-wide-web"), {"version": "v1"})
+    made = api.objects[PROFILES, "eunomia", "cluster-wide-web"]
+    assert made["metadata"]["ownerReferences"][0]["kind"] == "ClusterSecurityPolicy"
 
 
 async def test_one_leads_and_the_other_follows_when_it_stops(

@@ -3,9 +3,12 @@
 
 from typing import Any
 
+import pytest
+
 from eunomia_api import agent_pb2
 from eunomia_api.policy import ClusterSecurityPolicySpec, SecurityPolicySpec
 from eunomia_api.policystatus import MAX_CONTAINERS, SeccompStatus
+from eunomia_api.selector import LabelSelector
 from eunomia_operator import profile
 from eunomia_operator.profile import Kept, Spread
 from eunomia_operator.seccomp import Facts, Outcome, Worn, decide
@@ -51,16 +54,29 @@ def kept(outcome: Outcome, container: str = "web", *, ready: bool = True) -> Kep
     return Kept(name, wanted, status)
 
 
-def test_a_policy_of_the_whole_cluster_learns_and_makes_no_profile() -> None:
+@pytest.mark.parametrize(
+    ("target", "pods", "namespaces"),
+    [
+        ({"podSelector": LABELS}, LABELS, {}),
+        ({"podSelector": {}, "namespaceSelector": LABELS}, {}, LABELS),
+        ({"host": True}, None, None),
+    ],
+)
+def test_a_policy_of_the_whole_cluster_binds_by_both_of_its_selectors(
+    target: Any, pods: Any, namespaces: Any
+) -> None:
     wide = ClusterSecurityPolicySpec.model_validate(
-        {"target": {"podSelector": {}}, "seccomp": {"mode": "Enforce"}}
+        {"target": target, "seccomp": {"mode": "Enforce"}}
     )
-    outcome = decide(wide, SeccompStatus(), facts())
-    assert (outcome.wanted, outcome.audited) == ({}, ())
-    assert (outcome.status.mode, outcome.status.phase) == ("Learn", "Learning")
-    assert [each.name for each in outcome.status.containers] == ["web"]
-    assert outcome.ready is not None
-    assert (outcome.ready.status, outcome.ready.reason) == (False, "NotNamespaced")
+    first = decide(wide, SeccompStatus(), facts())
+    outcome = decide(wide, first.status, facts(profiles={"web": kept(first)}))
+    binding = outcome.wanted["web"].binding
+    if pods is None:
+        assert binding is None
+    else:
+        assert binding is not None
+        assert binding.pod_selector == LabelSelector.model_validate(pods)
+        assert binding.namespace_selector == LabelSelector.model_validate(namespaces)
 
 
 def test_a_profile_is_for_all_machines_that_its_containers_ran_on() -> None:

@@ -47,6 +47,10 @@ def test_ephemeral_containers_are_not_looked_at():
     assert "patch" not in webhook.answer(told, [EVERY])["response"]
 
 
+async def every(_: str) -> list[Binding]:
+    return [EVERY]
+
+
 @pytest.fixture
 async def ask() -> AsyncIterator[Any]:
     """Posts to a webhook that is served; returns the answer's status."""
@@ -55,7 +59,7 @@ async def ask() -> AsyncIterator[Any]:
     webhook.use(context, ca.issue(authority, ["localhost"], ca.now()))
     trusting = ssl.create_default_context(cadata=authority.certificate.decode())
     async with (
-        webhook.serve("127.0.0.1:0", context, lambda: [EVERY]) as port,
+        webhook.serve("127.0.0.1:0", context, every) as port,
         aiohttp.ClientSession() as client,
     ):
 
@@ -103,7 +107,7 @@ async def test_it_serves_with_a_certificate_that_can_be_exchanged_meanwhile():
     context = webhook.server_context()
     webhook.use(context, ca.issue(authority, ["localhost"], ca.now()))
     trusting = ssl.create_default_context(cadata=authority.certificate.decode())
-    async with webhook.serve("127.0.0.1:0", context, lambda: [EVERY]) as port:
+    async with webhook.serve("127.0.0.1:0", context, every) as port:
         url = f"https://localhost:{port}{webhook.PATH}"
 
         async def ask(told: object) -> tuple[int, bytes]:
