@@ -7,12 +7,13 @@
 /* include/linux/security.h: a check that leaves no trace in the audit log, as it only looks */
 enum { CAP_OPT_NOAUDIT = 2 };
 
-/* The call that the current task is in; negative: none of the machine's own table. */
+/* The call that the current task is in; negative: none, or one that the
+ * machine's own table lacks. */
 static __always_inline s32 asking_call(void)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
 
-	return call_is_compat() ? -1 : CALL_NUMBER(regs);
+	return call_number(regs);
 }
 
 /* Whether it is only asked if there may be more memory than there is, as every mapping does: see

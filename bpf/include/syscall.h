@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A system call at its end: which one, with which arguments, begun when.
+/* A system call at its end: which one, with which arguments, begun when, whichever way it took into the
+ * kernel.
  *
- * The registers still hold the arguments that the call came with. They are those of the machine's
- * own calls: see call_is_compat for the other ones.
+ * The registers still hold the arguments that the call came with. CALL_NUMBER and CALL_ARGUMENT_… are
+ * those of the machine's own calls; call_number and call_arguments know the other ones, too.
  */
 #pragma once
 
-#include "eunomia.h"
+#include "compat.h"
 
 #if defined(__TARGET_ARCH_x86)
 #define CALL_NUMBER(regs) ((s32)(regs)->orig_ax)
@@ -48,6 +49,54 @@ static __always_inline bool call_is_compat(void)
 
 	return task->thread_info.flags & 1ul << TIF_32BIT;
 #endif
+}
+
+/* The call's number in the machine's own table; -1: it has none there. */
+static __always_inline s32 call_number(const struct pt_regs *regs)
+{
+	s32 number = CALL_NUMBER(regs);
+
+#if defined(__TARGET_ARCH_x86)
+	if (call_is_compat())
+		return number_of_compat(number);
+	return number >= X32_BIT ? number_of_x32(number - X32_BIT) : number;
+#else
+	return call_is_compat() ? -1 : number;
+#endif
+}
+
+struct call_arguments {
+	u64 of[6];
+};
+
+#if defined(__TARGET_ARCH_x86)
+/* Those of 32-bit programs. */
+struct pt_regs___compat {
+	unsigned long bx, cx, dx, si, di, bp;
+} __attribute__((preserve_access_index));
+#endif
+
+static __always_inline void call_arguments(struct call_arguments *to, const struct pt_regs *regs)
+{
+#if defined(__TARGET_ARCH_x86)
+	if (call_is_compat()) {
+		const struct pt_regs___compat *compat = (const void *)regs;
+
+		to->of[0] = (u32)compat->bx;
+		to->of[1] = (u32)compat->cx;
+		to->of[2] = (u32)compat->dx;
+		to->of[3] = (u32)compat->si;
+		to->of[4] = (u32)compat->di;
+		to->of[5] = (u32)compat->bp;
+		return;
+	}
+#endif
+	to->of[0] = CALL_ARGUMENT_0(regs);
+	to->of[1] = CALL_ARGUMENT_1(regs);
+	to->of[2] = CALL_ARGUMENT_2(regs);
+	to->of[3] = CALL_ARGUMENT_3(regs);
+	to->of[4] = CALL_ARGUMENT_4(regs);
+	to->of[5] = CALL_ARGUMENT_5(regs);
 }
 
 /* A process that is forked ends a call that only its parent has begun. */

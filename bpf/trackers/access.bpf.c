@@ -103,51 +103,6 @@ enum number {
 	call_fchmodat = 268, call_open_by_handle_at = 304, call_renameat2 = 316,
 	call_open_tree = 428, call_move_mount = 429, call_openat2 = 437, call_fchmodat2 = 452,
 };
-
-/* The number that a call of a 32-bit program would have in a 64-bit one.
- * arch/x86/entry/syscalls/syscall_32.tbl */
-static __always_inline s32 number_of_compat(s32 number)
-{
-	switch (number) {
-	case 5: return call_open;
-	case 8: return call_creat;
-	case 9: return call_link;
-	case 10: return call_unlink;
-	case 14: return call_mknod;
-	case 15: return call_chmod;
-	case 16: case 198: return call_lchown;
-	case 21: return call_mount;
-	case 22: case 52: return call_umount2;
-	case 38: return call_rename;
-	case 39: return call_mkdir;
-	case 40: return call_rmdir;
-	case 83: return call_symlink;
-	case 92: case 193: return call_truncate;
-	case 93: case 194: return call_ftruncate;
-	case 94: return call_fchmod;
-	case 95: case 207: return call_fchown;
-	case 182: case 212: return call_chown;
-	case 217: return call_pivot_root;
-	case 295: return call_openat;
-	case 296: return call_mkdirat;
-	case 297: return call_mknodat;
-	case 298: return call_fchownat;
-	case 301: return call_unlinkat;
-	case 302: return call_renameat;
-	case 303: return call_linkat;
-	case 304: return call_symlinkat;
-	case 306: return call_fchmodat;
-	case 342: return call_open_by_handle_at;
-	case 353: return call_renameat2;
-	case call_open_tree: case call_move_mount: case call_openat2: case call_fchmodat2:
-		return number; /* new ones have one number for all */
-	}
-	return -1;
-}
-
-struct pt_regs___compat {
-	unsigned long bx, cx, dx, si;
-} __attribute__((preserve_access_index));
 #else
 enum number {
 	call_mknodat = 33, call_mkdirat = 34, call_unlinkat = 35, call_symlinkat = 36,
@@ -208,41 +163,6 @@ static __always_inline bool is_known(s32 number)
 		return true;
 	}
 	return false;
-}
-
-struct arguments {
-	u64 of[4];
-};
-
-/* The call's number in the machine's own table; -1: it has none there. */
-static __always_inline s32 call_number(struct pt_regs *regs)
-{
-#if defined(__TARGET_ARCH_x86)
-	s32 number = CALL_NUMBER(regs);
-
-	return call_is_compat() ? number_of_compat(number) : number;
-#else
-	return call_is_compat() ? -1 : CALL_NUMBER(regs);
-#endif
-}
-
-static __always_inline void read_arguments(struct arguments *to, struct pt_regs *regs)
-{
-#if defined(__TARGET_ARCH_x86)
-	if (call_is_compat()) {
-		struct pt_regs___compat *compat = (void *)regs;
-
-		to->of[0] = (u32)compat->bx;
-		to->of[1] = (u32)compat->cx;
-		to->of[2] = (u32)compat->dx;
-		to->of[3] = (u32)compat->si;
-		return;
-	}
-#endif
-	to->of[0] = CALL_ARGUMENT_0(regs);
-	to->of[1] = CALL_ARGUMENT_1(regs);
-	to->of[2] = CALL_ARGUMENT_2(regs);
-	to->of[3] = CALL_ARGUMENT_3(regs);
 }
 
 /* ---- what a call asks for ---- */
@@ -374,14 +294,14 @@ static __always_inline bool ask_change(struct request *request, s32 number, cons
 /* The flags that a call opens with. Those of openat2(2) come from memory, and are no more than a hint. */
 static __always_inline u32 open_flags(s32 number, struct pt_regs *regs)
 {
-	struct arguments call;
+	struct call_arguments call;
 	struct open_how how = {};
 
 	if (number == call_open_tree)
 		return O_PATH;
 	if (number == call_creat)
 		return O_CREAT | O_WRONLY | O_TRUNC;
-	read_arguments(&call, regs);
+	call_arguments(&call, regs);
 	if (number == call_open)
 		return call.of[1];
 	if (number != call_openat2)
@@ -513,13 +433,13 @@ static __always_inline int changed(const struct request *request, s64 result)
 static __always_inline int failed_to_open(struct pt_regs *regs, s32 number, s64 result)
 {
 	struct request request = {.flags = open_flags(number, regs)};
-	struct arguments call;
+	struct call_arguments call;
 	bool writing = request.flags & (O_ACCMODE | O_TRUNC);
 
 	if (!within(&where_kind, kind_open) || !within(&where_writing, writing) ||
 	    !within(&where_error, -result))
 		return 0;
-	read_arguments(&call, regs);
+	call_arguments(&call, regs);
 	ask_open(&request, number, call.of);
 	return tell(&request, result, writing);
 }
@@ -585,9 +505,9 @@ static __always_inline int call_ended(struct pt_regs *regs, s64 result, bool ope
 			       : 0;
 	}
 	struct request request = {};
-	struct arguments call;
+	struct call_arguments call;
 
-	read_arguments(&call, regs);
+	call_arguments(&call, regs);
 	return ask_change(&request, number, call.of) ? changed(&request, result) : 0;
 }
 

@@ -256,7 +256,7 @@ struct report {
 	s32 number;
 	errno_t error;
 	s64 result;
-	s64 arguments[6];
+	struct call_arguments call;
 	s64 request;
 	u64 text;	    /* an address of user space, or a descriptor */
 	u32 text_is;	    /* enum text */
@@ -335,7 +335,7 @@ __weak int find_target(struct report *report, s32 number, bool is_pidfd)
 static __always_inline bool signals(struct report *report, s64 signal, bool is_pidfd)
 {
 	report->request = signal;
-	find_target(report, report->arguments[0], is_pidfd);
+	find_target(report, report->call.of[0], is_pidfd);
 	return report->foreign;
 }
 
@@ -346,11 +346,11 @@ static __always_inline bool traces(struct report *report)
 		TRACEME = 0, POKETEXT = 4, POKEDATA = 5, POKEUSR = 6, SETREGS = 13, SETFPREGS = 15,
 		ATTACH = 16, SETREGSET = 0x4205, SEIZE = 0x4206,
 	};
-	s64 request = report->request = report->arguments[0];
+	s64 request = report->request = report->call.of[0];
 
 	if (request == TRACEME)
 		return true;
-	find_target(report, report->arguments[1], false);
+	find_target(report, report->call.of[1], false);
 	return (request >= POKETEXT && request <= POKEUSR) || request == SETREGS ||
 	       request == SETFPREGS || request == ATTACH || request == SETREGSET || request == SEIZE;
 }
@@ -360,7 +360,7 @@ static __always_inline bool reaches(struct report *report, bool is_pidfd)
 	enum { EBADF = 9 };
 
 	if (!is_pidfd || report->error != EBADF)
-		find_target(report, report->arguments[0], is_pidfd);
+		find_target(report, report->call.of[0], is_pidfd);
 	return true;
 }
 
@@ -392,7 +392,7 @@ static __always_inline bool clones3(struct report *report)
 {
 	u64 flags = 0;
 
-	bpf_probe_read_user(&flags, sizeof(flags), (const void *)report->arguments[0]);
+	bpf_probe_read_user(&flags, sizeof(flags), (const void *)report->call.of[0]);
 	return makes(report, flags & ~0xffull);
 }
 
@@ -440,9 +440,9 @@ __weak int enter(struct report *report)
 {
 	if (!report)
 		return 0;
-	const struct file *file = file_of(report->arguments[0]);
+	const struct file *file = file_of(report->call.of[0]);
 
-	report->request = report->arguments[1];
+	report->request = report->call.of[1];
 	report->namespaces = namespaces_of_flags(report->request);
 	if (!file)
 		return 0;
@@ -450,7 +450,7 @@ __weak int enter(struct report *report)
 		enter_file(report, file);
 	} else if (report->namespaces) {
 		enter_process(report, file);
-		find_target(report, report->arguments[0], true);
+		find_target(report, report->call.of[0], true);
 	}
 	return 0;
 }
@@ -476,7 +476,7 @@ static __always_inline bool changes_identity(struct report *report)
 static __always_inline bool controls_itself(struct report *report)
 {
 	enum { PR_SET_SECUREBITS = 28, PR_SET_MM = 35 }; /* include/uapi/linux/prctl.h */
-	s64 option = report->request = report->arguments[0];
+	s64 option = report->request = report->call.of[0];
 
 	return option == PR_SET_SECUREBITS || option == PR_SET_MM;
 }
@@ -485,7 +485,7 @@ static __always_inline bool is_other_personality(struct report *report)
 {
 	enum { ASK = -1 };
 
-	report->request = report->arguments[0];
+	report->request = report->call.of[0];
 	return (s32)report->request != ASK;
 }
 
@@ -493,14 +493,14 @@ static __always_inline bool configures(struct report *report)
 {
 	enum { SET_STRING = 1 }; /* include/uapi/linux/mount.h: FSCONFIG_SET_STRING */
 
-	report->request = report->arguments[1];
-	return has_text(report, report->arguments[report->request == SET_STRING ? 3 : 2]);
+	report->request = report->call.of[1];
+	return has_text(report, report->call.of[report->request == SET_STRING ? 3 : 2]);
 }
 
 static __always_inline bool names_host(struct report *report)
 {
-	report->text_length = AT_MOST(report->arguments[1], MAX_TEXT - 1);
-	return has_text(report, report->arguments[0]);
+	report->text_length = AT_MOST(report->call.of[1], MAX_TEXT - 1);
+	return has_text(report, report->call.of[0]);
 }
 
 /* ---- groups of calls ---- */
@@ -518,12 +518,12 @@ static __always_inline bool of_processes(struct report *report)
 	case call_kill:
 	case call_tkill:
 	case call_rt_sigqueueinfo:
-		return signals(report, report->arguments[1], false);
+		return signals(report, report->call.of[1], false);
 	case call_tgkill:
 	case call_rt_tgsigqueueinfo:
-		return signals(report, report->arguments[2], false);
+		return signals(report, report->call.of[2], false);
 	case call_pidfd_send_signal:
-		return signals(report, report->arguments[1], true);
+		return signals(report, report->call.of[1], true);
 	}
 	return false;
 }
@@ -534,14 +534,14 @@ static __always_inline bool of_namespaces(struct report *report)
 	case call_setns:
 		return !enter(report);
 	case call_unshare:
-		return makes(report, report->arguments[0]);
+		return makes(report, report->call.of[0]);
 	case call_clone:
-		return clones(report, report->arguments[0]);
+		return clones(report, report->call.of[0]);
 	case call_clone3:
 		return clones3(report);
 	case call_chroot:
 	case call_pivot_root:
-		return has_text(report, report->arguments[0]);
+		return has_text(report, report->call.of[0]);
 	case call_sethostname:
 	case call_setdomainname:
 		return names_host(report);
@@ -556,19 +556,19 @@ static __always_inline bool of_mounts(struct report *report)
 	case call_fspick:
 	case call_mount_setattr:
 	case call_name_to_handle_at:
-		return has_text(report, report->arguments[1]);
+		return has_text(report, report->call.of[1]);
 	case call_move_mount:
-		return has_text(report, report->arguments[3]);
+		return has_text(report, report->call.of[3]);
 	case call_fsconfig:
 		return configures(report);
 	case call_fsopen:
 	case call_swapon:
 	case call_swapoff:
 	case call_acct:
-		return has_text(report, report->arguments[0]);
+		return has_text(report, report->call.of[0]);
 	case call_quotactl:
-		return has_request(report, report->arguments[0]) &&
-		       has_text(report, report->arguments[1]);
+		return has_request(report, report->call.of[0]) &&
+		       has_text(report, report->call.of[1]);
 	case call_open_by_handle_at:
 		return report->error || has_file(report, report->result);
 	case call_fsmount:
@@ -594,19 +594,19 @@ static __always_inline bool of_kernel(struct report *report)
 {
 	switch (report->number) {
 	case call_init_module:
-		return has_text(report, report->arguments[2]);
+		return has_text(report, report->call.of[2]);
 	case call_finit_module:
 	case call_kexec_file_load:
-		return has_file(report, report->arguments[0]);
+		return has_file(report, report->call.of[0]);
 	case call_delete_module:
-		return has_text(report, report->arguments[0]);
+		return has_text(report, report->call.of[0]);
 	case call_kexec_load:
-		return has_request(report, report->arguments[3]);
+		return has_request(report, report->call.of[3]);
 	case call_reboot:
-		return has_request(report, report->arguments[2]);
+		return has_request(report, report->call.of[2]);
 	case call_iopl:
 	case call_syslog:
-		return has_request(report, report->arguments[0]);
+		return has_request(report, report->call.of[0]);
 	case call_ioperm:
 	case call_settimeofday:
 	case call_clock_settime:
@@ -620,13 +620,13 @@ static __always_inline bool of_interfaces(struct report *report)
 	switch (report->number) {
 	case call_bpf:
 	case call_keyctl:
-		return has_request(report, report->arguments[0]);
+		return has_request(report, report->call.of[0]);
 	case call_memfd_create:
-		return has_request(report, report->arguments[1]) &&
-		       has_text(report, report->arguments[0]);
+		return has_request(report, report->call.of[1]) &&
+		       has_text(report, report->call.of[0]);
 	case call_add_key:
 	case call_request_key:
-		return has_text(report, report->arguments[1]);
+		return has_text(report, report->call.of[1]);
 	case call_personality:
 		return is_other_personality(report);
 	case call_perf_event_open:
@@ -689,7 +689,7 @@ static __always_inline int tell(struct match *match, const struct report *report
 	event->error = report->error;
 	event->result = report->result;
 	event->request = report->request;
-	__builtin_memcpy(event->arguments, report->arguments, sizeof(event->arguments));
+	__builtin_memcpy(event->arguments, report->call.of, sizeof(event->arguments));
 	event->target_pid = report->target_pid;
 	__builtin_memcpy(event->target_comm, report->target_comm, sizeof(event->target_comm));
 	event->namespaces = report->namespaces;
@@ -708,21 +708,18 @@ static __always_inline int tell(struct match *match, const struct report *report
 SEC("tp_btf/sys_exit")
 int BPF_PROG(call_ends, struct pt_regs *regs, long result)
 {
-	s32 number = CALL_NUMBER(regs);
+	s32 number = call_number(regs);
 	struct match match = {};
 
-	if (!is_chosen(number))
-		return 0;
-	if (call_is_of_parent(number, result) || !match_current(&match) || call_is_compat())
+	if (!is_chosen(number) || call_is_of_parent(number, result) || !match_current(&match))
 		return 0;
 	struct report report = {
 		.number = number,
 		.error = is_error(result) ? -result : 0,
 		.result = result,
-		.arguments = {CALL_ARGUMENT_0(regs), CALL_ARGUMENT_1(regs), CALL_ARGUMENT_2(regs),
-			      CALL_ARGUMENT_3(regs), CALL_ARGUMENT_4(regs), CALL_ARGUMENT_5(regs)},
 	};
 
+	call_arguments(&report.call, regs);
 	identity_of(&report.after, bpf_get_current_task_btf()->cred);
 	report.before = report.after;
 	if (!describe(&report))

@@ -84,8 +84,8 @@ int BPF_PROG(call_begins, struct pt_regs *regs, long number)
 {
 	struct match match = {};
 
-	if (is_timed() && match_current(&match) && !call_is_compat())
-		call_begin(number);
+	if (is_timed() && match_current(&match))
+		call_begin(call_number(regs));
 	return 0;
 }
 
@@ -94,9 +94,9 @@ int BPF_PROG(call_ends, struct pt_regs *regs, long result)
 {
 	struct match match = {};
 	struct call call = {};
-	s32 number = CALL_NUMBER(regs);
+	s32 number = call_number(regs);
 
-	if ((!is_timed() && !wanted(number, result)) || !match_current(&match) || call_is_compat())
+	if ((!is_timed() && !wanted(number, result)) || !match_current(&match))
 		return 0;
 	if (is_timed()) {
 		call = call_end(number);

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trackers in the real kernel, and processes in a cgroup of their own to trace."""
 
+import ctypes
+import mmap
 import os
+import platform
 import signal
 import struct
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -193,3 +196,49 @@ def track(cgroup: Path) -> Iterator[Track]:
             return tracked
 
         yield start
+
+
+@dataclass(frozen=True)
+class OldCalls:
+    """Calls by the table of 32-bit programs, which any program makes by two bytes: int 0x80."""
+
+    _memory: mmap.mmap
+    _address: int
+
+    def __call__(self, number: int, *arguments: int | bytes) -> int:
+        """Return the result. Bytes are passed as the address of a text of at most 255."""
+        numbers = [self._text(at, each) for at, each in enumerate(arguments)]
+        words = (ctypes.c_uint * 6)(*numbers)
+        function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)(self._address)
+        result: int = function(number, words)
+        return result
+
+    def _text(self, number: int, argument: int | bytes) -> int:
+        if isinstance(argument, int):
+            return argument & 0xFFFFFFFF
+        at = mmap.PAGESIZE + 256 * number
+        self._memory[at : at + len(argument) + 1] = argument + b"\0"
+        return self._address + at
+
+
+@pytest.fixture
+def old_call() -> OldCalls:
+    """Make calls by the table of 32-bit programs."""
+    if platform.machine() != "x86_64":
+        pytest.skip("needs the machine code of x86-64")
+    below_4_gib = 0x40  # MAP_32BIT
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | below_4_gib
+    memory = mmap.mmap(
+        -1, 2 * mmap.PAGESIZE, flags, mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+    )
+    # push rbx; push rbp; mov eax, edi; the arguments from [rsi] into ebx, ecx, edx, edi, ebp, esi;
+    # int 0x80; pop rbp; pop rbx; ret
+    code = bytes.fromhex("53 55 89f8 8b1e 8b4e04 8b5608 8b7e10 8b6e14 8b760c cd80 5d 5b c3")
+    memory[: len(code)] = code
+    call = OldCalls(memory, ctypes.addressof(ctypes.c_char.from_buffer(memory)))
+    if os.fork() == 0:  # ends by a signal where the kernel has no such table
+        getppid = 64
+        os._exit(call(getppid) != os.getppid())
+    if os.wait()[1]:
+        pytest.skip("needs a kernel that runs 32-bit programs")
+    return call

@@ -155,3 +155,13 @@ def test_what_an_overlay_does_as_its_mounter_is_not_the_processs_own(
 
     assert ("CAP_SETUID", True) in rows
     assert any(not is_own for _, is_own in rows)
+
+
+def test_a_call_of_a_32_bit_program_is_named_as_any(track: Any, spawn: Any, old_call: Any) -> None:
+    chroot, settimeofday = 61, 79
+    tracked = track("capable")
+
+    run(spawn, lambda: (old_call(chroot, b"/"), old_call(settimeofday, 0, 0)))
+
+    assert ("CAP_SYS_CHROOT", "chroot", True) in told(tracked)
+    assert {call for _, call, _ in told(tracked)} <= {"chroot", "settimeofday"}

@@ -520,3 +520,67 @@ def test_a_storm_is_complete(track: Any, spawn: Any, cgroup: Path) -> None:
     account = tracked.account(cgroup)
     assert texts == [f"file {number}" for number in range(2000)]
     assert (account.matched, account.lost) == (2000, 0)
+
+
+# ---- other ways into the kernel ----
+
+
+def test_two_bytes_of_machine_code_hide_no_call(watch: Watch, old_call: Any, stranger: int) -> None:
+    """A 64-bit program takes the way of 32-bit ones by `int 0x80`."""
+    numbers = {"ptrace": 26, "setuid16": 23, "init_module": 128, "finit_module": 350}
+    numbers |= {"chroot": 61, "setns": 346, "unshare": 310, "bpf": 357, "memfd_create": 356}
+
+    def calls() -> None:
+        old_call(numbers["ptrace"], PTRACE_SEIZE, stranger, 0, 0)
+        old_call(numbers["setns"], BAD, CLONE_NEWNS)
+        old_call(numbers["unshare"], CLONE_NEWUTS)
+        old_call(numbers["chroot"], b"/proc")
+        old_call(numbers["init_module"], 0, 0, b"old=1")
+        old_call(numbers["finit_module"], BAD, 0, 0)
+        old_call(numbers["bpf"], BAD, 0, 0)
+        old_call(numbers["memfd_create"], b"old", 1)
+        old_call(numbers["setuid16"], 1000)
+
+    rows = watch(calls)
+
+    assert [of(row, "call", "request", "text", "namespaces") for row in rows] == [
+        ("ptrace", PTRACE_SEIZE, "", ""),
+        ("setns", CLONE_NEWNS, "", "mnt"),
+        ("unshare", CLONE_NEWUTS, "", "uts"),
+        ("chroot", 0, "/proc", ""),
+        ("init_module", 0, "old=1", ""),
+        ("finit_module", 0, "", ""),
+        ("bpf", BAD, "", ""),
+        ("memfd_create", 1, "old", ""),
+        ("setuid", 0, "", ""),
+    ]
+    done = {row["call"] for row in rows if not row["error"]}
+    assert done == {"ptrace", "unshare", "chroot", "memfd_create", "setuid"}
+    assert of(rows[0], "target_pid", "foreign") == (stranger, True)
+    assert of(rows[-1], "old_uid", "new_uid") == (0, 1000)
+
+
+def test_other_calls_of_32_bit_programs_are_not_taken_for_those_of_the_same_number(
+    watch: Watch, old_call: Any
+) -> None:
+    others = {"ustat": 62, "getitimer": 105, "sched_rr_get_interval": 161, "pselect6": 308}
+
+    assert watch(lambda: [old_call(number, BAD, BAD) for number in others.values()]) == []
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="x32 is a way into x86-64 alone")
+def test_the_numbers_of_x32_hide_no_call(watch: Watch) -> None:
+    """They have a bit that others have not; a kernel without x32 refuses them all."""
+    x32, ptrace_there = 1 << 30, 521
+
+    def calls() -> None:
+        libc.syscall(x32 | NUMBER["setns"], BAD, CLONE_NEWNS)
+        libc.syscall(x32 | ptrace_there, PTRACE_SEIZE, BAD, 0, 0)
+
+    rows = watch(calls)
+
+    assert [of(row, "call", "request") for row in rows] == [
+        ("setns", CLONE_NEWNS),
+        ("ptrace", PTRACE_SEIZE),
+    ]
+    assert {row["error"] for row in rows} <= {"ENOSYS", "EBADF", "ESRCH"}

@@ -3,7 +3,6 @@
 
 import ctypes
 import errno
-import mmap
 import os
 import platform
 import signal
@@ -192,24 +191,18 @@ def test_the_return_from_a_signal_handler_has_a_number_only_at_its_beginning(
     assert min(row["syscall"] for row in rows) >= 0
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="needs the machine code of x86-64")
-def test_a_call_from_the_table_of_32_bit_programs_is_not_taken_for_another(
-    track: Any, spawn: Any
+@pytest.mark.parametrize("latency", [False, True])
+def test_a_call_from_the_table_of_32_bit_programs_counts_as_what_it_is(
+    track: Any, spawn: Any, old_call: Any, latency: bool
 ) -> None:
-    page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-    page.write(bytes.fromhex("b840000000 cd80 c3"))  # mov eax, 64 (getppid there); int 0x80; ret
-    address = ctypes.addressof(ctypes.c_char.from_buffer(page))
-    function = ctypes.CFUNCTYPE(ctypes.c_int)(address)
-    if os.fork() == 0:  # ends by a signal where the kernel has no such table
-        os._exit(function() != os.getppid())
-    if os.wait()[1]:
-        pytest.skip("needs a kernel that runs 32-bit programs")
-    tracked = track("syscall", latency=True)
+    tracked = track("syscall", latency=latency)
 
-    run(spawn, lambda: [function() for _ in range(9)])
+    run(spawn, lambda: [old_call(64) for _ in range(9)])
 
-    semget_64 = 64
-    assert [row for row in tracked.counts() if row["syscall"] == semget_64] == []
+    semget = 64
+    rows = tracked.counts()
+    assert of(rows, "getppid", "count") == [(9,)]
+    assert [row for row in rows if row["syscall"] == semget] == []
 
 
 @pytest.mark.parametrize("entries", [1, 4])
