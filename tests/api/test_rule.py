@@ -45,6 +45,7 @@ def test_windows_that_make_sense(windows: dict[str, Any]) -> None:
             {"distinct": "dport", "count": 5000, "within": "1s"},
             "distinct needs a count from 2 to 1000, not 5000",
         ),
+        ({"count": 2, "within": "0s"}, "0s is out of bounds: more than 0s, at most 1h"),
         ({"for": "2h"}, "2h is out of bounds: more than 0s, at most 1h"),
         ({"deduplicate": "25h"}, "25h is out of bounds: at least 0s, at most 24h"),
         ({"groupBy": ["pod", "comm", "pod"]}, "groupBy names twice: pod"),

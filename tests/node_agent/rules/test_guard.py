@@ -160,19 +160,21 @@ def test_different_values_within(watch: Make, rule: Make, rows_of: Make) -> None
                 for at, size, comm in [
                     *((0, 1, b"a"), (1, 1, b"a"), (2, 2, b"a"), (3, 9, b"b")),
                     *((9, 1, b"a"), (11.9, 3, b"a"), (12, 7, b"b"), (30, 8, b"b")),
+                    *((40, 1, b"c"), (41, 2, b"c"), (49, 1, b"c"), (51.9, 3, b"c"), (59, 4, b"c")),
                 ]
             ]
         )
     )
-    assert seen.messages == ["3"]
+    # of c's, 2 is too old at 51.9, though 1 came again; 1, 3 and 4 are within 10 s
+    assert seen.messages == ["3", "4"]
 
 
 def test_going_on_for_so_long(watch: Make, rule: Make, rows_of: Make) -> None:
     seen = watch(rule(for_ms=30_000, message="{size}"))
-    begins = [*range(0, 29, 4), 40, *range(41, 80, 9)]
+    begins = [*range(0, 29, 4), 40, 50, 60, 69, 70, 71]
     seen.guard.write(rows_of([{"at": at, "size": at, "writing": 1} for at in begins]))
-    # 0 to 28 is too short, 40 comes 12 s after that, and 77 is the first that is 30 s after 40
-    assert (seen.messages, [alert.count for alert in seen.alerts]) == (["77"], [6])
+    # 0 to 28 is too short, 40 comes 12 s after that, and 70 is 30 s after 40, with no longer pause
+    assert (seen.messages, [alert.count for alert in seen.alerts]) == (["70"], [5])
 
 
 def test_rows_of_several_trackers_count_together(watch: Make, rule: Make, rows_of: Make) -> None:
@@ -180,6 +182,9 @@ def test_rows_of_several_trackers_count_together(watch: Make, rule: Make, rows_o
     seen.guard.write(rows_of([{"at": 1, "writing": 1}]))
     seen.guard.write(rows_of([{"at": 0.9, "writing": 1}], tracker="execution"))
     assert [alert.tracker for alert in seen.alerts] == ["execution"]
+    # what is read late is told all the same
+    seen.guard.write(rows_of([{"at": at, "writing": 1} for at in (0.8, 0.85)]))
+    assert [alert.tracker for alert in seen.alerts] == ["execution", "access"]
 
 
 def test_a_flood_of_one_container_is_told_and_hides_no_other(
@@ -240,6 +245,16 @@ def test_no_number_of_groups_takes_more_memory(watch: Make, rule: Make, rows_of:
     assert seen.guard.problem is None
     (watched,) = seen.guard._watches
     assert len(watched.windows._groups) == 4096
+
+
+def test_no_number_of_rows_takes_more_memory_and_a_group_that_goes_on_stays(
+    watch: Make, rule: Make, rows_of: Make
+) -> None:
+    seen = watch(rule(group_by=["path"], count=10_000, within_ms=600_000, message="{path}"))
+    for path, many in [(b"/a", 9000), (b"/b", 7000), (b"/a", 999), (b"/b", 3000), (b"/a", 1)]:
+        seen.guard.write(rows_of([{"at": 1, "path": path, "writing": 1}] * many))
+    # the rows of both are more than are remembered, and /b had waited longest
+    assert seen.messages == ["/a"]
 
 
 def test_goes_on_from_earlier_counts(watch: Make, rule: Make, rows_of: Make) -> None:
