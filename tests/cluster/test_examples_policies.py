@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from eunomia_agent.kernel import hooks
+
 
 @pytest.fixture
 def alerts(kubectl):
@@ -57,6 +59,29 @@ def test_a_rule_of_your_own(kubectl, applied, ready, alerts, until):
     )
     assert found["jewels-touched"]["response"] == "Killed"
     assert found["much-deleted"]["message"].startswith("rm deletes much below /tmp, /tmp/f")
+
+
+def test_refused(kubectl, applied, ready, alerts, until):
+    applied("16-refused")
+    ready("archive", "clerk")
+    looked = run(kubectl, "archive", "desk", "cat /tmp/ledger; echo and goes on")
+    found = until(
+        lambda: alerts("archive", "clerk").get("ledger-opened"), 20, "an alert of the rule"
+    )
+    status = kubectl.get("-n", "archive", "securitypolicy/clerk")["status"]
+    assert status["rules"]["invalid"] == 0
+    if hooks.missing("lsm/file_open") is None:
+        assert looked.stdout == "and goes on\n"
+        assert "Operation not permitted" in looked.stderr
+        assert found["response"] == "Denied"
+        assert status["alerts"]["denied"] == 1
+    else:
+        assert looked.stdout == "secret\nand goes on\n"
+        assert found.get("response", "") == ""
+        degraded = next(each for each in status["conditions"] if each["type"] == "Degraded")
+        assert (degraded["status"], degraded["reason"]) == ("True", "NodesInTrouble")
+        (failure,) = status["failures"]
+        assert failure["message"].startswith("ledger-opened refuses nothing: DenyUnsupported: ")
 
 
 @pytest.mark.timeout(300, func_only=True)

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A SeccompProfile's name, file and versions."""
 
+from pathlib import Path
+
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eunomia_api import agent_pb2
-from eunomia_api.profile import digest
-from eunomia_api.seccomp import SeccompProfileSpec, SeccompProfileStatus
+from eunomia_api.profile import allowed_names, digest
+from eunomia_api.seccomp import SeccompProfile, SeccompProfileSpec, SeccompProfileStatus
 from eunomia_api.selector import LabelSelector
 from eunomia_operator import profile
 from eunomia_operator.binding import PROFILE_LABEL
@@ -75,3 +78,14 @@ def test_without_nodes_no_profile_is_ready() -> None:
     spread = Spread(nodes=0, ready=0)
     status = profile.judge(SeccompProfileStatus(), SPEC, file, spread, generation=1, now=NOW)
     assert (status.conditions[0].status, status.conditions[0].reason) == ("False", "Distributing")
+
+
+def test_the_profile_that_the_page_shows_adds_to_what_runtimes_allow() -> None:
+    page = Path(__file__).parents[2] / "docs/seccomp.md"
+    own = page.read_text().split("### A profile of your own")[1]
+    written = yaml.safe_load(own.split("```yaml\n")[1].split("```")[0])
+    spec = SeccompProfile.model_validate(written).spec
+    assert spec.binding is not None
+    assert {"perf_event_open", "bpf", "openat"} <= allowed_names(profile.content(spec))
+    namespace, name = written["metadata"]["namespace"], written["metadata"]["name"]
+    assert f"localhostProfile: {profile.path_of(namespace, name)}" in own

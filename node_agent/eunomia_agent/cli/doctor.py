@@ -23,6 +23,8 @@ from eunomia_agent.trackers.support import lacks
 ARCHITECTURES = ("x86_64", "aarch64")
 OPTIONAL = ("kprobe", "fentry", "lsm", "uprobe", "perf_event")
 """Kinds of hooks that core trackers can do without."""
+FOR = {"lsm": "needed only for rules of policies with the response Deny"}
+"""What some of them are for."""
 
 State = Literal["ok", "missing", "note"]
 
@@ -124,7 +126,7 @@ def _hooks() -> Iterator[Finding]:
     yield Finding("hooks", "ok", f"the kernel takes {', '.join(sorted(offered.names - {'btf'}))}")
     for name in sorted(offered.missing.keys() - {"btf"}):
         state: State = "missing" if name in needed else "note"
-        yield Finding(name, state, offered.missing[name])
+        yield Finding(name, state, offered.missing[name], FOR.get(name, ""))
 
 
 def _containers() -> Iterator[Finding]:
