@@ -3,6 +3,8 @@
  *
  *	WHERE_PATH(path);				makes the column `path` one of those
  *
+ *	if (!path_possible(path, of, mount, dentry))	turns most away for next to nothing
+ *		return 0;
  *	enum path_found named = path_named(path, of, mount, dentry);
  *	if (named == path_unwanted)			decided by the name, before any path is walked
  *		return 0;
@@ -25,6 +27,7 @@
 #include "match.h"
 
 enum { MAX_WHERE_PATHS = 512, PATH_NAME = 64 };
+enum { SIEVE_NAME_BITS = 10, SIEVE_FOLDER_BITS = 8, SIEVE_DEPTH = 4 };
 #define PATH_ALL (~0u)
 #define PATH_CLASS(kind, writing) (1u << (((kind) & 15) | ((writing) ? 16 : 0)))
 enum path_found { path_unwanted = 0, path_undecided = 1, path_found = 2 };
@@ -44,9 +47,26 @@ struct path_classes {
 	u32 prefixes, names;
 };
 
+/* What no look-up is needed to rule out, by name_hash: classes of which some name that is asked for
+ * sorts here, or a folder that a prefix goes on from, or that a prefix needs no more of than that.
+ * anywhere: classes of which some prefix says nothing of a folder. Until the agent writes it, it
+ * rules nothing out. */
+struct path_folder {
+	u32 on, enough;
+};
+struct path_sieve {
+	u32 anywhere;
+	u32 names[1 << SIEVE_NAME_BITS];
+	struct path_folder folders[1 << SIEVE_FOLDER_BITS];
+};
+
 #define WHERE_PATH(column)                                             \
 	const volatile struct path_classes where_##column##_used = {}; \
 	const volatile u32 where_##column##_free = PATH_ALL;           \
+	const volatile struct path_sieve where_##column##_sieve = {    \
+		.anywhere = PATH_ALL,                                  \
+		.names = {[0 ...(1 << SIEVE_NAME_BITS) - 1] = PATH_ALL}, \
+	};                                                             \
 	struct {                                                       \
 		__uint(type, BPF_MAP_TYPE_LPM_TRIE);                   \
 		__uint(max_entries, MAX_WHERE_PATHS);                  \
@@ -61,6 +81,10 @@ struct path_classes {
 		__type(value, u32);                                    \
 	} where_##column##_names SEC(".maps")
 
+/* Whether a path may be wanted at all, as far as that can be told without a look-up. */
+#define path_possible(column, of, mount, dentry)                                \
+	sieve_passes(&where_##column##_used, where_##column##_free, of,         \
+		     &where_##column##_sieve, mount, dentry)
 /* What the last name of a path alone decides. */
 #define path_named(column, of, mount, dentry)                            \
 	entry_look_up(&where_##column##_used, where_##column##_free, of, \
@@ -99,6 +123,120 @@ static __always_inline const struct dentry *path_last(const struct vfsmount *mou
 	}
 	return NULL;
 }
+
+/* ---- the sieve ---- */
+
+/* A name's length and first bytes, below a folder that has another such hash; paths.py has the same.
+ * A name that is changed meanwhile may have any. */
+static __always_inline u64 name_hash(u64 above, const struct dentry *dentry)
+{
+	u32 length = READ(struct dentry, dentry, d_name.len);
+	const void *name = READ(struct dentry, dentry, d_name.name);
+	/* Whatever struct begins with a number of 8 bytes: what is behind the name is taken out. */
+	u64 bytes = READ(struct timespec64, name, tv_sec);
+
+	if (length < sizeof(bytes))
+		bytes &= (1ull << 8 * length) - 1;
+	return (above + (bytes ^ length)) * 0x9e3779b97f4a7c15ull;
+}
+
+/* A path, and its entries that are nearest to its root, that one first. */
+struct path_top {
+	const struct vfsmount *mount;
+	const struct dentry *dentry;
+	const struct dentry *of[SIEVE_DEPTH];
+};
+
+/* Goes up to the root that path_find goes up to, and looks at no name. False: it does not get there,
+ * or not soon. Global: see lose_for_first in match.h. */
+__weak int top_find(struct path_top *top)
+{
+	if (!top)
+		return false;
+	const struct vfsmount *mount = top->mount;
+	const struct dentry *dentry = top->dentry;
+	const struct task_struct *task = bpf_get_current_task_btf();
+	const struct nsproxy *proxy = READ(struct task_struct, task, nsproxy);
+	const struct mnt_namespace *namespace = READ(struct nsproxy, proxy, mnt_ns);
+	const struct mount *root = READ(struct mnt_namespace, namespace, root);
+
+	for (u32 step = 0; step < PATH_STEPS / 4; step++) {
+		const struct mount *below =
+			(const void *)mount - bpf_core_field_offset(struct mount, mnt);
+
+		if (dentry != READ(struct vfsmount, mount, mnt_root)) {
+			const struct dentry *above = READ(struct dentry, dentry, d_parent);
+
+			top->of[3] = top->of[2];
+			top->of[2] = top->of[1];
+			top->of[1] = top->of[0];
+			top->of[0] = dentry;
+			if (above == dentry)
+				return false;
+			dentry = above;
+		} else if (below != root) {
+			const struct mount *above = READ(struct mount, below, mnt_parent);
+
+			dentry = READ(struct mount, below, mnt_mountpoint);
+			mount = (const void *)above + bpf_core_field_offset(struct mount, mnt);
+			if (above == below)
+				return false;
+		} else {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Whether some prefix may be one of a path, as far as its first folders tell. */
+static __always_inline bool folders_possible(const volatile struct path_sieve *sieve, u32 of,
+					     const struct vfsmount *mount,
+					     const struct dentry *dentry)
+{
+	struct path_top top = {.mount = mount, .dentry = dentry};
+	u64 hash = 0;
+
+	if (of & sieve->anywhere || !top_find(&top))
+		return true;
+#pragma unroll
+	for (u32 i = 0; i < SIEVE_DEPTH; i++) {
+		const struct dentry *folder = top.of[i];
+
+		if (!folder)
+			return false;
+		u32 sequence = READ(struct dentry, folder, d_seq.seqcount.sequence);
+
+		hash = name_hash(hash, folder);
+		const volatile struct path_folder *found =
+			&sieve->folders[hash >> (64 - SIEVE_FOLDER_BITS)];
+
+		if (sequence & 1 ||
+		    sequence != READ(struct dentry, folder, d_seq.seqcount.sequence))
+			return true;
+		if (found->enough & of)
+			return true;
+		if (!(found->on & of))
+			return false;
+	}
+	return true;
+}
+
+static __always_inline bool sieve_passes(const volatile struct path_classes *used, u32 free, u32 of,
+					 const volatile struct path_sieve *sieve,
+					 const struct vfsmount *mount, const struct dentry *dentry)
+{
+	if (of & free)
+		return true;
+	if (of & used->names) {
+		const struct dentry *last = path_last(mount, dentry);
+
+		if (!last || sieve->names[name_hash(0, last) >> (64 - SIEVE_NAME_BITS)] & of)
+			return true;
+	}
+	return of & used->prefixes && folders_possible(sieve, of, mount, dentry);
+}
+
+/* ---- the maps ---- */
 
 static __always_inline enum path_found name_look_up(const volatile struct path_classes *used, u32 free,
 						    u32 of, void *names, const void *name,

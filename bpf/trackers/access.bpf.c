@@ -455,12 +455,14 @@ static __always_inline int opened(const struct file *file, u32 flags)
 	enum kind kind = mode & FMODE_CREATED ? kind_create : kind_open;
 	bool writing = mode & (FMODE_WRITE | FMODE_CREATED) || flags & O_TRUNC;
 
-	if (!within(&where_writing, writing) || !within(&where_kind, kind) ||
-	    (can_cast() && !match_current(&match)))
+	if (!within(&where_writing, writing) || !within(&where_kind, kind))
 		return 0;
 	const struct vfsmount *mount = READ(struct file, file, f_path.mnt);
 	const struct dentry *dentry = READ(struct file, file, f_path.dentry);
 	u32 of = PATH_CLASS(kind, writing);
+
+	if (!path_possible(path, of, mount, dentry) || (can_cast() && !match_current(&match)))
+		return 0;
 	enum path_found named = path_named(path, of, mount, dentry);
 
 	if (named == path_unwanted)

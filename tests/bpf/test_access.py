@@ -10,7 +10,7 @@ import stat
 import struct
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pytest
 
 from eunomia_agent.kernel import hooks
 from eunomia_agent.trackers.key import Enforcement
+from eunomia_agent.trackers.paths import PATH_VARIABLES, PathsByClass, PathSet
 
 pytestmark = pytest.mark.bpf
 
@@ -89,6 +90,22 @@ def wanted(
         tracked.object.map("where_path_prefixes").update(key, value)
     for name in names:
         tracked.object.map("where_path_names").update(struct.pack("64s", name.encode()), value)
+
+
+def asking(access: Any, sets: Mapping[int, PathSet], free: int = 0, **params: Any) -> Any:
+    """Load and attach it as the agent does for paths that some classes of events are asked for."""
+    content = PathsByClass.of(sets, free).variables("path")
+    variables = {f"where_path_{end}" for end in PATH_VARIABLES}
+    tracked = access(**{name: content[name] for name in variables}, **params)
+    for classes, paths in sets.items():
+        prefixes, names = (tuple(map(os.fsdecode, each)) for each in (paths.prefixes, paths.names))
+        wanted(tracked, prefixes=prefixes, names=names, classes=classes)
+    return tracked
+
+
+def path_set(prefixes: Iterable[str] = (), names: Iterable[str] = ()) -> PathSet:
+    """Return a set of paths: see PathSet."""
+    return PathSet(frozenset(map(os.fsencode, prefixes)), frozenset(map(os.fsencode, names)))
 
 
 @pytest.fixture(params=list(HOOKS))
@@ -646,14 +663,59 @@ def test_only_paths_that_are_asked_for_are_matched(
     names: tuple[str, ...],
     found: list[str],
 ) -> None:
-    tracked = access(**asked(EVERY if prefixes else 0, EVERY if names else 0))
-    wanted(tracked, prefixes=tuple(f"{tree}/{prefix}" for prefix in prefixes), names=names)
+    tracked = asking(access, {EVERY: path_set([f"{tree}/{each}" for each in prefixes], names)})
 
     run(spawn, touch(tree, *OPENED))
 
     assert [row["path"] for row in told(tracked, tree)] == [f"{tree}/{path}" for path in found]
     account = tracked.account(cgroup)
     assert (account.matched, account.lost, account.limited) == (len(found), 0, 0)
+
+
+def test_what_rules_most_paths_out_at_once_rules_out_none_that_is_asked_for(
+    access: Any, spawn: Any, cgroup: Path, tree: Path, mounted: Any
+) -> None:
+    """Below many folders, on other mounts and their roots, behind long names, and nowhere."""
+    deep = tree / "/".join("abcdefgh") / "file"
+    deep.parent.mkdir(parents=True)
+    deep.touch()
+    mounted("over", "--bind", str(tree / "etc"))
+    lost = tree / "lost"
+    lost.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", lost], check=True)
+    (lost / "file").touch()
+    inside = os.open(lost, os.O_PATH)
+    subprocess.run(["umount", "--lazy", lost], check=True)
+    cut = tree / ("x" * 100) / ("y" * 200)
+    cut.mkdir(parents=True)
+    (cut / "file").touch()
+    memory = os.memfd_create("kept")
+    prefixes = [f"{tree}/a/b/c/d/e/f/g/", f"{tree}/over/pass", "memfd:kept", "(unreachable)/f"]
+    prefixes += [f"{cut.parent}/"]
+    tracked = asking(access, {OPEN_TO_READ: path_set(prefixes)})
+
+    def work() -> None:
+        os.open(deep, os.O_RDONLY)
+        os.open(deep.parent.parent, os.O_RDONLY)
+        os.open(tree / "over/passwd", os.O_RDONLY)
+        os.open(tree / "over", os.O_RDONLY)
+        os.open("file", os.O_RDONLY, dir_fd=inside)
+        os.open(f"/proc/self/fd/{memory}", os.O_RDONLY)
+        os.open(cut / "file", os.O_RDONLY)
+        os.open("/", os.O_RDONLY)
+
+    run(spawn, work)
+
+    rows = tracked.rows()
+    paths = rows.text("path")
+    assert [path.replace(str(tree), "") for path in paths[:-1]] == [
+        "/a/b/c/d/e/f/g/h/file",
+        "/over/passwd",
+        "(unreachable)/file",
+        "memfd:kept",
+    ]
+    assert paths[-1].startswith("...")
+    assert tracked.account(cgroup).matched == 5
 
 
 def test_changes_are_asked_for_by_path_as_opens_are(
@@ -679,9 +741,11 @@ def test_changes_are_asked_for_by_path_as_opens_are(
 def test_each_class_of_events_has_paths_of_its_own(
     access: Any, spawn: Any, cgroup: Path, tree: Path
 ) -> None:
-    tracked = access(**asked(OPEN_TO_WRITE | CREATE, OPEN_TO_READ, MOUNT))
-    wanted(tracked, prefixes=(f"{tree}/etc/",), classes=OPEN_TO_WRITE | CREATE)
-    wanted(tracked, names=("id", "etcetera"), classes=OPEN_TO_READ)
+    sets = {
+        OPEN_TO_WRITE | CREATE: path_set([f"{tree}/etc/"]),
+        OPEN_TO_READ: path_set(names=["id", "etcetera"]),
+    }
+    tracked = asking(access, sets, free=MOUNT)
 
     def work() -> None:
         for name in ("etc/shadow", "root/.ssh/id"):
@@ -740,8 +804,8 @@ def test_who_opens_what_is_asked_for_is_killed_before_it_reads(
     deep = tree / ("d" * 200) / ("e" * 100)
     deep.mkdir(parents=True)
     (deep / "file").touch()
-    tracked = access(enforcement=Enforcement.KILL, **PREFIXES)
-    wanted(tracked, prefixes=(f"{tree}/etc/shadow\0",))
+    paths = path_set([f"{tree}/etc/shadow\0"])
+    tracked = asking(access, {EVERY: paths}, enforcement=Enforcement.KILL)
 
     assert run(spawn, touch(tree, "etc/passwd", "etcetera", str(deep / "file"))) == 0
 

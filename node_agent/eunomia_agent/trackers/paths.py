@@ -5,6 +5,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
+from itertools import chain
 from operator import or_
 from typing import Self
 
@@ -16,9 +17,14 @@ _PREFIX = struct.Struct("=I256sI")  # struct path_key (bits, path), and a set of
 _NAME = struct.Struct("=64sI")  # struct name_key, and a set of classes
 _NUMBER = struct.Struct("=I")
 _USED = struct.Struct("=2I")  # struct path_classes: of all prefixes, of all names
+_NAME_BITS, _FOLDER_BITS, _SIEVE_DEPTH = 10, 8, 4
+_SIEVE = struct.Struct(f"={1 + (1 << _NAME_BITS) + 2 * (1 << _FOLDER_BITS)}I")  # struct path_sieve
+_FACTOR = 0x9E3779B97F4A7C15
 _LONGEST_PATH, _LONGEST_NAME = 255, 63
 CONDITION = "where_"
 """How variables begin that hold a job's conditions on a column: `WHERE(column)` of match.h."""
+PATH_VARIABLES = ("used", "free", "sieve")
+"""How variables end of a column that is a path."""
 _PREFIXES, _NAMES = "_prefixes", "_names"
 """How they end, in maps of a column that is a path."""
 
@@ -90,12 +96,44 @@ class PathsByClass:
             _NAMES: b"".join(_NAME.pack(*each) for each in sorted(self.names.items())),
             "_used": _USED.pack(*used),
             "_free": _NUMBER.pack(self.free),
+            "_sieve": _sieve(self.prefixes, self.names),
         }
         return {f"{CONDITION}{column}{end}": content for end, content in entries.items() if content}
 
     def _classes_of(self, path: bytes) -> int:
         shorter = (self.prefixes.get(path[:end], 0) for end in range(1, len(path) + 1))
         return reduce(or_, shorter)
+
+
+def _sieve(prefixes: Mapping[bytes, int], names: Mapping[bytes, int]) -> bytes:
+    """Return struct path_sieve: what rules paths out by the hashes of their names."""
+    by_name = [0] * (1 << _NAME_BITS)
+    for name, classes in names.items():
+        by_name[_name_hash(0, name) >> 64 - _NAME_BITS] |= classes
+    anywhere = 0
+    on, enough = ([0] * (1 << _FOLDER_BITS) for _ in range(2))
+    for prefix, classes in prefixes.items():
+        above, folders = 0, _folders(prefix)
+        if not folders and prefix.startswith((b"/", b".")):  # else it begins at no root, and passes
+            anywhere |= classes
+        for depth, folder in enumerate(folders[:_SIEVE_DEPTH], start=1):
+            above = _name_hash(above, folder)
+            into = enough if depth == len(folders) else on
+            into[above >> 64 - _FOLDER_BITS] |= classes
+    return _SIEVE.pack(anywhere, *by_name, *chain.from_iterable(zip(on, enough, strict=True)))
+
+
+def _folders(prefix: bytes) -> list[bytes]:
+    """Return the names, from the root on, that all paths have whole which begin so."""
+    if not prefix.startswith(b"/"):
+        return []
+    *names, _ = prefix.replace(b"\0", b"/").split(b"/")
+    return [name for name in names if name]
+
+
+def _name_hash(above: int, name: bytes) -> int:
+    """Return name_hash of match_path.h."""
+    return (above + (int.from_bytes(name[:8], "little") ^ len(name))) * _FACTOR % 2**64
 
 
 def class_of(kind: int, *, writing: bool) -> int:

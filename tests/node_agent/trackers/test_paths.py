@@ -45,6 +45,29 @@ def entries(content: bytes, form: str) -> Mapping[bytes, int]:
     return {key: value for *_, key, value in struct.iter_unpack(form, content)}
 
 
+def name_hash(above: int, name: bytes) -> int:
+    first = int.from_bytes(name[:8].ljust(8, b"\0"), "little")
+    return (above + (first ^ len(name))) * 0x9E3779B97F4A7C15 & 2**64 - 1
+
+
+def sieve_passes(found: Mapping[str, bytes], own: int, path: bytes) -> bool:
+    """sieve_passes() of match_path.h."""
+    anywhere, *rest = (n for (n,) in struct.iter_unpack("=I", found["where_path_sieve"]))
+    names, folders = rest[:1024], rest[1024:]
+    prefixes, _ = struct.unpack("=2I", found["where_path_used"])
+    if names[name_hash(0, path.rpartition(b"/")[2]) >> 54] & own:
+        return True
+    if not prefixes & own or anywhere & own:
+        return bool(prefixes & own)
+    above = 0
+    for folder in path.split(b"/")[1:5]:
+        above = name_hash(above, folder)
+        on, enough = folders[2 * (above >> 56) : 2 * (above >> 56) + 2]
+        if enough & own or not on & own:
+            return bool(enough & own)
+    return path.count(b"/") >= 4
+
+
 def kernel_wants(found: Mapping[str, bytes], row: Any) -> bool:
     """within() of match.h, and what match_path.h makes of a path."""
     for name in ("kind", "error", "writing"):
@@ -55,6 +78,8 @@ def kernel_wants(found: Mapping[str, bytes], row: Any) -> bool:
         return True
     own = 1 << (int(row["kind"]) & 15 | (16 if row["writing"] else 0))
     (free,) = struct.unpack("=I", found["where_path_free"])
+    if not free & own and not sieve_passes(found, own, bytes(row["path"])):
+        return False
     names = entries(found.get("where_path_names", b""), "=64sI")
     path = bytes(row["path"])
     last = path.rpartition(b"/")[2].ljust(64, b"\0")
@@ -77,18 +102,25 @@ def rows_of(rows: list[tuple[int, int, bool, str]]) -> Batch:
     return Batch(LAYOUT, fixed, b"", np.zeros(len(rows), np.uint64))
 
 
+PATHS = [SHADOW, "/etc/passwd", "/x/etc/shadow", "/etc/shadow/x", "/tmp/a", "/etc", "/"]
+PATHS += ["/a/b/c/d/e/f", "/a/b/c/d/other", "/etcetera/passwd"]
 ROWS = [
     (kind, error, writing, path)
     for kind in KINDS
     for error in (0, 2)
     for writing in (False, True)
-    for path in (SHADOW, "/etc/passwd", "/x/etc/shadow", "/etc/shadow/x", "/tmp/a", "/etc", "/")
+    for path in PATHS
 ]
 _LEAF = st.sampled_from(
     [
         'path == "/etc/shadow"',
         'path.startsWith("/etc/")',
         'path.startsWith("/etc/sh")',
+        'path.startsWith("/et")',
+        'path.startsWith("/")',
+        'path.startsWith("/a/b/c/d/e/")',
+        'path.startsWith("/a/b/c/d/")',
+        'path == "/"',
         'path.endsWith("/shadow")',
         'path.endsWith("/etc/shadow")',
         'path.contains("tmp")',
@@ -162,6 +194,17 @@ def test_a_longer_prefix_stands_for_the_shorter_ones_that_it_begins_with() -> No
     found = variables(pushed('path.startsWith("/etc/")', 'writing && path == "/etc/shadow"'))
     (reads,) = rows_of([(1, 0, False, SHADOW)]).fixed
     assert kernel_wants(found, reads)
+
+
+def test_a_path_in_other_folders_than_all_that_are_asked_for_is_ruled_out_at_once() -> None:
+    found = variables(
+        pushed('path.startsWith("/var/log/")', 'path.startsWith("/dev/sd")', 'path == "/a/b/c/d/e"')
+    )
+    own = 1 << 1
+    passed = ["/var/log/x", "/var/log", "/dev/null", "/a/b/c/d/f"]
+    ruled_out = ["/var/lib/x", "/logs", "/a/b/c", "/", "/usr/log/x"]
+    assert [p for p in passed if sieve_passes(found, own, p.encode())] == passed
+    assert not [p for p in ruled_out if sieve_passes(found, own, p.encode())]
 
 
 def test_rules_about_some_kinds_alone_leave_the_others_out() -> None:
