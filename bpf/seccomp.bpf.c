@@ -8,11 +8,13 @@
  * puts into the cgroup, what it does before its exec is the runtime's.
  */
 #include "capability.h"
+#include "file.h"
 #include "hierarchy.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
 enum { MAX_CGROUPS = 2048, SLOTS = 4096, MAX_STARTING = 4096, MAX_REFUSALS = 4096, MAX_ASKED = 8192 };
+enum { MAX_CALLERS = 4096, MAX_CALLER_ANCESTORS = 4 };
 enum { CALL_WORDS = 8, MAX_CALL = CALL_WORDS * 64 };
 
 /* include/linux/seccomp.h, include/uapi/linux/seccomp.h */
@@ -130,6 +132,30 @@ struct {
 	__type(value, struct asked);
 } asked SEC(".maps");
 
+/* Who did something first that may be told of. Where there is no room, nobody can say. */
+enum caller_of { would_be_refused = 0, was_refused = 1, was_granted = 2, was_denied = 3 };
+struct caller_key {
+	cgroup_id_t cgroup_id;
+	s32 number; /* of a call or a capability */
+	u16 compat;
+	u16 of; /* enum caller_of */
+};
+struct caller {
+	boot_ns_t time; /* written last: 0 while the rest is */
+	u32 uid;
+	tgid_t pid;
+	comm_t comm;
+	tgid_t ancestor_pids[MAX_CALLER_ANCESTORS]; /* the parent first; 0 behind the last one */
+	comm_t ancestors[MAX_CALLER_ANCESTORS];
+	char exe[FILE_PATH];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_CALLERS);
+	__type(key, struct caller_key);
+	__type(value, struct caller);
+} callers SEC(".maps");
+
 /* Written here alone: for what there was no room, ever. */
 struct no_room {
 	u64 cgroups;
@@ -162,6 +188,7 @@ struct {
 
 /* A fresh one, which is larger than a stack. */
 static const struct run no_run = {.level = ~0ull};
+static const struct caller no_caller = {};
 
 #define COUNT_NO_ROOM(what)                                                 \
 	do {                                                                \
@@ -264,8 +291,45 @@ static __always_inline bool builds_container(bool compat, s32 number)
 			   (number >= OPEN_TREE && number <= FSPICK) || number == MOUNT_SETATTR);
 }
 
+static __always_inline void fill_caller(struct caller *caller)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	caller->pid = task->tgid;
+	caller->uid = bpf_get_current_uid_gid();
+	bpf_get_current_comm(caller->comm, sizeof(caller->comm));
+	if (task->mm && task->mm->exe_file)
+		path_write(caller->exe, task->mm->exe_file);
+#pragma unroll
+	for (u32 i = 0; i < MAX_CALLER_ANCESTORS; i++) {
+		task = task->real_parent->group_leader;
+		if (!task->tgid)
+			break;
+		caller->ancestor_pids[i] = task->tgid;
+		bpf_probe_read_kernel(caller->ancestors[i], TASK_COMM_LEN, task->comm);
+	}
+	caller->time = bpf_ktime_get_boot_ns();
+}
+
+/* It is for the first one alone: what costs something here is done once a cgroup and thing. */
+static __noinline int note_caller(cgroup_id_t id, s32 number, bool compat, u32 of)
+{
+	struct caller_key key = {.cgroup_id = id, .number = number, .compat = compat, .of = of};
+
+	if (bpf_map_update_elem(&callers, &key, &no_caller, BPF_NOEXIST))
+		return 0;
+	struct caller *caller = bpf_map_lookup_elem(&callers, &key);
+
+	if (caller)
+		fill_caller(caller);
+	return 0;
+}
+
+/* All numbers that have no place are one: who makes them up shall not take all the room. */
 static __always_inline void count_refusal(cgroup_id_t id, s32 number, bool compat, bool enforced)
 {
+	if (!has_place(number))
+		number = MAX_CALL;
 	struct refusal_key key = {
 		.cgroup_id = id, .number = number, .compat = compat, .enforced = enforced};
 	struct refusal *found = bpf_map_lookup_elem(&refusals, &key);
@@ -275,6 +339,7 @@ static __always_inline void count_refusal(cgroup_id_t id, s32 number, bool compa
 
 		bpf_get_current_comm(fresh.comm, sizeof(fresh.comm));
 		bpf_map_update_elem(&refusals, &key, &fresh, BPF_NOEXIST);
+		note_caller(id, number, compat, enforced ? was_refused : would_be_refused);
 		found = bpf_map_lookup_elem(&refusals, &key);
 	}
 	if (found)
@@ -515,10 +580,12 @@ static __always_inline void ask(const struct cred *cred, u32 capability, long re
 	struct asked_key key = {.cgroup_id = id, .capability = capability};
 	struct asked *found = find_asked(&key, number);
 
-	if (found)
-		__sync_fetch_and_add(result ? &found->denied : &found->granted, 1);
-	else
+	if (!found) {
 		COUNT_NO_ROOM(asked);
+		return;
+	}
+	if (!__sync_fetch_and_add(result ? &found->denied : &found->granted, 1))
+		note_caller(id, capability, false, result ? was_denied : was_granted);
 }
 
 SEC("tp_btf/cap_capable")

@@ -123,7 +123,7 @@ class DesiredState(_message.Message):
     def __init__(self, generation: _Optional[int] = ..., jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., seccomp_files: _Optional[_Iterable[_Union[SeccompFile, _Mapping]]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("uid", "kind", "namespace", "name", "generation", "target", "trackers", "outputs", "budget", "deadline_ms", "suspended", "interval_ms", "rules", "dry_run", "learning", "respond_ms", "enforcement")
+    __slots__ = ("uid", "kind", "namespace", "name", "generation", "target", "trackers", "outputs", "budget", "deadline_ms", "suspended", "interval_ms", "rules", "dry_run", "learning", "respond_ms", "enforcement", "alert_outputs")
     UID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
@@ -141,6 +141,7 @@ class Job(_message.Message):
     LEARNING_FIELD_NUMBER: _ClassVar[int]
     RESPOND_MS_FIELD_NUMBER: _ClassVar[int]
     ENFORCEMENT_FIELD_NUMBER: _ClassVar[int]
+    ALERT_OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     uid: str
     kind: str
     namespace: str
@@ -158,7 +159,8 @@ class Job(_message.Message):
     learning: Learning
     respond_ms: int
     enforcement: Enforcement
-    def __init__(self, uid: _Optional[str] = ..., kind: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., generation: _Optional[int] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., trackers: _Optional[_Iterable[_Union[Tracker, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., deadline_ms: _Optional[int] = ..., suspended: _Optional[bool] = ..., interval_ms: _Optional[int] = ..., rules: _Optional[_Iterable[_Union[Rule, _Mapping]]] = ..., dry_run: _Optional[bool] = ..., learning: _Optional[_Union[Learning, _Mapping]] = ..., respond_ms: _Optional[int] = ..., enforcement: _Optional[_Union[Enforcement, str]] = ...) -> None: ...
+    alert_outputs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, uid: _Optional[str] = ..., kind: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., generation: _Optional[int] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., trackers: _Optional[_Iterable[_Union[Tracker, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., deadline_ms: _Optional[int] = ..., suspended: _Optional[bool] = ..., interval_ms: _Optional[int] = ..., rules: _Optional[_Iterable[_Union[Rule, _Mapping]]] = ..., dry_run: _Optional[bool] = ..., learning: _Optional[_Union[Learning, _Mapping]] = ..., respond_ms: _Optional[int] = ..., enforcement: _Optional[_Union[Enforcement, str]] = ..., alert_outputs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Rule(_message.Message):
     __slots__ = ("name", "severity", "trackers", "when", "exceptions", "count", "within_ms", "distinct", "for_ms", "group_by", "deduplicate_ms", "message", "tags", "response", "policy_rule")
@@ -203,16 +205,20 @@ class RuleException(_message.Message):
     def __init__(self, name: _Optional[str] = ..., when: _Optional[str] = ...) -> None: ...
 
 class Learning(_message.Message):
-    __slots__ = ("seccomp", "capabilities", "audited", "profiles")
+    __slots__ = ("seccomp", "capabilities", "audited", "profiles", "bound", "audited_capabilities")
     SECCOMP_FIELD_NUMBER: _ClassVar[int]
     CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
     AUDITED_FIELD_NUMBER: _ClassVar[int]
     PROFILES_FIELD_NUMBER: _ClassVar[int]
+    BOUND_FIELD_NUMBER: _ClassVar[int]
+    AUDITED_CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
     seccomp: bool
     capabilities: bool
     audited: _containers.RepeatedCompositeFieldContainer[AuditedProfile]
     profiles: _containers.RepeatedCompositeFieldContainer[WornProfile]
-    def __init__(self, seccomp: _Optional[bool] = ..., capabilities: _Optional[bool] = ..., audited: _Optional[_Iterable[_Union[AuditedProfile, _Mapping]]] = ..., profiles: _Optional[_Iterable[_Union[WornProfile, _Mapping]]] = ...) -> None: ...
+    bound: bool
+    audited_capabilities: _containers.RepeatedCompositeFieldContainer[AuditedCapabilities]
+    def __init__(self, seccomp: _Optional[bool] = ..., capabilities: _Optional[bool] = ..., audited: _Optional[_Iterable[_Union[AuditedProfile, _Mapping]]] = ..., profiles: _Optional[_Iterable[_Union[WornProfile, _Mapping]]] = ..., bound: _Optional[bool] = ..., audited_capabilities: _Optional[_Iterable[_Union[AuditedCapabilities, _Mapping]]] = ...) -> None: ...
 
 class WornProfile(_message.Message):
     __slots__ = ("container", "path")
@@ -229,6 +235,16 @@ class AuditedProfile(_message.Message):
     container: str
     syscalls: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, container: _Optional[str] = ..., syscalls: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class AuditedCapabilities(_message.Message):
+    __slots__ = ("container", "used", "denied")
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
+    DENIED_FIELD_NUMBER: _ClassVar[int]
+    container: str
+    used: _containers.RepeatedScalarFieldContainer[str]
+    denied: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, container: _Optional[str] = ..., used: _Optional[_Iterable[str]] = ..., denied: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SeccompFile(_message.Message):
     __slots__ = ("path", "content", "sha256")

@@ -34,7 +34,8 @@ class ReportedAlert(Told):
     time: Time
     """When it happened."""
     rule: Annotated[str, Field(max_length=127)]
-    """GROUP/NAME of a built-in rule, the name of one of the policy's own."""
+    """GROUP/NAME of a built-in rule, the name of one of the policy's own, or what agents find out
+    themselves: call-refused, capability-refused, profile-missing, alert-flood."""
     severity: Literal["event", "warning", "alert"]
     """How bad it is."""
     message: Annotated[str, Field(max_length=MAX_MESSAGE)] = ""
@@ -73,9 +74,10 @@ class ReportedAlert(Told):
     count: Int64 = 1
     """How many rows it stands for."""
     response: Annotated[str, Field(max_length=32)] = ""
-    """What was done: Killed, Denied, Isolated, or empty."""
+    """What was done: Killed, Denied, Isolated, Refused (by a seccomp profile, or for lack of a
+    capability), or empty."""
     dry_run: bool = False
-    """The policy was in DryRun."""
+    """Nothing was done, as the policy, or what it learned, is only tried."""
 
 
 class AlertReport(Told):

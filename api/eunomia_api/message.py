@@ -118,12 +118,15 @@ def policy_messages(
     excluded_namespaces: Collection[str] = (),
     audited: Sequence[agent_pb2.AuditedProfile] = (),
     profiles: Sequence[agent_pb2.WornProfile] = (),
+    bound: bool = False,
+    audited_capabilities: Sequence[agent_pb2.AuditedCapabilities] = (),
 ) -> list[agent_pb2.Job]:
     """Return the messages of a policy: one that observes, and one for each enforced rule.
 
     namespace, namespaces: see job_message. excluded_namespaces: where nothing is enforced, beside
     SPARED. audited: profiles whose refusals are to be told. profiles: those of which it is to be
-    told how many pods wear them.
+    told how many pods wear them; bound: new pods get them. audited_capabilities: beside which any
+    use, and denial, is to be told.
 
     An enforcing job has the rule's whole condition as its trackers' `where`, and reaches pods
     alone. The observing job judges all rules: one that a node cannot enforce is reported all the
@@ -142,8 +145,16 @@ def policy_messages(
         dry_run=spec.mode == "DryRun",
         respond_ms=_milliseconds(spec.response.when_disconnected),
     )
+    learning = agent_pb2.Learning(
+        seccomp=spec.seccomp.mode != "Disabled",
+        capabilities=spec.capabilities.mode != "Disabled",
+        audited=audited,
+        profiles=profiles,
+        bound=bound,
+        audited_capabilities=audited_capabilities,
+    )
     spared = sorted({*SPARED, *excluded_namespaces})
-    jobs = [_observing(bare, accepted, audited, profiles)]
+    jobs = [_observing(bare, accepted, learning)]
     for each in [] if bare.dry_run or not bare.target.pods else accepted.rules:
         enforcement = by_response(each.rule.response)
         if enforcement is not None:
@@ -152,10 +163,7 @@ def policy_messages(
 
 
 def _observing(
-    bare: agent_pb2.Job,
-    accepted: "Accepted",
-    audited: Sequence[agent_pb2.AuditedProfile],
-    profiles: Sequence[agent_pb2.WornProfile],
+    bare: agent_pb2.Job, accepted: "Accepted", learning: agent_pb2.Learning
 ) -> agent_pb2.Job:
     job, spec = agent_pb2.Job(), accepted.spec
     job.CopyFrom(bare)
@@ -163,14 +171,7 @@ def _observing(
     job.trackers.extend(agent_pb2.Tracker(name=name, sample=1) for name in names)
     job.rules.extend(_named(each) for each in accepted.rules)
     job.outputs.extend(output.type.value for output in spec.output)
-    job.learning.CopyFrom(
-        agent_pb2.Learning(
-            seccomp=spec.seccomp.mode != "Disabled",
-            capabilities=spec.capabilities.mode != "Disabled",
-            audited=audited,
-            profiles=profiles,
-        )
-    )
+    job.learning.CopyFrom(learning)
     return job
 
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, field_validator
 from eunomia_api import API_VERSION
 from eunomia_api.budget import Budget, Output
 from eunomia_api.duration import LONGEST_SECONDS, PATTERN, seconds
+from eunomia_api.findings import FINDINGS
 from eunomia_api.model import AbsentIsEmpty, Told, Written
 from eunomia_api.policystatus import SecurityPolicyStatus
 from eunomia_api.rule import Response, Rule, RuleException, Severity
@@ -79,6 +80,9 @@ class Rules(Written):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"each rule may stand once; twice: {', '.join(twice)}")
+        taken = sorted(FINDINGS.intersection(names))
+        if taken:
+            raise ValueError(f"agents tell of this themselves, choose another name: {taken[0]}")
         return rules
 
 

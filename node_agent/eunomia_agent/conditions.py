@@ -11,7 +11,7 @@ from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.trackers.catalogue import Tracker
 from eunomia_agent.trackers.key import Enforcement
 from eunomia_agent.trackers.paths import path_columns
-from eunomia_agent.trackers.pushdown import Condition, Range, around, split
+from eunomia_agent.trackers.pushdown import NO_ROWS, Condition, around, split
 from eunomia_agent.whose import apart
 from eunomia_api import agent_pb2
 from eunomia_api.where import Expression, WhereInvalid, parse, syntax, types
@@ -20,7 +20,6 @@ KILLS = "enforce_until"
 """The map of objects whose programs can kill: events.h."""
 OTHERS = "matches_owners"
 """The variable of objects whose events may be about others than the current task: match.h."""
-NOTHING: Mapping[str, Condition] = {"pid": Range(1, 0)}
 LONGEST_QUOTE = 120
 MAX_READ = 1024
 
@@ -60,7 +59,7 @@ class Conditions:
         that cannot be read as well: here they are left out.
         """
         roots = [root for rule in rules if (root := self._rule(rule)) is not None]
-        return around(roots, self._filterable, self._paths) if roots else NOTHING
+        return around(roots, self._filterable, self._paths) if roots else NO_ROWS
 
     def of_enforced(
         self, text: str, rules: Iterable[agent_pb2.Rule], enforcement: Enforcement

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.target import Target, matches, matches_pod, may_match
+from eunomia_agent.finding import Finding
 from eunomia_agent.sinks.rows import Rows
 from eunomia_agent.sinks.sink import Sink
 from eunomia_agent.state import JobTotals
@@ -70,6 +71,10 @@ class Judge(Protocol):
 
     enforcing: bool
     """Whether the kernel answers who breaks a rule."""
+
+    def find(self, finding: Finding) -> None:
+        """Tell of what was found out without a rule."""
+        ...
 
     def report(self) -> agent_pb2.PolicyReport:
         """Return what came of it since the policy began on this node."""

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.errors import AgentError
+from eunomia_agent.finding import Finding
 from eunomia_agent.job import Job
 from eunomia_agent.trackers.loading import Node
+from eunomia_agent.wearing import Worn
 from eunomia_api import agent_pb2
 
 if TYPE_CHECKING:
@@ -90,14 +92,21 @@ class Lessons:
             self._learner.forget(uid)
             self._reports.pop(uid, None)
 
-    def tick(self) -> None:
-        """Read what the kernel recorded, and now and then what it comes to."""
+    def tick(self, worn: Worn) -> None:
+        """Read what the kernel recorded, and now and then what it comes to.
+
+        worn: the profiles of containers, as far as they are known.
+        """
         if self._learner is None or not self._learner.is_open:
             return
         with self._guarded():
-            self._learner.tick()
+            self._learner.tick(worn)
         if time.monotonic() - self._reported_at >= REPORT_SECONDS:
             self._look(self._learner)
+
+    def take_findings(self) -> list[tuple[str, Finding]]:
+        """Return what was found out since the last time, each with the uid of its job."""
+        return self._learner.take_findings() if self._learner is not None else []
 
     def report(self, uid: str) -> list[agent_pb2.Learned]:
         """Return what was learned for a job, as of a few seconds ago."""

@@ -14,7 +14,7 @@ from eunomia_agent.containers.sockets import open_runtime
 from eunomia_agent.errors import OutputUnknown
 from eunomia_agent.guards import Guards
 from eunomia_agent.heap import map_large_blocks, trim
-from eunomia_agent.job import name_of
+from eunomia_agent.job import is_policy, name_of
 from eunomia_agent.kernel import features
 from eunomia_agent.keys import Keys
 from eunomia_agent.lessons import Lessons
@@ -114,7 +114,7 @@ class Sinks:
     def open(self, job: agent_pb2.Job) -> list[Sink]:
         """Return the sinks of a job. Raises OutputUnknown."""
         name = name_of(job)
-        sinks: list[Sink] = [self._guards.guard(job)] if job.rules else []
+        sinks: list[Sink] = [self._guards.guard(job)] if is_policy(job) else []
         for output in job.outputs:
             match output:
                 case "file":

@@ -247,6 +247,8 @@ class Tracing:
             run.instance.accounts.clear(job.slot)
             self._pool.release(run.key, job.slot)
             self._idle_since.pop(run.instance, None)
+        self._lessons.tick(self._worn)
+        self._tell_findings()
         job.close()
         job.running, job.runs = False, {}
         job.forget_all()
@@ -434,7 +436,7 @@ class Tracing:
 
     def tick(self) -> Standing:
         """Do what time asks for; return where all stands, at rest as far as can be."""
-        self._lessons.tick()
+        self._lessons.tick(self._worn)
         self._take_due()
         self._settle()
         self._share()
@@ -442,9 +444,16 @@ class Tracing:
             self._share()
             self._balance()
         self._forget_gone()
+        self._tell_findings()
         self._detach_idle()
         self._close_unheard()
         return self._standing()
+
+    def _tell_findings(self) -> None:
+        """Hand on what was found out without a row, to the judges of the jobs whose it is."""
+        for uid, finding in self._lessons.take_findings():
+            for judge in self.jobs[uid].judges() if uid in self.jobs else ():
+                judge.find(finding)
 
     def _close_unheard(self) -> None:
         """End the wait for owners of which nothing was heard."""

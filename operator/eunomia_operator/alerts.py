@@ -20,14 +20,13 @@ from eunomia_api.alertreport import (
     Ancestor,
     ReportedAlert,
 )
+from eunomia_api.findings import FINDINGS
 from eunomia_api.policystatus import MAX_ALERT_CHARACTERS, LastAlert
 from eunomia_operator import clock
 from eunomia_operator.counts import LARGEST
 from eunomia_operator.text import plain
 from eunomia_operator.world import Reference
 
-FLOOD = "alert-flood"
-"""What an agent calls the alert that tells of alerts which it does not tell one by one."""
 OTHER = "other"
 """Stands for all names of rules that a policy does not have."""
 LONGEST_NAME = 253
@@ -53,7 +52,7 @@ class Alert:
     reported: ReportedAlert
     """As an AlertReport shows it."""
     rule: str
-    """A rule of the policy, FLOOD or OTHER."""
+    """A rule of the policy, one of FINDINGS, or OTHER."""
     pod: Reference | None
     """The pod; None when it was none."""
 
@@ -64,11 +63,16 @@ class Alert:
 
     @property
     def brief(self) -> str:
-        """Who broke it, and where: not with what arguments, which can hold secrets."""
+        """Who broke it, and where: not with what arguments, which can hold secrets.
+
+        What agents find out themselves they say in words of their own, without any.
+        """
         told = self.reported
         where = f"node {told.node}"
         if self.pod is not None:
             where = f"{self.pod.namespace}/{self.pod.name} ({told.container}) on {where}"
+        if self.rule in FINDINGS:
+            return f"{where}: {told.message}"
         return f"{told.comm} ({told.pid}) in {where}"
 
     @property
@@ -95,7 +99,7 @@ def read(
     pod = _pod(told)
     if namespace and (pod is None or pod.namespace != namespace):
         return None
-    rule = told.rule if told.rule == FLOOD or told.rule in rules else OTHER
+    rule = told.rule if told.rule in FINDINGS or told.rule in rules else OTHER
     try:
         reported = ReportedAlert.model_validate(_fields(told, node, severity, pod, now))
     except ValidationError:
@@ -106,7 +110,7 @@ def read(
 def again(reported: ReportedAlert, rules: Collection[str]) -> Alert:
     """Return an alert as it was read from a node, from what an AlertReport shows of it."""
     names = reported.namespace, reported.pod, reported.pod_uid
-    known = reported.rule == FLOOD or reported.rule in rules
+    known = reported.rule in FINDINGS or reported.rule in rules
     return Alert(reported, reported.rule if known else OTHER, _pod_of(*names))
 
 

@@ -9,7 +9,6 @@ from eunomia_api.policystatus import SecurityPolicyStatus
 from eunomia_api.status import Condition
 from eunomia_api.tracejob import Phase, TraceJobStatus
 from eunomia_operator import conditions
-from eunomia_operator.capabilities import missing
 from eunomia_operator.conditions import (
     ACCEPTED,
     COMPLETE,
@@ -95,19 +94,6 @@ def _profiles(before: SecurityPolicyStatus, after: SecurityPolicyStatus) -> Iter
         told = conditions.find(after.conditions, DEGRADED)
         message = told.message if told else ""
         yield News("Warning", "UnprotectedPods", message, topic="UnprotectedPods")
-    if mode in ("Audit", "Enforce"):
-        refused = "is refused" if mode == "Enforce" else "would be refused"
-        for each in after.seccomp.drift:
-            if each not in before.seccomp.drift:
-                yield News("Warning", "CallRefused", f"{each}: {refused} by the seccomp profile")
-
-
-def capability_news(before: SecurityPolicyStatus, after: SecurityPolicyStatus) -> list[News]:
-    """Return which capabilities a policy's recommendation had left out, and are used after all."""
-    return [
-        News("Warning", "CapabilityMissing", f"{name} uses {', '.join(lacking)} as well")
-        for name, lacking in missing(before.capabilities, after.capabilities).items()
-    ]
 
 
 def _progress(before: TraceJobStatus, after: TraceJobStatus) -> Iterator[News]:

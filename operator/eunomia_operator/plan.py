@@ -10,6 +10,7 @@ from eunomia_api.acceptance import Spec
 from eunomia_api.policy_acceptance import Accepted
 from eunomia_api.selector import LabelSelector
 from eunomia_api.target import ClusterTarget, Target
+from eunomia_operator.capabilities import Expected
 from eunomia_operator.seats import Candidate, Rank, left_out
 
 Labels = Mapping[str, str]
@@ -106,6 +107,10 @@ class PlannedPolicy:
     """Containers, and the calls beside which any is to be told of."""
     profiles: tuple[tuple[str, str], ...] = ()
     """Containers, and the profiles of which it is to be told who wears them, by their paths."""
+    bound: bool = False
+    """Whether new pods get the profiles."""
+    expected: tuple[Expected, ...] = ()
+    """Capabilities beside which any is to be told of."""
 
     @property
     def rank(self) -> Rank:
@@ -130,6 +135,11 @@ class PlannedPolicy:
             profiles=[
                 agent_pb2.WornProfile(container=container, path=path)
                 for container, path in self.profiles
+            ],
+            bound=self.bound,
+            audited_capabilities=[
+                agent_pb2.AuditedCapabilities(container=container, used=used, denied=denied)
+                for container, used, denied in self.expected
             ],
         )
 

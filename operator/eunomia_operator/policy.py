@@ -31,7 +31,7 @@ from eunomia_operator.alerttally import tally_of
 from eunomia_operator.followed import LONGEST_MESSAGE, Followed, Heard, node_report
 from eunomia_operator.learning import Learning
 from eunomia_operator.ledger import Ledger, NodeReport
-from eunomia_operator.news import News, capability_news, policy_news
+from eunomia_operator.news import News, policy_news
 from eunomia_operator.plan import PlannedPolicy
 from eunomia_operator.profile import Kept
 from eunomia_operator.records import Slots
@@ -147,6 +147,8 @@ class Policy(Followed[SecurityPolicyStatus]):
             spared=self._terms.spared,
             audited=self._audited,
             profiles=self._paths,
+            bound=self.status.seccomp.mode == SeccompMode.ENFORCE,
+            expected=self._expected(),
         )
 
     def node_selector(self) -> Mapping[str, str] | None:
@@ -238,11 +240,7 @@ class Policy(Followed[SecurityPolicyStatus]):
         self.status = policy_status.judge(before, facts)
         self.dirty = False
         self._learned_at = now
-        audits = self._capabilities_mode == CapabilitiesMode.AUDIT
-        return [
-            *policy_news(before, self.status),
-            *(capability_news(before, self.status) if audits else ()),
-        ]
+        return policy_news(before, self.status)
 
     def is_judgement_due(self, now: float) -> bool:
         """Tell whether the status may have to say something else by now."""
@@ -301,7 +299,15 @@ class Policy(Followed[SecurityPolicyStatus]):
             return CapabilitiesStatus()
         if not settled:
             return self.status.capabilities
-        return capabilities.recommended(self._all_learned())
+        audits = self._capabilities_mode == CapabilitiesMode.AUDIT
+        audited = self.status.capabilities if audits else capabilities.NOTHING
+        return capabilities.recommended(self._all_learned(), audited)
+
+    def _expected(self) -> tuple[capabilities.Expected, ...]:
+        """Return beside which capabilities nodes are to tell of any."""
+        if self._capabilities_mode != CapabilitiesMode.AUDIT:
+            return ()
+        return capabilities.expected(self.status.capabilities)
 
     def _all_learned(self) -> Mapping[str, Sequence[agent_pb2.Learned]]:
         if self._learned is None:

@@ -100,6 +100,30 @@ async def test_arguments_are_for_those_alone_who_may_read_alert_reports(story: A
     assert not any("hunter2" in news.message for _, news in story.told)
 
 
+async def test_what_agents_find_out_without_a_rule_says_what_it_is_wherever_it_is_told(
+    story: Any,
+) -> None:
+    story.policy("guard", seccomp={"mode": "Enforce"})
+    await story.look()
+    message = "sh (42) called mount, which its seccomp profile refused"
+    fields = {"severity": agent_pb2.SEVERITY_WARNING, "message": message, "response": "Refused"}
+    story.alert("node-a", alert(1, rule="call-refused", tracker="", **fields))
+    for _ in range(8):
+        await story.look(1)
+    (told,) = story.reports.alerts("guard")
+    assert (told["rule"], told["response"], told["dryRun"]) == ("call-refused", "Refused", False)
+    where = f"shop/web-1 (app) on node node-a: {message}"
+    assert [
+        (about, each.reason, each.message.split(";")[0]) for about, each in story.told[-2:]
+    ] == [
+        ("SecurityPolicy guard", "SecurityWarning", f"call-refused: {where}"),
+        ("Pod web-1", "SecurityWarning", f"call-refused: {where}"),
+    ]
+    assert story.status("guard")["lastAlert"]["message"] == where
+    counted = 'eunomia_operator_security_warnings_total{namespace="shop",policy="guard"'
+    assert f'{counted},rule="call-refused"}} 1.0' in metrics(story)
+
+
 async def test_one_that_is_told_twice_is_there_once_also_for_the_next_leader(story: Any) -> None:
     await begin(story)
     story.alert("node-a", alert(1), alert(2))

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from eunomia_agent.rules.guard import FLOOD
 from eunomia_agent.trackers import ladder
 from eunomia_agent.trackers.accounting import Totals
 from eunomia_api import agent_pb2
+from eunomia_api.findings import FLOOD
 
 pytestmark = [
     pytest.mark.bpf,

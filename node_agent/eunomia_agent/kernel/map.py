@@ -14,7 +14,7 @@ from eunomia_agent.kernel.libbpf import check, check_pointer, library
 # include/uapi/linux/bpf.h
 HASH, ARRAY, RINGBUF = 1, 2, 27
 PER_CPU = frozenset({5, 6, 10, 21})
-ANY = 0
+ANY, NOEXIST = 0, 1
 BATCH = 4096
 
 
@@ -109,10 +109,20 @@ class Map:
 
     def update(self, key: bytes, value: bytes) -> None:
         """Set a value."""
+        check(self._write(key, value, ANY), f"{self._title}: cannot be written")
+
+    def insert(self, key: bytes, value: bytes) -> bool:
+        """Set a value where there is none; return whether there was none."""
+        result = self._write(key, value, NOEXIST)
+        if result == -errno.EEXIST:
+            return False
+        check(result, f"{self._title}: cannot be written")
+        return True
+
+    def _write(self, key: bytes, value: bytes, flags: int) -> int:
         if len(value) != self._stride:
             raise KernelError(f"{self._title}: a value has {self._stride} bytes, not {len(value)}")
-        result = self._bpf.bpf_map_update_elem(self.fd, self._key(key), value, ANY)
-        check(result, f"{self._title}: cannot be written")
+        return int(self._bpf.bpf_map_update_elem(self.fd, self._key(key), value, flags))
 
     def delete(self, key: bytes) -> bool:
         """Remove an entry; return whether it was there."""

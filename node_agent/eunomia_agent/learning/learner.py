@@ -9,6 +9,7 @@ The programs of seccomp.bpf.c record it; this brings it to jobs. All on one thre
     learner.meet(owner, [uid, …])             # each owner, with the learning jobs that it is of
     learner.gone(cgroup_id, …)                # when cgroups are gone
     learner.tick()                            # about once a second
+    learner.take_findings() -> list[(uid, Finding)]                  # what is to be told as alerts
     learner.report(uid) -> list[agent_pb2.Learned]                   # absolute; a name at a time
     learner.saved() -> dict                   # to JSON, on the disk, before it is reported
     learner.forget(uid)                       # the job is not wanted any more
@@ -24,19 +25,24 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from eunomia_agent.containers.owner import Owner
+from eunomia_agent.finding import Finding
 from eunomia_agent.kernel.map import Map
 from eunomia_agent.learning import calls
+from eunomia_agent.learning.audit import Audit
 from eunomia_agent.learning.book import Book
 from eunomia_agent.learning.recording import Recording
 from eunomia_agent.learning.run import Run
 from eunomia_agent.learning.seen import FILTERED, NOTHING, Bits, Seen
+from eunomia_agent.wearing import Worn
 from eunomia_api import agent_pb2
 
 logger = logging.getLogger("eunomia.learning")
 
+NOTHING_WORN: Worn = MappingProxyType({})
 PATIENCE_SECONDS = 60.0
 """A container whose cgroups are not heard of for so long has ended."""
 
@@ -55,6 +61,7 @@ class _Member:
 
     run_id: str
     uids: frozenset[str]
+    owner: Owner
 
 
 class Learner:
@@ -71,6 +78,9 @@ class Learner:
         self._clock = clock
         self._recording: Recording | None = None
         self._wanted: dict[str, Wanted] = {}
+        self._audits: dict[str, Audit] = {}
+        self._worn: Worn = NOTHING_WORN
+        self._findings: list[tuple[str, Finding]] = []
         self._members: dict[int, _Member] = {}
         self._runs: dict[str, Run] = {}
         """By container id, or CGROUP of a cgroup outside; those that go on. Books hold the same."""
@@ -125,6 +135,7 @@ class Learner:
         """Say which jobs run and learn now. Only while open."""
         assert self._recording is not None
         self._wanted = dict(wanted)
+        self._audits = {uid: Audit(each.learning) for uid, each in wanted.items()}
         self._recording.set_jobs(sum(each.bit for each in wanted.values()))
         if any(each.learning.audited for each in wanted.values()):
             self._recording.see_refusals()
@@ -149,8 +160,11 @@ class Learner:
         run_id = owner.container_id or f"cgroup {cgroup_id}"
         if cgroup_id in self._leaving or any((run_id, uid) in self._parted for uid in its):
             self._leave()
+        starts = run_id not in self._runs
         run = self._runs.setdefault(run_id, Run())
-        self._members[cgroup_id] = _Member(run_id, its)
+        self._members[cgroup_id] = _Member(run_id, its, owner)
+        if starts and owner.container_id:
+            run.to_be_bound = {uid for uid in its if self._audits[uid].binds}
         self._recording.begin(cgroup_id)
         run.enter(cgroup_id)
         for uid in its:
@@ -183,7 +197,7 @@ class Learner:
         if self._recording is None or not (self._leaving or self._parted):
             return
         if self._parted or not self._leaving.isdisjoint(self._members):
-            self._see(self._recording.read())
+            self._see(self._recording.read(), self._leaving)
         leaving, self._leaving = self._leaving, set()
         for cgroup_id in leaving & self._members.keys():
             self._allowed.pop(cgroup_id, None)
@@ -195,21 +209,49 @@ class Learner:
             for run_id in [run_id for run_id, whose in parted if whose == uid]:
                 book.freeze(run_id, self._now_ms())
 
-    def _see(self, seen: Mapping[int, Seen]) -> None:
+    def _see(self, seen: Mapping[int, Seen], last: Collection[int] = ()) -> None:
+        """Take in what was recorded. last: cgroups of which it is the last time."""
         for cgroup_id, each in seen.items():
             member = self._members.get(cgroup_id)
-            if member is not None:
-                self._runs[member.run_id].see(cgroup_id, each)
+            if member is None:
+                continue
+            self._runs[member.run_id].see(cgroup_id, each)
+            for uid in member.uids & self._audits.keys():
+                self._audit_one(uid, member.owner, each, last=cgroup_id in last)
+
+    def _audit_one(self, uid: str, owner: Owner, seen: Seen, *, last: bool) -> None:
+        """Find out what is to be told of a cgroup.
+
+        Of whom the runtime has not said what it wears, nothing is told yet, or at last what was
+        seen.
+        """
+        run, audit = self._runs[self._members[owner.cgroup_id].run_id], self._audits[uid]
+        worn = self._worn.get(owner.container_id)
+        wears = last if worn is None else audit.wears(owner, worn)
+        self._find(run, uid, audit.of_deeds(owner, seen, run.told.get(uid, ()), wears=wears))
+        if worn is not None and uid in run.to_be_bound:
+            self._find(run, uid, audit.of_start(owner, worn, run.told.get(uid, ())))
+
+    def _find(self, run: Run, uid: str, findings: Iterable[Finding]) -> None:
+        for each in list(findings):
+            run.told.setdefault(uid, set()).add(f"{each.rule} {each.key}")
+            self._findings.append((uid, each))
+
+    def take_findings(self) -> list[tuple[str, Finding]]:
+        """Return what was found since the last time, each with the job whose it is."""
+        found, self._findings = self._findings, []
+        return found
 
     def _end(self, run_id: str) -> None:
         self._runs.pop(run_id, None)
         for book in self._books.values():
             book.end(run_id, self._now_ms())
 
-    def tick(self) -> None:
-        """Read what the kernel recorded."""
+    def tick(self, worn: Worn = NOTHING_WORN) -> None:
+        """Read what the kernel recorded. worn: as far as that is known."""
         if self._recording is None:
             return
+        self._worn = worn
         self._leave()
         seen = self._recording.read()
         self._see(seen)

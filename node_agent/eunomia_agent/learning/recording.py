@@ -5,12 +5,23 @@ import struct
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from eunomia_agent.kernel.errors import KernelError, ObjectInvalid
 from eunomia_agent.kernel.map import Map
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.kernel.rcu import wait_for_programs
-from eunomia_agent.learning.seen import BITS_SIZE, Asked, Bits, RefusalKey, Refused, Seen
+from eunomia_agent.learning.seen import (
+    BITS_SIZE,
+    Asked,
+    Bits,
+    Caller,
+    CallerKey,
+    Of,
+    RefusalKey,
+    Refused,
+    Seen,
+)
 
 _ID = struct.Struct("=Q")
 _FIRST = bytes(4)
@@ -21,6 +32,8 @@ _REFUSAL_KEY = struct.Struct("=QiHH")  # cgroup_id, number, compat, enforced
 _REFUSAL = struct.Struct("=Q16s")  # count, comm
 _ASKED_KEY = struct.Struct("=QII")  # cgroup_id, capability, pad
 _ASKED = struct.Struct("=QQiI16s")  # granted, denied, call, pad, comm
+_CALLER_KEY = struct.Struct("=QiHH")  # cgroup_id, number, compat, of
+_CALLER = struct.Struct("=QII16s4I64s256s")  # time, uid, pid, comm, ancestors' pids and comms, exe
 _NO_ROOM = struct.Struct("=QQQQ")  # cgroups, starting, refusals, asked
 _SLOTS = 4096
 _CLOSED = _ID.pack(2**64 - 1)
@@ -31,6 +44,7 @@ _SIZES = {
     "audited": (_ID.size, BITS_SIZE),
     "refusals": (_REFUSAL_KEY.size, _REFUSAL.size),
     "asked": (_ASKED_KEY.size, _ASKED.size),
+    "callers": (_CALLER_KEY.size, _CALLER.size),
     "no_room": (4, _NO_ROOM.size),
 }
 """Bytes of keys and values of the maps that are read or written here."""
@@ -133,18 +147,19 @@ class Recording:
         if runs.lookup(_ID.pack(cgroup_id)) is None:
             fresh = _HEAD.pack(0, 0, 0, 0, 2**64 - 1) + bytes(4 * BITS_SIZE)
             try:
-                runs.update(_ID.pack(cgroup_id), fresh)
+                runs.insert(_ID.pack(cgroup_id), fresh)
             except KernelError:
                 return  # there is no room: the program counts that at the next call
 
     def read(self) -> dict[int, Seen]:
         """Return what was recorded, by cgroup."""
-        refusals, asked = self._refusals(), self._asked()
+        refusals, asked, callers = self._refusals(), self._asked(), self._callers()
         keys, values = self._programs.map("runs").snapshot()
         found: dict[int, Seen] = {}
         for index, (cgroup_id,) in enumerate(_ID.iter_unpack(keys)):
             value = values[index * _RUN_SIZE :][:_RUN_SIZE]
-            found[cgroup_id] = _seen(value, refusals[cgroup_id], asked[cgroup_id])
+            its = refusals[cgroup_id], asked[cgroup_id], callers[cgroup_id]
+            found[cgroup_id] = _seen(value, *its)
         return found
 
     def forget(self, cgroup_ids: Iterable[int]) -> None:
@@ -177,7 +192,7 @@ class Recording:
             if self._owner_of_slot(each) == each:
                 self._fill_slot(each, _ID.pack(each))
         if self._forgotten:
-            for name in ("refusals", "asked"):
+            for name in ("refusals", "asked", "callers"):
                 self._forget_of(self._programs.map(name), self._forgotten)
         self._stale, self._closed, self._forgotten = set(), set(), set()
 
@@ -235,6 +250,17 @@ class Recording:
             found[key[0]][key[1]] = Asked(granted, denied, call, _text(comm))
         return found
 
+    def _callers(self) -> dict[int, dict[CallerKey, Caller]]:
+        found: dict[int, dict[CallerKey, Caller]] = defaultdict(dict)
+        keys, values = self._programs.map("callers").snapshot()
+        for key, value in zip(
+            _CALLER_KEY.iter_unpack(keys), _CALLER.iter_unpack(values), strict=True
+        ):
+            cgroup_id, number, compat, of = key
+            if value[0]:
+                found[cgroup_id][CallerKey(Of(of), number, bool(compat))] = _caller(value)
+        return found
+
     def _forget_of(self, table: Map, gone: set[int]) -> None:
         keys, _ = table.snapshot()
         size = table.key_size
@@ -242,12 +268,25 @@ class Recording:
         table.delete_many(b"".join(key for key in each if _ID.unpack_from(key)[0] in gone))
 
 
-def _seen(value: bytes, refusals: Mapping[RefusalKey, Refused], asked: Mapping[int, Asked]) -> Seen:
+def _caller(value: tuple[Any, ...]) -> Caller:
+    time, uid, pid, comm, *pids, comms, exe = value
+    each = (_text(comms[at : at + 16]) for at in range(0, len(comms), 16))
+    ancestors = tuple((pid, comm) for pid, comm in zip(pids, each, strict=True) if pid)
+    return Caller(time, pid, uid, _text(comm), _text(exe), ancestors)
+
+
+def _seen(
+    value: bytes,
+    refusals: Mapping[RefusalKey, Refused],
+    asked: Mapping[int, Asked],
+    callers: Mapping[CallerKey, Caller],
+) -> Seen:
     whole, began, modes, beyond, _ = _HEAD.unpack_from(value)
     called, filtered, started, _ = (
         Bits.unpack(value[_HEAD.size + index * BITS_SIZE :]) for index in range(4)
     )
-    return Seen(bool(whole), bool(began), modes, beyond, called, filtered, started, refusals, asked)
+    bits = called, filtered, started
+    return Seen(bool(whole), bool(began), modes, beyond, *bits, refusals, asked, callers)
 
 
 def _text(comm: bytes) -> str:

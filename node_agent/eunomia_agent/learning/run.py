@@ -62,6 +62,10 @@ class Run:
         self._kept = kept
         self._seen: dict[int, Seen] = {}
         self.cgroups: set[int] = set()
+        self.told: dict[str, set[str]] = {}
+        """What was found out about it, by the uid of the job that was told."""
+        self.to_be_bound: set[str] = set()
+        """Jobs whose profile it should have got as it started."""
         self.idle_since: float | None = time.monotonic()
         """Since when it has no cgroup that is recorded."""
 
@@ -114,12 +118,13 @@ class Run:
                 [capability, each.granted, each.denied, each.call, each.comm]
                 for capability, each in did.asked.items()
             ],
+            "told": {uid: sorted(each) for uid, each in self.told.items()},
         }
 
     @classmethod
     def restored(cls, saved: Mapping[str, Any]) -> "Run":
         """Return what was saved, part of which goes unseen. Raises KeyError, TypeError …"""
-        return cls(
+        run = cls(
             Did(
                 False,
                 int(saved["modes"]),
@@ -136,6 +141,9 @@ class Run:
                 },
             )
         )
+        told = saved.get("told", {})
+        run.told = {str(uid): {str(each) for each in keys} for uid, keys in told.items()}
+        return run
 
 
 def _refusals(

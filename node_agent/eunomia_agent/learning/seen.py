@@ -4,6 +4,7 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 from eunomia_agent.learning.calls import WORDS
 
@@ -66,6 +67,36 @@ class Asked:
     comm: str
 
 
+class Of(IntEnum):
+    """What it is that somebody was the first to do: enum caller_of of seccomp.bpf.c."""
+
+    WOULD_BE_REFUSED = 0
+    WAS_REFUSED = 1
+    WAS_GRANTED = 2
+    WAS_DENIED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class CallerKey:
+    """A call, or a capability, and what became of it. number: of the one or the other."""
+
+    of: Of
+    number: int
+    compat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who did something first. time: ns of CLOCK_BOOTTIME. ancestors: the parent first."""
+
+    time: int
+    pid: int
+    uid: int
+    comm: str
+    exe: str
+    ancestors: tuple[tuple[int, str], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What was recorded of one cgroup. modes: of UNFILTERED and FILTERED, those that were seen."""
@@ -79,3 +110,5 @@ class Seen:
     started: Bits
     refusals: Mapping[RefusalKey, Refused] = field(default_factory=dict[RefusalKey, Refused])
     asked: Mapping[int, Asked] = field(default_factory=dict[int, Asked])
+    callers: Mapping[CallerKey, Caller] = field(default_factory=dict[CallerKey, Caller])
+    """Of those for whom there was room."""

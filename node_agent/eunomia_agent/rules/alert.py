@@ -23,7 +23,8 @@ class Case:
     """A broken rule, and whose rows broke it.
 
     name: of the rule; uid: of the policy's object; key: the rows' group; at: when, by the rows' own
-    clock, in nanoseconds; time_ns: the same as Unix time; rows: how many rows it took.
+    clock, in nanoseconds; time_ns: the same as Unix time; rows: how many rows it took; once: of a
+    container and key it is told once, whenever that is.
     """
 
     rule: agent_pb2.Rule
@@ -35,6 +36,7 @@ class Case:
     at: int
     time_ns: int
     rows: int
+    once: bool = False
 
 
 def alert_of(case: Case, row: Mapping[str, Any], message: str) -> agent_pb2.Alert:
@@ -67,7 +69,8 @@ def alert_of(case: Case, row: Mapping[str, Any], message: str) -> agent_pb2.Aler
 def id_of(case: Case, row: Mapping[str, Any]) -> str:
     """Return 16 hexadecimal digits: the same for the same rows, however often they are judged."""
     owner = case.owner.short_id
-    parts = (case.uid, case.name, owner, case.key, case.time_ns, row.get("pid", 0))
+    moment = () if case.once else (case.time_ns, row.get("pid", 0))
+    parts = (case.uid, case.name, owner, case.key, *moment)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from eunomia_agent.containers.owner import Owner
+from eunomia_agent.finding import Finding
 from eunomia_agent.rules.alert import Case, alert_of
 from eunomia_agent.rules.judge import MAX_PROBLEM, Compiled, Reading, compile_all
 from eunomia_agent.rules.limit import RATE, Limit
@@ -18,15 +19,15 @@ from eunomia_agent.rules.message import Template
 from eunomia_agent.rules.refused import Attempted, Refused
 from eunomia_agent.rules.rows import Index, Judged, Live
 from eunomia_agent.rules.window import Windows
+from eunomia_agent.sinks.clock import boot_offset_ns
 from eunomia_agent.sinks.rows import Rows
 from eunomia_agent.trackers.catalogue import Tracker
 from eunomia_api import agent_pb2
 from eunomia_api.enforcement import DENY, KILL, Enforcement, of_job
+from eunomia_api.findings import FLOOD
 
 logger = logging.getLogger("eunomia.rules")
 
-FLOOD = "alert-flood"
-"""The rule that an alert names which tells of alerts that are not told."""
 CROWDED_NS = 60_000_000_000
 """For so long after a group was forgotten, it is told."""
 
@@ -67,7 +68,9 @@ class _Case:
     place: int
     message: Template
     types: Mapping[str, str]
-    enforced: bool
+    enforced: bool = False
+    finding: Finding | None = None
+    """What was found out, where no row broke a rule."""
 
 
 class Guard:
@@ -144,7 +147,21 @@ class Guard:
                 logger.exception("rule %s is not judged any more", watch.rule.name)
                 self._give_up(watch, error)
         cases.sort(key=lambda each: each.case.at)
-        self._tell(rows, list(self._admitted(cases)))
+        self._tell(list(self._admitted(cases)), rows.json)
+
+    def find(self, finding: Finding) -> None:
+        """Tell of what was found out without a rule, with the same limits."""
+        rule = agent_pb2.Rule(name=finding.rule, severity=agent_pb2.SEVERITY_WARNING)
+        case = Case(
+            *(rule, finding.rule, self._uid, finding.owner, "", finding.key),
+            at=finding.at,
+            time_ns=finding.at + boot_offset_ns(),
+            rows=finding.count,
+            once=True,
+        )
+        found = _Case(case, 0, Template.parse(finding.message), {}, finding=finding)
+        line = json.dumps(dict(finding.row)).encode()
+        self._tell(list(self._admitted([found])), lambda places: [line] * len(places))
 
     def report(self) -> agent_pb2.PolicyReport:
         """Return what came of it since the policy began on this node.
@@ -216,15 +233,20 @@ class Guard:
             self._dropped += 1
             refused = self._limit.to_tell(each.case)
             if refused:
-                flood = replace(each, case=_flood(each.case, refused), message=_flooded(refused))
+                flood = replace(
+                    each,
+                    case=_flood(each.case, refused),
+                    message=_flooded(refused),
+                    finding=None,
+                )
                 self._count(flood.case)
                 yield flood
 
-    def _tell(self, rows: Judged, cases: Sequence[_Case]) -> None:
+    def _tell(self, cases: Sequence[_Case], rendered: Callable[[Index], Sequence[bytes]]) -> None:
         """Make alerts, and hand them on. No other rows are rendered for it."""
         if not cases:
             return
-        lines = rows.json(np.array([each.place for each in cases], np.intp))
+        lines = rendered(np.array([each.place for each in cases], np.intp))
         for each, line in zip(cases, lines, strict=True):
             try:
                 self._has_room = self._outlet.put(self._alert(each, line))
@@ -240,6 +262,8 @@ class Guard:
         alert.dry_run = self._dry_run
         if self._enforcement and self.enforcing and each.enforced and each.case.name != FLOOD:
             alert.response = self._enforcement.done
+        if each.finding is not None:
+            alert.response, alert.dry_run = each.finding.response, each.finding.dry_run
         return alert
 
     def _count(self, case: Case) -> None:
@@ -254,7 +278,7 @@ class Guard:
 
 def _flood(case: Case, refused: int) -> Case:
     rule = agent_pb2.Rule(name=FLOOD, severity=case.rule.severity)
-    return replace(case, rule=rule, name=FLOOD, rows=refused)
+    return replace(case, rule=rule, name=FLOOD, rows=refused, once=False)
 
 
 def _flooded(refused: int) -> Template:

@@ -67,6 +67,8 @@ class TextRange:
 
 
 Condition = Range | TextRange | PathSet | PathsByClass
+NO_ROWS: Mapping[str, Condition] = {"pid": Range(1, 0)}
+"""What no row is in, of whatever tracker: match.h has each one ask for this column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ def around(
         if not (part := _ranges(any_of, replace(columns, assumed=assumed))).never
     }
     if not found:
-        return {next(iter(filterable), "pid"): Range(1, 0)}
+        return dict(NO_ROWS)
     parts = [
         Found({**part.ranges, **{name: Range(n, n) for name, n in classes[of].items()}}, False)
         for of, part in found.items()

@@ -78,7 +78,19 @@ class Node:
         learner.gone(cgroup_id)
 
 
-def run(cgroup: Path, *names: str, filtered: bool = False) -> None:
+REFUSING = """
+import ctypes, struct
+l = ctypes.CDLL(None)
+lines = struct.pack("<HBBI", 0x20, 0, 0, 0) + struct.pack("<HBBI", 0x15, 0, 1, {number})
+lines += struct.pack("<HBBI", 6, 0, 0, 0x50001) + struct.pack("<HBBI", 6, 0, 0, 0x7FFF0000)
+code = ctypes.create_string_buffer(lines, 32)
+l.prctl(38, 1, 0, 0, 0)
+l.syscall({seccomp}, 1, 0, struct.pack("@HxxxxxxQ", 4, ctypes.addressof(code)))
+"""
+"""Puts a filter on that refuses one call."""
+
+
+def run(cgroup: Path, *names: str, filtered: bool = False, refused: str = "") -> None:
     """Do some calls in a process that is put into a cgroup, and then execs itself."""
     ready, go = os.pipe()
     pid = os.fork()
@@ -92,6 +104,9 @@ def run(cgroup: Path, *names: str, filtered: bool = False) -> None:
             libc.syscall(NUMBER["seccomp"], 1, 0, program)
         calls = "".join(f"l.syscall({NUMBER[name]}, -1, 0, 0, 0);" for name in names)
         script = f"import ctypes; l = ctypes.CDLL(None); {calls}"
+        if refused:
+            number, seccomp = NUMBER[refused], NUMBER["seccomp"]
+            script = REFUSING.format(number=number, seccomp=seccomp) + calls
         os.execv("/usr/bin/python3", ["python3", "-S", "-E", "-c", script])
     (cgroup / "cgroup.procs").write_text(str(pid))
     os.write(go, b"x")
@@ -268,6 +283,71 @@ def test_an_audited_profile_tells_what_it_would_refuse_and_who_called(node: Node
     node.leave(learner, cgroup)
     [refusal] = one(learner).refusals
     assert refusal.count == 2
+
+
+PATH = "eunomia/shop/guard-web.json"
+GUARDED = agent_pb2.Learning(
+    seccomp=True,
+    audited=[agent_pb2.AuditedProfile(container="web", syscalls=["flock"])],
+    profiles=[agent_pb2.WornProfile(container="web", path=PATH)],
+    bound=True,
+)
+
+
+def test_a_refused_call_is_found_once_a_container_with_who_made_it_over_restarts(
+    node: Node,
+) -> None:
+    wanted = {"a": Wanted(1, GUARDED)}
+    learner = node.learner(None, **wanted)
+    cgroup, short, other = node.cgroup("1"), node.cgroup("2"), node.cgroup("3")
+    worn = {node.owner(cgroup).container_id: PATH, node.owner(other).container_id: ""}
+    node.meet(learner, cgroup, "a")
+    run(cgroup, "acct", "acct", refused="acct")
+    learner.tick()
+    assert all(each.dry_run for _, each in learner.take_findings())  # who refuses it?
+    learner.tick(worn)
+    told = {each.key: each for _, each in learner.take_findings()}
+    assert told.keys() == {"acct"}
+    one = told["acct"]
+
+    assert (one.rule, one.count, one.response, one.dry_run) == ("call-refused", 2, "Refused", False)
+    assert (one.row["comm"], one.row["uid"]) == ("python3", 0)
+    assert one.row["exe"] == os.path.realpath("/usr/bin/python3")
+    assert one.row["ancestor_pids"][0] == os.getpid()
+    assert one.owner.pod == "pod-1"
+
+    run(cgroup, "acct", refused="acct")
+    learner.tick(worn)
+    assert learner.take_findings() == []
+    saved = json.loads(json.dumps(learner.saved()))
+    learner.close()
+
+    learner = node.learner(saved, **wanted)
+    for each in (cgroup, short, other):
+        node.meet(learner, each, "a")
+        run(each, "acct", refused="acct")
+    node.leave(learner, short)  # before anybody has looked
+    learner.tick(worn)
+    refused = [(uid, each) for uid, each in learner.take_findings() if each.rule == "call-refused"]
+    enforced = [(uid, each.key, each.owner.pod) for uid, each in refused if not each.dry_run]
+    assert enforced == [("a", "acct", "pod-2")]
+
+
+def test_a_container_that_starts_without_its_profile_is_found_those_that_ran_before_are_not(
+    node: Node,
+) -> None:
+    learner = node.learner(None, a=Wanted(1, agent_pb2.Learning(seccomp=True)))
+    before, after = node.cgroup("1"), node.cgroup("2")
+    node.meet(learner, before, "a")
+    learner.apply({"a": Wanted(1, GUARDED)})
+    for cgroup in (before, after, after):
+        node.meet(learner, cgroup, "a")
+    learner.tick()
+    assert learner.take_findings() == []  # the runtime has not said what it wears
+    for _ in range(2):
+        learner.tick({node.owner(each).container_id: "" for each in (before, after)})
+    found = learner.take_findings()
+    assert [(each.rule, each.owner.pod) for _, each in found] == [("profile-missing", "pod-2")]
 
 
 def test_a_filter_that_was_on_is_told_and_what_the_runtime_does_under_it(node: Node) -> None:

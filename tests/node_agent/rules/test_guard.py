@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from eunomia_agent.containers.owner import Owner
-from eunomia_agent.rules.guard import FLOOD
+from eunomia_agent.finding import Finding
 from eunomia_agent.rules.replay import replay
 from eunomia_api import agent_pb2
 from eunomia_api.alertreport import MAX_EVIDENCE
 from eunomia_api.enforcement import DENY, KILL
+from eunomia_api.findings import FLOOD
 
 Make = Callable[..., Any]
 ALERT, WARNING = agent_pb2.SEVERITY_ALERT, agent_pb2.SEVERITY_WARNING
@@ -209,6 +210,50 @@ def test_a_flood_of_one_container_is_told_and_hides_no_other(
     seen.guard.write(rows_of([{"at": 70, "writing": 1} for _ in range(60)]))
     (_, again) = [alert for alert in seen.alerts if alert.rule == FLOOD]
     assert again.count == 946  # 945 of before and the first of now
+
+
+def refused(web: Owner, number: int, at: float = 1.0, **fields: Any) -> Finding:
+    """A call that was refused."""
+    row = {"call": f"call-{number}", "comm": "sh\n", "pid": 42, "uid": 33, "ancestor_pids": [1]}
+    message = "{comm} ({pid}) called {call}"
+    at_ns = round(at * 1e9)
+    return Finding("call-refused", f"{number}", web, at_ns, message, row, 3, **fields)
+
+
+def test_what_was_found_out_without_a_rule_is_an_alert_like_any_other(
+    watch: Make, web: Owner
+) -> None:
+    seen = watch()
+    seen.guard.find(refused(web, 1, response="Refused"))
+    (alert,) = seen.alerts
+    told = (alert.rule, alert.severity, alert.message, alert.response, alert.dry_run, alert.count)
+    assert told == ("call-refused", WARNING, "sh\\n (42) called call-1", "Refused", False, 3)
+    assert (alert.policy_uid, alert.pod, alert.image, alert.pid) == ("p-1", "web-0", "nginx:1", 42)
+    assert json.loads(alert.evidence)["call"] == "call-1"
+    assert [each.pid for each in alert.ancestors] == [1]
+    assert seen.counted == [("call-refused", WARNING, "web-0")]
+    assert seen.guard.report() == agent_pb2.PolicyReport(warnings=1)
+    # found again by an agent that had no time to note it: the same alert
+    again = watch()
+    again.guard.find(refused(web, 1, at=77, dry_run=True))
+    assert (again.alerts[0].id, again.alerts[0].dry_run) == (alert.id, True)
+
+
+def test_a_container_that_tries_every_call_hides_no_other(
+    watch: Make, rule: Make, rows_of: Make, web: Owner
+) -> None:
+    seen = watch(rule())
+    for number in range(400):
+        seen.guard.find(refused(web, number, response="Refused"))
+    other = replace(web, container_id="2c" * 32, pod="db-0")
+    seen.guard.find(refused(other, 1))
+    seen.guard.write(rows_of([{"at": 1, "writing": 1}]))
+    told = [(alert.rule, alert.pod) for alert in seen.alerts]
+    assert told.count(("call-refused", "web-0")) == 50
+    assert told[-2:] == [("call-refused", "db-0"), ("written", "web-0")]
+    (flood,) = [alert for alert in seen.alerts if alert.rule == FLOOD]
+    assert (flood.response, flood.severity) == ("", WARNING)
+    assert seen.guard.report() == agent_pb2.PolicyReport(warnings=403, dropped=350)
 
 
 def test_what_finds_no_room_is_counted(
