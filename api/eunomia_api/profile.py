@@ -111,14 +111,6 @@ class Verdict:
     unseen: Unseen
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Names of calls that one profile allows and the other does not, in order."""
-
-    added: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-
-
 def merge(reports: Iterable[agent_pb2.Learned]) -> Merged:
     """Add up the reports of all nodes about containers of one name."""
     found = list(reports)
@@ -224,15 +216,9 @@ def allowed_names(found: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(
         name
         for rule in rules
-        if rule["action"] in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG")
+        if rule["action"] == "SCMP_ACT_ALLOW"
         for name in rule["names"]
     )
-
-
-def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> Difference:
-    """Return which calls a newer profile allows beside those of an older one, and which no more."""
-    old, new = allowed_names(before), allowed_names(after)
-    return Difference(tuple(sorted(new - old)), tuple(sorted(old - new)))
 
 
 def encode(found: Mapping[str, Any]) -> bytes:

@@ -51,7 +51,7 @@ def _of(
         return kept.model_copy(update={"used": sorted({*kept.used, *used})})
     needed = capabilities.recommend(reports)
     # What the pods say themselves is not known here: beside containers that say nothing.
-    dropped = capabilities.difference({}, needed, ()).dropped
+    dropped = sorted(capabilities.DEFAULT.difference(needed.used))
     patch = json.dumps(needed.patch(name), separators=(",", ":"))
     return ContainerCapabilities(
         name=name,

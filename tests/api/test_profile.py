@@ -9,10 +9,8 @@ import pytest
 from eunomia_api import agent_pb2
 from eunomia_api.profile import (
     ALWAYS,
-    Difference,
     Thresholds,
     allowed_names,
-    difference,
     digest,
     encode,
     judge,
@@ -49,17 +47,19 @@ def learned(
 def test_what_nodes_saw_is_added_up() -> None:
     here = learned({"read": 3, "write": 2}, runs=3, pods=["web-1"], image="nginx:1")
     there = learned({"read": 2, "#900": 1}, runs=2, whole=0, quiet=5, pods=["web-2", "web-1"])
-    there.base, there.architecture = "Filtered", "SCMP_ARCH_AARCH64"
+    there.base, there.architecture = "Filtered, eunomia/shop/web.json", "SCMP_ARCH_AARCH64"
     there.compat_calls.extend(counts({"mmap2": 1}))
 
-    merged = merge([here, there])
+    nothing_yet = agent_pb2.Learned(container="web")
+    merged = merge([here, there, nothing_yet])
 
+    assert merged.since_ms == 10 * MINUTE
     assert (merged.runs, merged.whole_runs) == (5, 1)
     assert merged.calls == {"read": 5, "write": 2, "#900": 1}
     assert merged.allowed == {"read", "write", "mmap2", "execve", "capset"}
     assert merged.nameless == ("#900",)
     assert merged.last_new_ms == NOW - 5 * MINUTE
-    assert merged.bases == {"Unconfined", "Filtered"}
+    assert merged.bases == {"Unconfined", "Filtered", "eunomia/shop/web.json"}
     assert merged.pods == ("web-1", "web-2")
     assert merged.architectures == (
         *("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"),
@@ -92,11 +92,23 @@ def test_what_is_unseen_is_estimated_from_what_few_runs_did(
     assert (found.calls, found.percent) == pytest.approx((calls, percent))
 
 
-def test_runs_that_all_do_the_same_converge() -> None:
-    verdict = judge(merge([learned(dict.fromkeys(["read", "write"], 3))]), Thresholds(), NOW)
+@pytest.mark.parametrize(
+    ("quiet", "thresholds"),
+    [(20, Thresholds()), (0, Thresholds(quiet_ms=0, max_unseen_percent=0))],
+)
+def test_runs_that_all_do_the_same_converge(quiet: int, thresholds: Thresholds) -> None:
+    told = learned(dict.fromkeys(["read", "write"], 3), quiet=quiet)
+    verdict = judge(merge([told]), thresholds, NOW)
 
     assert (verdict.converged, verdict.reasons) == (True, ())
     assert verdict.unseen.percent == 0
+
+
+def test_a_32_bit_call_of_one_run_is_as_telling_as_any() -> None:
+    told = learned({"read": 3}, compat_calls=counts({"mmap2": 1}))
+    verdict = judge(merge([told]), Thresholds(), NOW)
+
+    assert verdict.reasons == ("an estimated 25.0 % is unseen, more than 1 %",)
 
 
 def test_all_that_is_missing_is_said() -> None:
@@ -158,14 +170,6 @@ def test_the_runtimes_default_keeps_its_conditions_but_for_what_was_learned() ->
 def test_an_unknown_base_is_refused() -> None:
     with pytest.raises(ValueError, match="not 'Default'"):
         profile([], [], base="Default")
-
-
-def test_versions_differ_by_the_calls_that_came_and_went() -> None:
-    before = profile(["read", "write"], ["SCMP_ARCH_X86_64"])
-    after = profile(["read", "bind", "accept4"], ["SCMP_ARCH_X86_64"])
-
-    assert difference(before, after) == Difference(added=("accept4", "bind"), removed=("write",))
-    assert difference(after, after) == Difference()
 
 
 def test_a_profile_has_one_form_on_the_disk() -> None:
