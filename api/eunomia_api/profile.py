@@ -214,10 +214,7 @@ def allowed_names(found: Mapping[str, Any]) -> frozenset[str]:
     """Return the calls that a profile allows, with some arguments at least."""
     rules = found.get("syscalls", ())
     return frozenset(
-        name
-        for rule in rules
-        if rule["action"] == "SCMP_ACT_ALLOW"
-        for name in rule["names"]
+        name for rule in rules if rule["action"] == "SCMP_ACT_ALLOW" for name in rule["names"]
     )
 
 

@@ -137,7 +137,7 @@ def label_of(policy: Reference) -> str:
     """
     told = hashlib.sha256(policy.uid.encode()).hexdigest()[:_HASH]
     value = policy.name if policy.namespace else f"cluster_{policy.name}"
-    return f"{value[: LONGEST_LABEL - _HASH - 1].rstrip('.-')}-{told}"
+    return f"{value[: LONGEST_LABEL - _HASH - 1]}-{told}"
 
 
 def network_policy(policy: Reference, ward: Ward) -> dict[str, object]:

@@ -21,13 +21,16 @@ from eunomia_operator.errors import ClusterError
 from eunomia_operator.isolation import (
     LABEL,
     MADE_FOR,
+    MOST_PODS,
     MOST_WAITING,
+    PENDING,
     PODS,
     Queue,
     Request,
     Ward,
     label_of,
     network_policy,
+    ward_of,
 )
 from eunomia_operator.isolator import Isolator
 from eunomia_operator.news import News
@@ -234,7 +237,9 @@ async def test_nothing_is_let_back_before_it_is_known_which_policies_there_are(
     assert scene.cut_off() == {"web-1"}
 
 
-async def test_who_removes_the_label_has_the_last_word(scene: Scene) -> None:
+async def test_who_removes_the_label_has_the_last_word(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     policy = scene.policy()
     scene.pods.add("web-1")
     async with scene.running():
@@ -244,11 +249,18 @@ async def test_who_removes_the_label_has_the_last_word(scene: Scene) -> None:
         scene.ask(policy, "web-1")
         await scene.settle()
     scene.isolator = scene.fresh()
+    scene.ask(policy, "web-1")  # before it is known what the last leader did
     async with scene.running():
         await scene.settle()
         scene.ask(policy, "web-1")
+        later = time.time() + 61
+        monkeypatch.setattr(isolator, "_now", lambda: later)
         await scene.settle()
-    assert (scene.cut_off(), policy.isolated) == (set(), 1)
+        assert (scene.cut_off(), policy.isolated) == (set(), 1)
+        scene.known = {}
+        await scene.settle()
+    assert scene.pods.wards == {}
+    assert ("Pod web-1", "NotLetBack") not in scene.said
 
 
 async def test_a_dry_run_tells_what_it_would_do(scene: Scene) -> None:
@@ -449,10 +461,36 @@ async def test_what_others_write_on_a_wall_stops_nothing_and_leads_nowhere(
     scene.pods.labels["shop", "web-1"][LABEL] = GUARD
     honest = wall("uid-of-guard", {"uid-of-web-1": "web-1"})
     scene.pods.wards["shop", honest["metadata"]["name"]] = honest
+    scene.pods.wards["shop", "copied"] = wall("uid-of-guard", {}, name="copied")
     async with scene.running():
         await scene.settle()
     assert scene.cut_off() == set()
     assert scene.pods.asked == [("shop", "web-1")]
+
+
+def test_as_many_pods_are_remembered_as_there_is_room_for() -> None:
+    policy = Reference("SecurityPolicy", "shop", "guard", "u")
+    ward = Ward("u", "shop", label_of(policy))
+    for number in range(MOST_PODS + 100):
+        ward.add(Reference("Pod", "shop", f"{number}{'x' * 240}", f"{number:0120}"))
+    assert len(ward.pods) == len(ward.pending) == MOST_PODS
+    assert f"{MOST_PODS + 99:0120}" in ward.pods
+    assert ward_of(cast(Any, network_policy(policy, ward))) == ward
+
+
+@pytest.mark.parametrize(
+    ("pods", "read"),
+    [
+        ({f"u{number}": "web" for number in range(MOST_PODS + 100)}, MOST_PODS),
+        ({f"u{number}": "x" * 200 for number in range(1000)}, 0),
+    ],
+)
+def test_nobody_makes_more_pods_remembered_than_that(pods: dict[str, str], read: int) -> None:
+    annotations = {PODS: json.dumps(pods), PENDING: json.dumps(["u599", "nobody"])}
+    ward = ward_of(wall("aaa", {}, annotations=annotations))
+    assert ward is not None
+    assert len(ward.pods) == read
+    assert ward.pending == ({"u599"} if read else set())
 
 
 async def test_a_wall_that_no_policy_owns_is_not_ours(scene: Scene) -> None:
@@ -486,6 +524,26 @@ async def test_a_pod_that_cannot_be_let_back_keeps_no_other_one(scene: Scene, st
     assert scene.pods.wards == {}
 
 
+@pytest.mark.parametrize(("status", "asked"), [(0, 3), (500, 5)])
+async def test_an_api_server_that_is_away_is_not_asked_for_pod_after_pod(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, status: int, asked: int
+) -> None:
+    policy, names = scene.policy(), [f"web-{number}" for number in range(5)]
+    for name in names:
+        scene.pods.add(name)
+    async with scene.running():
+        for name in names:
+            scene.ask(policy, name)
+            await scene.settle()
+        assert scene.cut_off() == set(names)
+        monkeypatch.setattr(isolator, "RETRY_SECONDS", 60)
+        scene.pods.broken = dict.fromkeys(names, status)
+        scene.pods.asked.clear()
+        scene.known = {}
+        await scene.settle()
+    assert len(scene.pods.asked) == asked
+
+
 async def test_a_pod_that_two_policies_cut_off_is_let_back_by_the_last(scene: Scene) -> None:
     scene.pods.add("web-1")
     first, second = scene.policy(), scene.policy(name="second")
@@ -500,9 +558,11 @@ async def test_a_pod_that_two_policies_cut_off_is_let_back_by_the_last(scene: Sc
         del scene.known["uid-of-second"]
         await scene.settle()
         assert scene.pods.labels["shop", "web-1"] == {LABEL: GUARD}
+        assert ("Pod web-1", "LetBack") not in scene.said
         scene.known = {}
         await scene.settle()
     assert (scene.cut_off(), scene.pods.wards) == (set(), {})
+    assert scene.said.count(("Pod web-1", "LetBack")) == 1
 
 
 async def test_a_label_that_is_of_another_policy_is_not_removed(scene: Scene) -> None:

@@ -11,7 +11,10 @@ import pytest
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.finding import Finding
+from eunomia_agent.rules.alert import MAX_ANCESTORS, Case, alert_of, evidence_of
+from eunomia_agent.rules.limit import BURST, MAX_BUCKETS, Limit
 from eunomia_agent.rules.replay import replay
+from eunomia_agent.rules.window import LONGEST_KEY, key_of
 from eunomia_api import agent_pb2
 from eunomia_api.alertreport import MAX_EVIDENCE
 from eunomia_api.enforcement import DENY, KILL
@@ -106,10 +109,16 @@ def test_a_wrong_rule_names_the_place_and_the_others_go_on(
         rule(name="g", trackers=["access", "execution"], distinct="tme", count=2, within_ms=1),
         rule(name="h", severity=0),
         rule(name="i", message="{comm"),
-        rule(name="good"),
+        rule(name="j", count=10_001, within_ms=1),
+        rule(name="k", count=1001, within_ms=1, distinct="pid"),
+        rule(name="l", distinct="pid"),
+        rule(name="m", count=2, within_ms=1, for_ms=1),
+        rule(name="n", group_by=["time"]),
+        rule(name="o", trackers=[]),
+        rule(name="good", message="{comm} ({pid}) wrote {path} in {pod}"),
     )
     seen.guard.write(rows_of([{"at": 1, "path": b"/x", "writing": 1}]))
-    assert seen.messages == ["sh (42) wrote /x"]
+    assert seen.messages == ["sh (42) wrote /x in web-0"]
     problems = {each.rule: each.message for each in seen.guard.report().problems}
     starts = {
         "a": 'when: access: at character 1: no column "pth"; did you mean path?',
@@ -121,6 +130,12 @@ def test_a_wrong_rule_names_the_place_and_the_others_go_on(
         "g": "distinct: access: no column 'tme'; there are pid, uid, comm, ",
         "h": "severity: must be event, warning or alert",
         "i": "message: at character 1: { stands alone; write {{",
+        "j": "count: must be at most 10000, not 10001",
+        "k": "count: must be at most 1000, not 1001",
+        "l": "distinct: needs a count of 2 or more",
+        "m": "for: excludes count; make two rules",
+        "n": "groupBy: access: no column 'time'; ",
+        "o": "events: names no tracker",
     }
     assert problems.keys() == starts.keys()
     for name, start in starts.items():
@@ -176,6 +191,50 @@ def test_going_on_for_so_long(watch: Make, rule: Make, rows_of: Make) -> None:
     seen.guard.write(rows_of([{"at": at, "size": at, "writing": 1} for at in begins]))
     # 0 to 28 is too short, 40 comes 12 s after that, and 70 is 30 s after 40, with no longer pause
     assert (seen.messages, [alert.count for alert in seen.alerts]) == (["70"], [5])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("a", "bc"), ("ab", "c")),
+        (("x" * 64 + "a",), ("x" * 64 + "b",)),
+        (("\ud800" * 65,), ("\ud800" * 66,)),
+    ],
+)
+def test_groups_are_as_different_as_their_values(
+    one: tuple[str, ...], other: tuple[str, ...]
+) -> None:
+    assert key_of(one) != key_of(other)
+    assert max(len(key_of(one)), len(key_of(other))) <= LONGEST_KEY
+
+
+def test_alerts_have_ids_that_tell_them_apart_and_stay_when_rows_are_judged_again(
+    watch: Make, rule: Make, rows_of: Make, web: Owner
+) -> None:
+    """The operator takes in each id once: two alerts of one id would be one."""
+    first = {"at": 1, "writing": 1, "comm": b"a"}
+    rows = [
+        (first, web, {}),
+        (first, web, {"uid": "p-2"}),
+        (first, web, {"name": "other"}),
+        (first, replace(web, container_id="2c" * 32), {}),
+        ({**first, "at": 2}, web, {}),
+        ({**first, "pid": 43}, web, {}),
+        ({**first, "comm": b"b"}, web, {}),
+    ]
+
+    def ids() -> list[str]:
+        found = list[str]()
+        for row, owner, changes in rows:
+            job = {name: changes[name] for name in changes if name == "uid"}
+            own = {name: changes[name] for name in changes if name != "uid"}
+            seen = watch(rule(group_by=["comm"], **own), **job)
+            seen.guard.write(rows_of([row], owner))
+            found += [alert.id for alert in seen.alerts]
+        return found
+
+    assert len(set(ids())) == len(rows)
+    assert ids() == ids()
 
 
 def test_rows_of_several_trackers_count_together(watch: Make, rule: Make, rows_of: Make) -> None:
@@ -254,6 +313,57 @@ def test_a_container_that_tries_every_call_hides_no_other(
     (flood,) = [alert for alert in seen.alerts if alert.rule == FLOOD]
     assert (flood.response, flood.severity) == ("", WARNING)
     assert seen.guard.report() == agent_pb2.PolicyReport(warnings=403, dropped=350)
+
+
+def test_a_flood_of_one_rule_hides_no_other_rule_and_none_that_is_graver(
+    watch: Make, rule: Make, rows_of: Make
+) -> None:
+    grave = rule(name="grave", severity=ALERT, when='path == "/grave"')
+    rare = rule(name="rare", when='path == "/rare"')
+    seen = watch(rule(), grave, rare)
+    for start in (1, 31, 61):
+        seen.guard.write(
+            rows_of(
+                [
+                    *({"at": start + n / 1000, "path": b"/x", "writing": 1} for n in range(500)),
+                    *({"at": start + 0.5, "path": path} for path in [b"/grave"] * 9 + [b"/rare"]),
+                ]
+            )
+        )
+    told = [(alert.rule, alert.time_ns // 10**9 - 1_750_000_000) for alert in seen.alerts]
+    # of a rule that keeps within the rate all is told, of one behind a flood once a minute
+    assert [at for name, at in told if name == "grave"] == [1] * 9 + [31] * 9 + [61] * 9
+    assert [at for name, at in told if name == "rare"] == [1, 61]
+
+
+def case_of(at: float, owner: Owner) -> Case:
+    written = agent_pb2.Rule(name="written", severity=WARNING)
+    time = round(at * 10**9)
+    return Case(written, "written", "p-1", owner, "access", "", at=time, time_ns=time, rows=1)
+
+
+def test_times_that_go_back_and_forth_change_nothing_of_the_rate(web: Owner) -> None:
+    limit = Limit()
+    told = [limit.admits(case_of(2 - number % 2, web)) for number in range(100)]
+    assert told == [True] * BURST + [False] * (100 - BURST)
+
+
+def test_no_number_of_containers_gives_a_loud_one_new_room(web: Owner) -> None:
+    limit = Limit()
+    for _ in range(BURST):
+        assert limit.admits(case_of(1, web))
+    for number in range(2 * MAX_BUCKETS):
+        assert limit.admits(case_of(1, replace(web, container_id=f"{number:064x}")))
+        if number % 1000 == 0:
+            assert not limit.admits(case_of(1, web))
+    assert len(limit._buckets) == MAX_BUCKETS
+
+
+def test_the_host_and_what_nobody_knows_leave_room_to_each_other() -> None:
+    limit = Limit()
+    host, unknown = Owner(1, "host"), Owner(2, "unknown")
+    told = [limit.admits(case_of(1, owner)) for owner in (host, unknown) for _ in range(BURST)]
+    assert all(told)
 
 
 def test_what_finds_no_room_is_counted(
@@ -407,6 +517,34 @@ def test_a_long_row_is_cut_and_says_so(watch: Make, rule: Make, rows_of: Make) -
     assert evidence["path"].startswith("/ppp")
     assert evidence["args"][:2] == ["☃", "☃"]
     assert len(alert.message) <= 1024
+
+
+@pytest.mark.parametrize(
+    ("row", "kept"),
+    [
+        ({"path": "p" * 2040}, {"path": "p" * 1024 + "…"}),
+        ({"path": "p" * 9000, "fd": 3}, {"path": "p" * 1024 + "…", "fd": 3}),
+        ({"args": ["a" * 9000, "b"] * 3}, {"args": ["a" * 256 + "…", "b"] * 3}),
+        ({"fd": 3, **{f"column_{n}": "x" * 90 for n in range(90)}}, {"fd": 3}),
+    ],
+)
+def test_whatever_a_row_holds_its_evidence_is_whole_json_of_bounded_size(
+    row: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    text = evidence_of(row)
+    assert len(text) <= MAX_EVIDENCE
+    evidence = json.loads(text)
+    assert evidence.pop("cut") is True
+    assert evidence.items() >= kept.items()
+
+
+def test_what_a_file_of_rows_says_of_processes_need_not_be_true(web: Owner) -> None:
+    row = {"pid": 1 << 40, "uid": -1, "ancestor_pids": [7, 8, 0, 9], "ancestors": "sh<init"}
+    alert = alert_of(case_of(1, web), row, "m")
+    assert (alert.pid, alert.uid) == (0, 0)
+    assert [(each.pid, each.comm) for each in alert.ancestors] == [(7, "sh"), (8, "init")]
+    many = alert_of(case_of(1, web), {"ancestor_pids": [7] * 10_000}, "m")
+    assert len(many.ancestors) == MAX_ANCESTORS
 
 
 @pytest.mark.parametrize("size", [1, 7, 300])
