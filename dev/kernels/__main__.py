@@ -12,7 +12,7 @@ from dev.errors import DevError
 from dev.kernels import image, machine
 from dev.progress import say
 
-TESTS = ("tests/kernels/test_trackers.py", "tests/bpf")
+TESTS = ("tests/kernels/test_trackers.py", "tests/node_agent/test_denying.py", "tests/bpf")
 SECONDS = 3000.0
 PYTEST = (
     # Plugins that none of these tests needs would take half of the time until the first one.

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -21,10 +22,12 @@ from cryptography.x509.oid import NameOID
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
+from eunomia_agent.guards import Guards
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.keys import Keys
 from eunomia_agent.lessons import Lessons
 from eunomia_agent.metrics.observed import Observed
+from eunomia_agent.metrics.security import Security
 from eunomia_agent.sinks.rows import Rows
 from eunomia_agent.standing import Standing
 from eunomia_agent.state import JobTotals
@@ -199,6 +202,38 @@ def world(hierarchy: Path, make_cgroup: Callable[..., Path]) -> Iterator[World]:
     world = World(hierarchy, make_cgroup)
     yield world
     world.close()
+
+
+class Box:
+    """Takes alerts."""
+
+    def __init__(self) -> None:
+        self.alerts: list[agent_pb2.Alert] = []
+
+    def put(self, alert: agent_pb2.Alert) -> bool:
+        self.alerts.append(alert)
+        return True
+
+
+@pytest.fixture
+def box() -> Box:
+    return Box()
+
+
+@pytest.fixture
+def guarded(world: Any, box: Box) -> Any:
+    """A world whose jobs with rules have guards."""
+    guards = Guards(world.catalogue.trackers, box, Security("n1"))
+    open_list = world._open_sinks
+
+    def open_sinks(job: agent_pb2.Job) -> list[Any]:
+        return [*([guards.guard(job)] if job.rules else []), *open_list(job)]
+
+    world._open_sinks = open_sinks
+    world.tracing.end()
+    world.begin()
+    guards.jobs = world.tracing.jobs
+    return world
 
 
 @pytest.fixture

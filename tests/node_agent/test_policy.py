@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from eunomia_agent.guards import Guards
-from eunomia_agent.metrics.security import Security
 from eunomia_agent.state import JobTotals, Store
 from eunomia_agent.trackers import ladder
 from eunomia_agent.trackers.accounting import Totals
@@ -35,38 +33,6 @@ MISSING = rule("missing", 'fd < 0 && error == "ENOENT"', deduplicate_ms=60_000)
 SEVENS = rule("sevens", 'path.endsWith("7") && fd < 0')
 
 
-class Box:
-    """Takes alerts."""
-
-    def __init__(self) -> None:
-        self.alerts: list[agent_pb2.Alert] = []
-
-    def put(self, alert: agent_pb2.Alert) -> bool:
-        self.alerts.append(alert)
-        return True
-
-
-@pytest.fixture
-def box() -> Box:
-    return Box()
-
-
-@pytest.fixture
-def guarded(world: Any, box: Box) -> Any:
-    """A world whose jobs with rules have guards."""
-    guards = Guards(world.catalogue.trackers, box, Security("n1"))
-    open_list = world._open_sinks
-
-    def open_sinks(job: agent_pb2.Job) -> list[Any]:
-        return [*([guards.guard(job)] if job.rules else []), *open_list(job)]
-
-    world._open_sinks = open_sinks
-    world.tracing.end()
-    world.begin()
-    guards.jobs = world.tracing.jobs
-    return world
-
-
 def reported(world: Any, uid: str) -> agent_pb2.PolicyReport:
     world.tracing.tick()
     policy: agent_pb2.PolicyReport = world.tracing.tick().reports[uid].policy
@@ -74,7 +40,7 @@ def reported(world: Any, uid: str) -> agent_pb2.PolicyReport:
 
 
 def test_the_kernel_takes_what_any_rule_may_be_about_and_the_guard_judges_each(
-    guarded: Any, job: Callable[..., agent_pb2.Job], box: Box
+    guarded: Any, job: Callable[..., agent_pb2.Job], box: Any
 ) -> None:
     cgroup = guarded.cgroup("policy")
     guarded.tracing.meet(guarded.owner(cgroup))
@@ -108,7 +74,7 @@ def test_a_policy_all_of_whose_rules_are_wrong_takes_nothing_and_says_why(
 
 
 def test_two_policies_with_the_same_rules_cost_one_probe(
-    guarded: Any, job: Callable[..., agent_pb2.Job], box: Box
+    guarded: Any, job: Callable[..., agent_pb2.Job], box: Any
 ) -> None:
     cgroup = guarded.cgroup("two")
     guarded.tracing.meet(guarded.owner(cgroup))
@@ -142,7 +108,7 @@ def test_counts_go_on_when_the_rules_change_the_job_rests_or_the_agent_starts_ag
 
 
 def test_one_container_that_floods_a_policy_does_not_blind_it_to_the_others(
-    guarded: Any, job: Callable[..., agent_pb2.Job], box: Box, monkeypatch: pytest.MonkeyPatch
+    guarded: Any, job: Callable[..., agent_pb2.Job], box: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ladder, "COUNTS_ABOVE", 10)
     monkeypatch.setattr(ladder, "COUNTS_FACTOR", 0)
@@ -166,7 +132,7 @@ def test_one_container_that_floods_a_policy_does_not_blind_it_to_the_others(
 
 
 def test_who_is_killed_is_told_of_once_by_the_job_that_kills(
-    guarded: Any, job: Callable[..., agent_pb2.Job], box: Box
+    guarded: Any, job: Callable[..., agent_pb2.Job], box: Any
 ) -> None:
     cgroup = guarded.cgroup("killed")
     guarded.tracing.meet(guarded.owner(cgroup))

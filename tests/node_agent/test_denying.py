@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policies that deny: the call fails, who made it lives on, and the alert says so.
+
+`make kernels` runs this where BPF has a part in the kernel's security.
+"""
+
+import ctypes
+import errno
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from eunomia_agent.kernel import hooks
+from eunomia_agent.kernel.libbpf import library
+from eunomia_api import agent_pb2
+from eunomia_api.library import Library
+from eunomia_api.message import policy_messages
+from eunomia_api.policy_acceptance import accept_policy
+from eunomia_api.tracker import Catalogue
+
+LACKING = hooks.missing("lsm/file_open") if os.geteuid() == 0 else None
+pytestmark = [
+    pytest.mark.bpf,
+    pytest.mark.skipif(os.geteuid() != 0, reason="loading BPF programs needs root"),
+]
+refuses = pytest.mark.skipif(
+    LACKING is not None, reason=f"needs a kernel with BPF's security hooks: {LACKING}"
+)
+TRY = """
+import os, socket, subprocess, sys
+what, subject = sys.argv[1:]
+try:
+    if what == "access":
+        os.close(os.open(subject, os.O_RDONLY))
+    elif what == "execution":
+        subprocess.run([subject], check=True)
+    else:
+        socket.create_connection(("127.0.0.1", int(subject))).close()
+except OSError as error:
+    print(error.errno)
+else:
+    print(0)
+"""
+
+
+class Deed(NamedTuple):
+    """What a rule denies: done to one subject, and not to another. tracker: who tells of it."""
+
+    tracker: str
+    when: str
+    denied: str
+    allowed: str
+
+
+class Policy:
+    """A policy of one rule on a node, and processes that break it."""
+
+    def __init__(self, world: Any, deed: Deed) -> None:
+        self.world = world
+        self.deed = deed
+        self.pod = world.cgroup("pod")
+        self.other = world.cgroup("other")
+        world.tracing.meet(world.owner(self.pod))
+
+    def apply(self, answer: str = "Deny", **changes: Any) -> None:
+        """Bring the node in line with the policy, as an operator does."""
+        rule = {
+            "name": "rule",
+            "severity": "alert",
+            "events": [self.deed.tracker],
+            "when": self.deed.when,
+            "message": "{comm}",
+            "response": answer,
+            "deduplicate": "0s",
+        }
+        spec = {"target": {"podSelector": {}}, "rules": {"custom": [rule]}, **changes}
+        accepted = accept_policy("SecurityPolicy", spec, Catalogue.load(), Library({}))
+        assert accepted.problems == ()
+        self.world.apply(
+            *policy_messages(
+                accepted,
+                uid="p",
+                kind="SecurityPolicy",
+                namespace="shop",
+                name="guard",
+                generation=1,
+                namespaces=None,
+            )
+        )
+
+    def delete(self) -> None:
+        """Bring the node in line with the policy's end."""
+        self.world.apply()
+
+    def attempt(self, subject: str = "", cgroup: Path | None = None) -> int:
+        """Return the error with which a process's attempt ends; it lives to tell."""
+        subject = subject or self.deed.denied
+
+        def enter() -> None:
+            ((cgroup or self.pod) / "cgroup.procs").write_text(str(os.getpid()))
+
+        command = [sys.executable, "-S", "-E", "-c", TRY, self.deed.tracker, subject]
+        ended = subprocess.run(command, preexec_fn=enter, check=True, stdout=subprocess.PIPE)
+        return int(ended.stdout)
+
+    def report(self, part: str) -> agent_pb2.PolicyReport:
+        self.world.tracing.tick()
+        told: agent_pb2.PolicyReport = self.world.tracing.tick().reports[f"p{part}"].policy
+        return told
+
+
+def programs() -> set[int]:
+    """Return the ids of all programs in the kernel, whoever loaded them: bpftool(8) lists them."""
+    found, number = set[int](), ctypes.c_uint32(0)
+    while library().bpf_prog_get_next_id(number, ctypes.byref(number)) == 0:
+        found.add(number.value)
+    return found
+
+
+@pytest.fixture
+def deed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deed]:
+    """Reads a file, runs one, or connects to a port."""
+    secret, other = tmp_path / "secret", tmp_path / "other"
+    for path in (secret, other):
+        path.write_text("#!/bin/true\n")
+        path.chmod(0o755)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as denied,
+        socket.create_server(("127.0.0.1", 0)) as allowed,
+    ):
+        port = denied.getsockname()[1]
+        yield {
+            "access": Deed(
+                "access", f'kind == "open" && path == "{secret}"', str(secret), str(other)
+            ),
+            "execution": Deed("execution", f'path == "{secret}"', str(secret), str(other)),
+            "tcp": Deed(
+                "tcp",
+                f'kind == "connect" && dport == {port}',
+                str(port),
+                str(allowed.getsockname()[1]),
+            ),
+        }[request.param]
+
+
+@pytest.fixture
+def policy(guarded: Any, deed: Deed) -> Policy:
+    return Policy(guarded, deed)
+
+
+@refuses
+@pytest.mark.parametrize("deed", ["access"], indirect=True)
+def test_what_breaks_the_rule_is_refused_and_told_until_the_policy_goes(
+    policy: Policy, box: Any
+) -> None:
+    before = programs()
+    policy.apply()
+    assert policy.attempt() == errno.EPERM
+    assert policy.attempt(policy.deed.allowed) == 0
+    assert policy.attempt(cgroup=policy.other) == 0
+
+    denies, observes = policy.report("/deny/rule"), policy.report("")
+    assert (denies.denied, denies.killed, denies.alerts, observes.alerts) == (1, 0, 1, 0)
+    (alert,) = box.alerts
+    assert (alert.policy_uid, alert.rule, alert.response) == ("p", "rule", "Denied")
+    assert alert.pod == f"pod-{policy.pod.name}"
+    assert json.loads(alert.evidence).get("error", "EPERM") == "EPERM"
+
+    policy.apply("Report")
+    assert policy.attempt() == 0
+    policy.report("")
+    assert [each.response for each in box.alerts] == ["Denied", ""]
+
+    policy.delete()
+    deadline = time.monotonic() + 30
+    while programs() - before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert programs() - before == set()
+
+
+@refuses
+@pytest.mark.parametrize("deed", ["access"], indirect=True)
+def test_nothing_is_refused_in_a_dry_run_nor_when_the_operator_was_silent_for_too_long(
+    policy: Policy, box: Any
+) -> None:
+    policy.apply(mode="DryRun")
+    assert policy.attempt() == 0
+    policy.report("")
+    assert [(each.response, each.dry_run) for each in box.alerts] == [("", True)]
+
+    policy.apply(response={"whenDisconnected": "1h"})
+    policy.world.tracing.silent_for(3601)
+    assert policy.attempt() == 0
+    policy.world.tracing.silent_for(0)
+    assert policy.attempt() == errno.EPERM
+    assert policy.report("/deny/rule").denied == 1
+    assert [each.response for each in box.alerts] == ["", "", "Denied"]
+
+
+@pytest.mark.skipif(LACKING is None, reason="needs a kernel without BPF's security hooks")
+@pytest.mark.parametrize("deed", ["access"], indirect=True)
+def test_where_the_kernel_cannot_refuse_the_rule_is_reported_and_the_policy_goes_on(
+    policy: Policy, box: Any
+) -> None:
+    policy.apply()
+    assert policy.attempt() == 0
+    assert policy.report("").alerts == 1
+    assert [each.response for each in box.alerts] == [""]
+    reports = policy.world.tracing.tick().reports
+    told = reports["p/deny/rule"]
+    assert (told.state, told.reason) == (agent_pb2.JOB_STATE_UNSUPPORTED, "DenyUnsupported")
+    assert told.message.startswith("access cannot deny here: lsm/file_open: ")
+    assert reports["p"].state == agent_pb2.JOB_STATE_RUNNING
