@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -94,6 +95,23 @@ async def test_what_was_not_taken_in_goes_again_on_the_next_stream_and_no_more(
     task.cancel()
 
 
+async def test_what_found_no_room_on_the_disk_reaches_it_as_soon_as_there_is_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending_module, "SYNC_SECONDS", 0.01)
+    spool = Spool(tmp_path)
+    task = asyncio.create_task(Sending(spool, cast(Session, Stream())).run())
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", write_most)
+        spool.put(alert("a"))
+        await settle()
+        assert spool.problem == "alerts: No space left on device"
+    await settle()
+    assert spool.problem is None
+    assert ids(Spool(tmp_path)) == ["a"]
+    task.cancel()
+
+
 def test_an_agent_that_starts_again_has_what_was_not_taken_in_and_numbers_go_on(
     tmp_path: Path,
 ) -> None:
@@ -111,6 +129,9 @@ def test_an_agent_that_starts_again_has_what_was_not_taken_in_and_numbers_go_on(
     assert kept == [last - 1, last]
     assert newest > last
     again.taken(newest)
+    # what was taken in leaves the disk, and while it lies there only root reads it
+    assert (tmp_path / "alerts").stat().st_size < 50
+    assert (tmp_path / "alerts").stat().st_mode & 0o777 == 0o600
 
     empty = Spool(tmp_path)
     assert ids(empty) == []
@@ -140,6 +161,8 @@ def test_a_loud_container_leaves_room_to_the_others(tmp_path: Path) -> None:
 
 def test_few_large_ones_fill_it_as_many_small_ones_do(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
+    assert sum(spool.put(alert(str(number), size=40_000)) for number in range(200)) == 104
+    spool.taken(spool.after(0)[-1].sequence)
     assert sum(spool.put(alert(str(number), size=40_000)) for number in range(200)) == 104
 
 
@@ -187,9 +210,15 @@ def test_a_full_disk_keeps_alerts_in_memory_and_says_so(
         full.setattr(os, "write", write_most)
         assert spool.put(alert("b"))
         assert spool.problem == "alerts: No space left on device"
-    spool.put(alert("c"))
+    spool.sync()  # no other alert need come
     assert spool.problem is None
-    assert ids(spool) == ids(Spool(tmp_path)) == ["a", "b", "c"]
+    assert ids(spool) == ids(Spool(tmp_path)) == ["a", "b"]
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", write_most)
+        assert spool.put(alert("c"))
+    spool.put(alert("d"))
+    assert spool.problem is None
+    assert ids(spool) == ids(Spool(tmp_path)) == ["a", "b", "c", "d"]
 
 
 def test_what_lay_on_the_disk_survives_a_power_cut_while_the_file_is_made_anew(
@@ -228,6 +257,22 @@ def test_numbers_that_a_crash_took_from_the_disk_are_not_given_again(tmp_path: P
     again = Spool(tmp_path)
     again.put(alert("d"))
     assert again.after(0)[-1].sequence > last
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_numbers_go_on_though_the_machines_clock_was_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    spool = Spool(tmp_path)
+    spool.put(alert("a"))
+    (first,) = spool.after(0)
+    if taken:
+        spool.taken(first.sequence)
+
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
+    again = Spool(tmp_path)
+    again.put(alert("b"))
+    assert ids(again, after=first.sequence) == ["b"]
 
 
 def test_a_file_that_cannot_be_read_keeps_no_agent_from_starting(

@@ -2,6 +2,7 @@
 """Broken rules, from the streams of the nodes to those who read of them."""
 
 import json
+from collections import Counter
 from typing import Any
 
 import hypothesis.strategies as st
@@ -10,9 +11,10 @@ from hypothesis import given
 from prometheus_client import generate_latest
 
 from eunomia_api import agent_pb2
-from eunomia_api.alertreport import MAX_ALERTS, AlertReport
+from eunomia_api.alertreport import MAX_ALERTS, AlertReport, ReportedAlert
 from eunomia_operator import alerts
 from eunomia_operator import desk as desk_module
+from eunomia_operator.alertbook import LARGEST_REPORT, AlertBook
 from eunomia_operator.reaction import report_name
 from eunomia_operator.world import Reference
 
@@ -132,6 +134,7 @@ async def test_one_that_is_told_twice_is_there_once_also_for_the_next_leader(sto
         await story.look(1)
     assert story.answers[-1] == ("node-a", 2)
     before = len(story.told)
+    since = story.reports.bodies["guard"]["observedSince"]
 
     story.lead()
     story.node("node-a")
@@ -145,6 +148,7 @@ async def test_one_that_is_told_twice_is_there_once_also_for_the_next_leader(sto
         "id-0001",
     ]
     assert story.reports.bodies["guard"]["total"] == 3
+    assert story.reports.bodies["guard"]["observedSince"] == since
     assert (before, len(story.told)) == (4, 2)
     assert f"{COUNTED} 1.0" in metrics(story)
     assert story.answers == [("node-a", 3)]
@@ -197,8 +201,13 @@ async def test_a_flood_from_one_pod_leaves_room_for_the_others(story: Any) -> No
     await story.look()
     told = story.reports.alerts("guard")
     assert len(told) == MAX_ALERTS
-    assert told[-1]["id"] == "quiet"
+    assert (told[0]["id"], told[-1]["id"]) == ("id-2001", "quiet")
     assert story.reports.bodies["guard"]["total"] == 2001
+    story.alert("node-a", alert(2), alert(5000))  # the first has left the list long ago
+    for _ in range(8):
+        await story.look(2)
+    assert story.reports.bodies["guard"]["total"] == 2002
+    assert "id-0002" not in [each["id"] for each in story.reports.alerts("guard")]
 
 
 @pytest.mark.parametrize(
@@ -263,6 +272,22 @@ async def test_the_report_of_a_policy_that_had_the_name_is_not_taken_over(story:
         await story.look(1)
     assert [each["id"] for each in story.reports.alerts("guard")] == ["id-0001"]
     assert story.reports.bodies["guard"]["metadata"]["ownerReferences"] == [{"uid": "uid-guard"}]
+
+
+async def test_a_report_that_somebody_edited_is_gone_on_with(story: Any) -> None:
+    old = {"id": "old", "time": "2025-01-01T00:00:00Z", "rule": "r", "severity": "event"}
+    story.reports.bodies["guard"] = {
+        "metadata": {"ownerReferences": [{"uid": "uid-guard"}]},
+        "alerts": [old, old],
+        "total": 0,
+    }
+    await begin(story)
+    story.alert("node-a", alert(1))
+    for _ in range(4):
+        await story.look(1)
+    report = story.reports.bodies["guard"]
+    assert [each["id"] for each in report["alerts"]] == ["id-0001", "old"]
+    assert (report["total"], report["dropped"]) == (2, 0)
 
 
 async def test_a_report_that_somebody_deleted_is_written_anew(story: Any) -> None:
@@ -341,6 +366,37 @@ async def test_a_report_stays_smaller_than_what_etcd_takes(story: Any) -> None:
     assert len(story.reports.writes) == writes, "a large one waits longer"
     await story.look(60)
     assert len(story.reports.writes) == writes + 1
+
+
+def reported(number: int, pod: str, evidence: str = "") -> ReportedAlert:
+    told = alert(number, id=f"{pod}-{number}", pod=pod, pod_uid=pod, evidence=evidence)
+    read = alerts.read(told, "node-a", "shop", {"shadow"}, 1767225600.0)
+    assert read is not None
+    return read.reported
+
+
+def kept(book: AlertBook) -> dict[str, int]:
+    return Counter(each.id.partition("-")[0] for each in book.alerts)
+
+
+def test_what_was_done_about_a_pods_alerts_takes_no_room_from_it() -> None:
+    book = AlertBook()
+    for number in range(45):
+        book.take(reported(number, "cut"), "now")
+        book.note_response(f"cut-{number}", "Isolated")
+    for number in range(65):
+        book.take(reported(number, "loud"), "now")
+    assert kept(book) == {"cut": 45, "loud": 55}
+
+
+def test_of_alerts_that_are_too_large_those_go_that_take_most_room() -> None:
+    book, large = AlertBook(), json.dumps({"args": "<" * 2000})
+    for number in range(15):
+        book.take(reported(number, "many"), "now")
+    for number in range(84):
+        book.take(reported(number, f"large{number % 7}", large), "now")
+    assert book.size <= LARGEST_REPORT
+    assert (kept(book)["many"], len(book.alerts) < 99) == (15, True)
 
 
 @pytest.mark.parametrize("status", [403, 422, 500, 0])

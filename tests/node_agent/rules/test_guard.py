@@ -13,6 +13,7 @@ from eunomia_agent.containers.owner import Owner
 from eunomia_agent.finding import Finding
 from eunomia_agent.rules.alert import MAX_ANCESTORS, Case, alert_of, evidence_of
 from eunomia_agent.rules.limit import BURST, MAX_BUCKETS, Limit
+from eunomia_agent.rules.recorded import Event
 from eunomia_agent.rules.replay import replay
 from eunomia_agent.rules.window import LONGEST_KEY, key_of
 from eunomia_api import agent_pb2
@@ -592,6 +593,42 @@ def test_a_replay_tells_what_was_told_live(
     by_time = sorted(seen.alerts, key=lambda alert: (alert.time_ns, alert.rule))
     assert sorted(alerts, key=lambda alert: (alert.time_ns, alert.rule)) == by_time
     assert len({alert.id for alert in alerts}) == len(alerts)
+
+
+def test_a_file_of_rows_of_many_is_told_of_each_in_the_order_of_time(
+    rule: Make, rows_of: Make, recorded: Make, trackers: Any, web: Owner
+) -> None:
+    db = replace(web, pod="db-0", container_id="2c" * 32)
+
+    def event(at: float, owner: Owner, **changes: Any) -> Event:
+        (found,) = recorded(rows_of([{"at": at, "writing": 1}], owner))
+        return Event.parse(json.dumps({**found.row, **changes}).encode())
+
+    rules = [
+        rule(trackers=["access", "execution"], message="{pod} on {node}"),
+        rule(name="elsewhere", when='node == "n2"'),
+        rule(name="both", trackers=["access", "execution"], count=2, within_ms=1000),
+    ]
+    events = [
+        event(1.00, web),
+        event(1.01, db),
+        event(1.02, web, tracker="of-a-newer-agent"),
+        event(1.03, db, node="n2"),
+        event(1.5, web, tracker="execution"),
+        event(10, web),
+        event(10.5, web, tracker="execution"),
+    ]
+    alerts, _ = replay(rules, events, trackers)
+    told = [(alert.rule, alert.message) for alert in alerts if alert.rule == "written"]
+    assert told == [
+        ("written", f"{pod} on {node}")
+        for pod, node in [("web-0", "n1"), ("db-0", "n1"), ("db-0", "n2"), *[("web-0", "n1")] * 3]
+    ]
+    others = [(alert.rule, alert.pod) for alert in alerts if alert.rule != "written"]
+    assert sorted(others) == [
+        *[("both", "db-0"), ("both", "web-0"), ("both", "web-0"), ("elsewhere", "db-0")]
+    ]
+    assert [alert.time_ns for alert in alerts] == sorted(alert.time_ns for alert in alerts)
 
 
 def test_a_rule_that_fails_in_an_unforeseen_way_stops_no_other(
