@@ -70,6 +70,34 @@ def page(kubectl, namespace, name):
     return kubectl.run("-n", namespace, *ask).stdout
 
 
+def told_as_alerts(kubectl, shop, until):
+    """Who was refused a chmod, and who was not and would be, are told in all places."""
+
+    def alerts():
+        found = kubectl.run("-n", shop, "get", "alertreport/web", "-o", "json")
+        listed = json.loads(found.stdout)["alerts"] if found.returncode == 0 else []
+        chmods = [each for each in listed if each["message"].startswith("chmod (")]
+        return {each["pod"]: each for each in chmods}
+
+    until(lambda: {"one", "three"} <= alerts().keys(), 40, "alerts of the call")
+    one, three = alerts()["one"], alerts()["three"]
+    assert (one["rule"], one["response"], one["dryRun"]) == ("call-refused", "", True)
+    assert (three["rule"], three["response"], three["dryRun"]) == ("call-refused", "Refused", False)
+    assert "chmod, which its seccomp profile refused" in three["message"]
+    assert (three["comm"], three["container"], three["severity"]) == ("chmod", "nginx", "warning")
+    assert json.loads(three["evidence"])["exe"].endswith("/busybox")
+
+    def events():
+        found = kubectl.get("-n", shop, "events")["items"]
+        told = [each for each in found if each["involvedObject"]["name"] in ("web", "three")]
+        kinds = {
+            each["involvedObject"]["kind"] for each in told if "call-refused" in each["message"]
+        }
+        return {"SecurityPolicy", "Pod"} <= kinds
+
+    until(events, 40, "Events on the policy and on the pod")
+
+
 @pytest.mark.timeout(300, func_only=True)
 def test_a_profile_is_learned_audited_enforced_and_gone_back_from(
     cluster, kubectl, shop, policy, serve, until
@@ -133,6 +161,10 @@ def test_a_profile_is_learned_audited_enforced_and_gone_back_from(
         until(told, 40, "the call in the status")
     except AssertionError:
         pytest.fail(f"told of {drift} alone: {status()}")
+
+    told_as_alerts(kubectl, shop, until)
+    assert status()["alerts"]["warnings"] >= 2
+    assert status()["lastAlert"]["rule"] == "call-refused"
 
     def worn():
         found = status()["seccomp"]
