@@ -26,6 +26,7 @@ from eunomia_agent.reporter import Reporter
 from eunomia_agent.seccomp_files import SeccompFiles
 from eunomia_agent.sending import Sending
 from eunomia_agent.session import Heard, Session
+from eunomia_agent.silence import Moment
 from eunomia_agent.standing import Standing
 from eunomia_agent.state import Desired, JobTotals, Store
 from eunomia_agent.tracing import Tracing
@@ -176,7 +177,7 @@ class Agent:
                 logger.warning("this node is another one now; its totals begin anew")
                 await self._apply(agent_pb2.DesiredState())
                 self._before = {}
-            self._desired = Desired(heard.desired_state, heard.node_uid, time.time())
+            self._desired = Desired(heard.desired_state, heard.node_uid, Moment.now())
             await self._save_desired()
             self._heard_on_stream = True
             await self._apply(heard.desired_state)
@@ -224,7 +225,7 @@ class Agent:
         """Settle and report: each second, at once at a change, and on time at a deadline."""
         while True:
             self._changed.clear()
-            await self._end_unheard(time.time())
+            await self._end_unheard()
             await self._retry()
             async with self._turn:
                 standing = await self._look()
@@ -280,7 +281,7 @@ class Agent:
         """Return for how long the operator has been silent, in seconds."""
         if self._desired is None or self.session.connected:
             return 0.0
-        return max(0.0, time.time() - self._desired.heard)
+        return self._desired.heard.until(Moment.now())
 
     def _expire_and_tick(self, silence: float) -> Standing:
         self._tracing.expire(time.time())
@@ -307,16 +308,16 @@ class Agent:
         while True:
             await asyncio.sleep(HEARD_SAVE_SECONDS)
             if self._desired is not None and self.session.connected:
-                self._desired = Desired(self._desired.state, self._desired.node_uid, time.time())
+                self._desired = Desired(self._desired.state, self._desired.node_uid, Moment.now())
                 await self._save_desired()
 
-    async def _end_unheard(self, now: float) -> None:
+    async def _end_unheard(self) -> None:
         """Suspend jobs without a deadline when the operator has been silent for a day.
 
         Policies go on: they say themselves for how long they kill.
         """
         desired = self._desired
-        if desired is None or self.session.connected or now - desired.heard < UNHEARD_SECONDS:
+        if desired is None or self._silence() < UNHEARD_SECONDS:
             return
         state = agent_pb2.DesiredState()
         state.CopyFrom(desired.state)

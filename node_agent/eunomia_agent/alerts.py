@@ -30,8 +30,8 @@ MAX_ALERTS_A_CONTAINER = 200
 MAX_BYTES = 4 * 1024 * 1024
 _HEAD = struct.Struct("=IIBQ")
 """Bytes that follow, their CRC-32, the kind of record, and a sequence number."""
-_ALERT, _TAKEN = 1, 2
-"""An alert of that number; all up to that number are taken in."""
+_ALERT, _TAKEN, _GONE = 1, 2, 3
+"""An alert of that number; all up to that number are taken in; that one made room for another."""
 _LONGEST_FILE = 2 * MAX_BYTES
 
 
@@ -40,20 +40,28 @@ class _Kept:
     sequence: int
     content: bytes
     container_id: str
+    policy_uid: str
 
 
 class Spool:
-    """Bounded, in the order in which they came. May be used on several threads."""
+    """Bounded, in the order in which they came. May be used on several threads.
+
+    Where there is no room, the newest of the container goes of which there are most (of which there
+    is most, where they are too large), if that one has more than the one that an alert is about.
+    """
 
     def __init__(self, folder: Path, on_alert: Callable[[], None] = lambda: None) -> None:
         """Take in what was left by an earlier run. on_alert: called after each, on its thread."""
         self._path = folder / "alerts"
         self.on_alert = on_alert
+        self.on_gone: Callable[[str], None] = _nobody
+        """Called with the uid of the policy, after one of its alerts made room for another."""
         self.problem: str | None = None
         self._lock = threading.Lock()
         self._kept: deque[_Kept] = deque()
-        self._size = 0
         self._by_container: Counter[str] = Counter()
+        self._sizes: Counter[str] = Counter()
+        """Bytes of all that are kept of a container."""
         self._last = 0
         self._file: int | None = None
         self._file_size = 0
@@ -75,12 +83,18 @@ class Spool:
         """Keep an alert, and number it; False where there is no room for it."""
         with self._lock:
             alert.sequence = self._last + 1
-            content = alert.SerializeToString()
-            if not self._has_room(alert.container_id, len(content)):
+            fresh = _kept(alert)
+            gone = self._in_the_way(fresh)
+            if gone is None:
                 return False
+            for each in gone:
+                self._let_go(each)
+                self._append(_GONE, each.sequence, b"")
             self._last += 1
-            self._keep(_Kept(self._last, content, alert.container_id))
-            self._append(_ALERT, self._last, content)
+            self._keep(fresh)
+            self._append(_ALERT, fresh.sequence, fresh.content)
+        for each in gone:
+            self.on_gone(each.policy_uid)
         self.on_alert()
         return True
 
@@ -127,29 +141,54 @@ class Spool:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def _has_room(self, container_id: str, size: int) -> bool:
-        fits = len(self._kept) < MAX_ALERTS and self._size + size <= MAX_BYTES
-        return fits and self._by_container[container_id] < MAX_ALERTS_A_CONTAINER
+    def _in_the_way(self, fresh: _Kept) -> list[_Kept] | None:
+        """Return what has to go so that another one finds room; None where it is to find none."""
+        whose, size = fresh.container_id, len(fresh.content)
+        if self._by_container[whose] >= MAX_ALERTS_A_CONTAINER:
+            return None
+        counts, sizes = self._by_container.copy(), self._sizes.copy()
+        gone, newest = list[_Kept](), list[_Kept]()
+        while counts.total() >= MAX_ALERTS or sizes.total() + size > MAX_BYTES:
+            crowded = counts.total() >= MAX_ALERTS
+            weights, mine = (counts, counts[whose] + 1) if crowded else (sizes, sizes[whose] + size)
+            loudest = max(weights, key=lambda each: weights[each], default=whose)
+            if weights[loudest] <= mine:
+                return None
+            newest = newest or list(reversed(self._kept))
+            one = next(each for each in newest if each.container_id == loudest)
+            newest.remove(one)
+            counts[loudest] -= 1
+            sizes[loudest] -= len(one.content)
+            gone.append(one)
+        return gone
 
     def _keep(self, kept: _Kept) -> None:
         self._kept.append(kept)
-        self._size += len(kept.content)
         self._by_container[kept.container_id] += 1
+        self._sizes[kept.container_id] += len(kept.content)
+
+    def _let_go(self, gone: _Kept) -> None:
+        self._kept.remove(gone)
+        self._forget(gone)
+
+    def _forget(self, gone: _Kept) -> None:
+        self._by_container[gone.container_id] -= 1
+        self._sizes[gone.container_id] -= len(gone.content)
+        if not self._by_container[gone.container_id]:
+            del self._by_container[gone.container_id], self._sizes[gone.container_id]
 
     def _drop(self, sequence: int) -> None:
         while self._kept and self._kept[0].sequence <= sequence:
-            gone = self._kept.popleft()
-            self._size -= len(gone.content)
-            self._by_container[gone.container_id] -= 1
-            if not self._by_container[gone.container_id]:
-                del self._by_container[gone.container_id]
+            self._forget(self._kept.popleft())
 
     def _load(self) -> None:
         data = self._path.read_bytes()[:_LONGEST_FILE]
         for kind, sequence, content in _records(data):
             if kind == _ALERT:
-                alert = agent_pb2.Alert.FromString(content)
-                self._keep(_Kept(sequence, content, alert.container_id))
+                self._keep(_kept(agent_pb2.Alert.FromString(content)))
+            elif kind == _GONE:
+                for each in [each for each in self._kept if each.sequence == sequence]:
+                    self._let_go(each)
             else:
                 self._drop(sequence)
             self._last = max(self._last, sequence)
@@ -201,6 +240,15 @@ class Spool:
         if self._file is not None:
             os.close(self._file)
         self._file = None
+
+
+def _kept(alert: agent_pb2.Alert) -> _Kept:
+    content = alert.SerializeToString()
+    return _Kept(alert.sequence, content, alert.container_id, alert.policy_uid)
+
+
+def _nobody(_: str) -> None:
+    """Tell nobody."""
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -41,6 +41,12 @@ class Guards:
 
         return Guard(job, self._trackers, self._outlet, count, elsewhere)
 
+    def note_gone(self, policy_uid: str) -> None:
+        """Take note that an alert of a policy made room for another one."""
+        job = self.jobs.get(policy_uid)
+        for judge in job.judges() if job is not None else ():
+            judge.drop()
+
     def forget(self, job: agent_pb2.Job) -> None:
         """Drop what was counted for a policy that is gone."""
         if not job.enforcement:

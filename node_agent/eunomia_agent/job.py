@@ -76,6 +76,10 @@ class Judge(Protocol):
         """Tell of what was found out without a rule."""
         ...
 
+    def drop(self) -> None:
+        """Take note that an alert of the policy was told and did not reach the operator."""
+        ...
+
     def report(self) -> agent_pb2.PolicyReport:
         """Return what came of it since the policy began on this node."""
         ...

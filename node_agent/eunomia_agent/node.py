@@ -56,6 +56,7 @@ async def serve(settings: Settings) -> None:
     accounts, security = Accounts(), Security(settings.node)
     spool = Spool(settings.state)
     guards = Guards(catalogue.trackers, spool, security)
+    spool.on_gone = guards.note_gone
     runtime = open_runtime(cri=settings.cri_socket, docker=settings.docker_socket)
     if runtime is None:
         logger.warning("no container runtime's socket was found: containers stay unknown")

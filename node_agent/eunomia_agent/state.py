@@ -17,6 +17,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from eunomia_agent.errors import StateError
+from eunomia_agent.silence import Moment
 from eunomia_agent.trackers.accounting import Totals
 from eunomia_api import agent_pb2
 
@@ -43,8 +44,8 @@ class Desired:
 
     state: agent_pb2.DesiredState
     node_uid: str
-    heard: float
-    """Unix time of it, in seconds."""
+    heard: Moment
+    """When that was."""
 
 
 class Store:
@@ -70,7 +71,12 @@ class Store:
             if not isinstance(encoded, dict):
                 return None
             state.ParseFromString(bytes.fromhex(encoded["state"]))
-            return Desired(state, str(encoded["node_uid"]), float(encoded["heard"]))
+            heard = Moment(
+                float(encoded["heard"]),
+                float(encoded.get("heard_boot", 0.0)),
+                str(encoded.get("boot_id", "")),
+            )
+            return Desired(state, str(encoded["node_uid"]), heard)
         except (ValueError, KeyError, TypeError, DecodeError) as error:
             logger.error("desired.json cannot be read, starting without it: %s", error)
             return None
@@ -80,7 +86,9 @@ class Store:
         encoded = {
             "state": desired.state.SerializeToString().hex(),
             "node_uid": desired.node_uid,
-            "heard": desired.heard,
+            "heard": desired.heard.wall,
+            "heard_boot": desired.heard.boot,
+            "boot_id": desired.heard.boot_id,
         }
         self._replace("desired.json", json.dumps(encoded).encode())
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from eunomia_agent import sending as sending_module
-from eunomia_agent.alerts import MAX_ALERTS, MAX_ALERTS_A_CONTAINER, Spool
+from eunomia_agent.alerts import MAX_ALERTS, MAX_ALERTS_A_CONTAINER, MAX_BYTES, Spool
 from eunomia_agent.sending import Sending
 from eunomia_agent.session import Session
 from eunomia_api import agent_pb2
@@ -157,6 +157,42 @@ def test_a_loud_container_leaves_room_to_the_others(tmp_path: Path) -> None:
     assert not again.put(alert("more", container="loud"))
     again.taken(again.after(0, 1)[0].sequence)
     assert again.put(alert("more", container="loud"))
+
+
+def test_a_quiet_container_finds_room_in_a_full_spool_by_what_the_loudest_told_last(
+    tmp_path: Path,
+) -> None:
+    spool, gone = Spool(tmp_path), list[str]()
+    spool.on_gone = gone.append
+    for number in range(MAX_ALERTS):
+        told = alert(f"{number}", container=f"loud{number % 5}")
+        told.policy_uid = f"p{number % 5}"
+        assert spool.put(told)
+    assert not spool.put(alert("more", container="loud3"))
+
+    assert spool.put(alert("q-1", container="quiet"))
+    assert spool.put(alert("q-2", container="quiet"))
+    assert spool.put(alert("other"))
+    kept = ids(spool)
+    assert kept[-3:] == ["q-1", "q-2", "other"]
+    assert (len(kept), set(map(str, range(MAX_ALERTS))) - set(kept)) == (
+        *(MAX_ALERTS, {"995", "996", "997"}),
+    )
+    assert gone == ["p0", "p1", "p2"]
+    spool.close()
+    assert ids(Spool(tmp_path)) == kept
+
+
+def test_a_large_alert_takes_the_place_of_larger_ones_or_of_none(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    half = MAX_BYTES // 2
+    for name in ("a", "b", "c"):
+        assert spool.put(alert(name, half // 2 - 100, "large"))
+    assert spool.put(alert("d", half // 2, "quiet"))
+    assert spool.put(alert("e", half // 4, "quiet"))
+    assert ids(spool) == ["a", "b", "d", "e"]
+    assert not spool.put(alert("f", half, "quiet"))  # it would be the loudest itself
+    assert ids(spool) == ["a", "b", "d", "e"]
 
 
 def test_few_large_ones_fill_it_as_many_small_ones_do(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from eunomia_agent.errors import StateError
+from eunomia_agent.silence import Moment
 from eunomia_agent.state import Desired, JobTotals, Store
 from eunomia_agent.trackers.accounting import Totals
 from eunomia_api import agent_pb2
@@ -17,12 +18,12 @@ def test_what_was_kept_is_there_after_a_restart(tmp_path: Path) -> None:
         "a": JobTotals({"opensnoop": Totals(matched=5, delivered=5)}, gaps=1, running=True),
         "p": JobTotals({"access": Totals(matched=1, delivered=1, enforced=1)}, policy=report),
     }
-    store.save_desired(Desired(state, "node-uid", 12.5))
+    store.save_desired(Desired(state, "node-uid", Moment(12.5, 3.5, "b00t")))
     store.save_totals(totals)
     store.save_learned({"books": []})
 
     again = Store(tmp_path / "state")
-    assert again.load_desired() == Desired(state, "node-uid", 12.5)
+    assert again.load_desired() == Desired(state, "node-uid", Moment(12.5, 3.5, "b00t"))
     assert again.load_totals() == totals
     assert again.load_learned() == {"books": []}
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700

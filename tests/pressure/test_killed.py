@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from eunomia_agent.silence import Moment
 from eunomia_agent.state import Desired, JobTotals, Store
 from eunomia_agent.trackers.accounting import Totals
 from eunomia_api import agent_pb2
@@ -84,7 +85,7 @@ def test_an_agent_that_is_killed_leaves_nothing_and_the_next_one_counts_on(
     wanted = job(outputs=["file"])
     state = agent_pb2.DesiredState(generation=1, jobs=[wanted])
     store = Store(tmp_path)
-    store.save_desired(Desired(state, "uid", time.time()))
+    store.save_desired(Desired(state, "uid", Moment.now()))
 
     def until(seen: Callable[[Totals], bool]) -> Totals:
         deadline = time.monotonic() + 30

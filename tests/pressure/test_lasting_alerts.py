@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from eunomia_agent.alerts import Spool
+from eunomia_agent.silence import Moment
 from eunomia_agent.state import Desired, Store
 from eunomia_api import agent_pb2
 
@@ -102,7 +103,7 @@ class Node:
 
     def start(self, state: agent_pb2.DesiredState, silent: float = 0) -> None:
         """Start an agent. silent: seconds since the operator's last word."""
-        self.store.save_desired(Desired(state, "uid", time.time() - silent))
+        self.store.save_desired(Desired(state, "uid", Moment(time.time() - silent)))
         count = len(self.alerts())
         self._process = self._start()
         self.wait(lambda: [self.read(), time.sleep(0.3)] and len(self.alerts()) > count)

@@ -149,6 +149,10 @@ class Guard:
         cases.sort(key=lambda each: each.case.at)
         self._tell(list(self._admitted(cases)), rows.json)
 
+    def drop(self) -> None:
+        """Take note that an alert which had found room made room for another one."""
+        self._dropped += 1
+
     def find(self, finding: Finding) -> None:
         """Tell of what was found out without a rule, with the same limits."""
         rule = agent_pb2.Rule(name=finding.rule, severity=agent_pb2.SEVERITY_WARNING)

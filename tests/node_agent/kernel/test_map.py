@@ -49,6 +49,9 @@ def test_entries_are_set_found_and_removed(maps: Object) -> None:
     numbers.update(number(1), number(11))
     numbers.update(number(1), number(10))
     assert numbers.lookup(number(1)) == number(10)
+    assert not numbers.insert(number(1), number(12))
+    assert numbers.insert(number(2), number(20))
+    assert numbers.delete(number(2))
     assert dict(numbers.items()) == {number(1): number(10)}
     assert numbers.delete(number(1))
     assert not numbers.delete(number(1))

@@ -367,6 +367,15 @@ def test_the_host_and_what_nobody_knows_leave_room_to_each_other() -> None:
     assert all(told)
 
 
+def test_what_had_found_room_and_lost_it_again_is_counted(
+    watch: Make, rule: Make, rows_of: Make
+) -> None:
+    seen = watch(rule())
+    seen.guard.write(rows_of([{"at": 1, "writing": 1}]))
+    seen.guard.drop()
+    assert seen.guard.report() == agent_pb2.PolicyReport(warnings=1, dropped=1)
+
+
 def test_what_finds_no_room_is_counted(
     trackers: Any, rule: Make, rows_of: Make, watch: Make
 ) -> None:

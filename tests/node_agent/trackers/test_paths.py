@@ -248,3 +248,9 @@ def test_the_kernel_alone_decides_on_paths_only_where_somebody_is_killed_for_the
         taken, rest = split(expression, FILTERABLE, {"path"}, whole_paths=alone)
         assert taken == ({} if found is None else {"path": found})
         assert (rest is None) == (whole and alone)
+
+
+def test_rules_that_no_row_can_break_ask_for_none_whatever_column_comes_first() -> None:
+    root = parse('kind == "open" && kind == "mount"', COLUMNS).root
+    path_first = {"path": FILTERABLE["path"], **FILTERABLE}
+    assert around([root], path_first, {"path"}) == NO_ROWS
