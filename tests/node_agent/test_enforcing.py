@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs that kill: whom they kill, for how long, and which are refused."""
+"""Jobs that enforce a rule: on whom, for how long, and which are refused."""
 
 import os
 import signal
@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from eunomia_agent.admission import admit
 from eunomia_agent.enforcing import deadline
+from eunomia_agent.job import policy_of
+from eunomia_agent.state import JobTotals
 from eunomia_agent.trackers.accounting import Totals
 from eunomia_api import agent_pb2
 
@@ -170,6 +173,45 @@ def test_a_rule_that_takes_several_events_kills_nobody(
     report = world.tracing.tick().reports["p/kill/r"]
     assert (report.reason, "at the first event" in report.message) == ("KillNotInKernel", True)
     assert fate(cgroup, "/none/k-1") == 0
+
+
+@pytest.mark.parametrize(
+    ("enforcement", "everything", "told"),
+    [
+        (7, False, "enforcement 7, which this agent does not know"),
+        (agent_pb2.ENFORCEMENT_KILL, True, "the job says Kill, and names nobody"),
+        (agent_pb2.ENFORCEMENT_DENY, True, "the job says Deny, and names nobody"),
+    ],
+)
+def test_what_no_agent_would_enforce_is_refused_and_loads_nothing(
+    world: Any,
+    killer: Callable[..., agent_pb2.Job],
+    enforcement: agent_pb2.Enforcement,
+    everything: bool,
+    told: str,
+) -> None:
+    wanted = killer(target=agent_pb2.Target(everything=everything))
+    wanted.enforcement = enforcement
+    world.apply(wanted)
+    report = world.tracing.tick().reports["p/kill/r"]
+    assert (report.state, report.reason) == (agent_pb2.JOB_STATE_FAILED, "InvalidJob")
+    assert told in report.message
+
+
+@pytest.mark.parametrize(
+    ("enforcement", "told"),
+    [
+        (agent_pb2.ENFORCEMENT_NONE, agent_pb2.PolicyReport()),
+        (agent_pb2.ENFORCEMENT_KILL, agent_pb2.PolicyReport(killed=3)),
+        (agent_pb2.ENFORCEMENT_DENY, agent_pb2.PolicyReport(denied=3)),
+    ],
+)
+def test_what_was_enforced_is_reported_as_what_it_was(
+    enforcement: agent_pb2.Enforcement, told: agent_pb2.PolicyReport
+) -> None:
+    wanted = agent_pb2.Job(enforcement=enforcement, rules=[agent_pb2.Rule()])
+    before = JobTotals({"access": Totals(matched=3, delivered=3, enforced=3)})
+    assert policy_of(admit(wanted, before).totals()) == told
 
 
 @pytest.mark.parametrize(
