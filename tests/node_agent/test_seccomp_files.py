@@ -149,6 +149,28 @@ def test_a_link_in_the_place_of_a_file_is_replaced(tmp_path: Path) -> None:
     assert victim.read_text() == "mine"
 
 
+def test_what_an_agent_left_that_was_killed_as_it_wrote_is_in_nobodys_way(tmp_path: Path) -> None:
+    left = tmp_path / PATH
+    left.parent.mkdir(parents=True)
+    (left.parent / f".{left.name}.new").write_text("half of i")
+    files = SeccompFiles(tmp_path)
+    files.apply([profile()])
+    assert told(files) == [(PATH, hashlib.sha256(CONTENT).hexdigest(), "")]
+    assert [each.name for each in left.parent.iterdir()] == [left.name]
+
+
+def test_profiles_that_are_too_many_for_a_node_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_FILES", 1)
+    files = SeccompFiles(tmp_path)
+    files.apply([profile(), profile("eunomia/shop/z.json")])
+    assert told(files) == [
+        (PATH, hashlib.sha256(CONTENT).hexdigest(), ""),
+        ("eunomia/shop/z.json", "", "a node takes at most 1 profiles"),
+    ]
+
+
 def test_what_is_wrong_is_not_written_and_what_was_there_stays(tmp_path: Path) -> None:
     def check(content: bytes) -> str | None:
         return "libseccomp knows no call nonsense" if b"nonsense" in content else None

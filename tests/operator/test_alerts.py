@@ -87,6 +87,7 @@ async def test_an_alert_is_written_down_told_counted_and_then_taken(story: Any) 
         ("SecurityPolicy guard", "Warning", "SecurityAlert"),
         ("Pod web-1", "Warning", "SecurityAlert"),
     ]
+    assert story.cut.asked == [], "nobody asked for the pod to be cut off"
     await story.look(6)
     last = story.status("guard")["lastAlert"]
     assert (last["rule"], last["severity"]) == ("shadow", "alert")
@@ -278,16 +279,17 @@ async def test_a_report_that_somebody_edited_is_gone_on_with(story: Any) -> None
     old = {"id": "old", "time": "2025-01-01T00:00:00Z", "rule": "r", "severity": "event"}
     story.reports.bodies["guard"] = {
         "metadata": {"ownerReferences": [{"uid": "uid-guard"}]},
-        "alerts": [old, old],
+        "alerts": [old] * 60,
         "total": 0,
     }
     await begin(story)
-    story.alert("node-a", alert(1))
+    told = [alert(number, pod=f"web-{number % 10}") for number in range(1, 121)]
+    story.alert("node-a", *told)
     for _ in range(4):
         await story.look(1)
     report = story.reports.bodies["guard"]
-    assert [each["id"] for each in report["alerts"]] == ["id-0001", "old"]
-    assert (report["total"], report["dropped"]) == (2, 0)
+    assert [each["id"] for each in report["alerts"]].count("old") == 1
+    assert (report["total"], report["dropped"]) == (121, 21)
 
 
 async def test_a_report_that_somebody_deleted_is_written_anew(story: Any) -> None:
@@ -458,12 +460,18 @@ async def test_what_there_is_no_room_for_is_told_again_on_the_next_stream(story:
         await story.look(1)
     assert story.answers[-1] == ("node-a", 1000)
     assert story.reports.bodies["guard"]["total"] == 1000
+    # no answer for what comes later on this stream: it would speak for what was refused as well
+    story.alert("node-a", alert(1201))
+    for _ in range(5):
+        await story.look(1)
+    assert story.answers[-1] == ("node-a", 1000)
     story.dial("node-a")
-    story.alert("node-a", *(alert(number) for number in range(1001, 1201)))
+    story.alert("node-a", *(alert(number) for number in range(1001, 1151)))
+    story.alert("node-a", *(alert(number) for number in range(1151, 1202)))
     for _ in range(10):
         await story.look(1)
-    assert story.answers[-1] == ("node-a", 1200)
-    assert story.reports.bodies["guard"]["total"] == 1200
+    assert story.answers[-1] == ("node-a", 1201)
+    assert story.reports.bodies["guard"]["total"] == 1201
 
 
 async def test_the_next_leader_isolates_what_the_last_one_did_not_get_to(story: Any) -> None:

@@ -32,6 +32,11 @@ def test_the_named_container_alone_gets_the_profile_and_the_pod_a_label():
     assert bound.warnings == []
 
 
+def test_containers_that_run_before_the_others_are_bound_alike():
+    bound = bind(pod({"name": "app"}, initContainers=[{"name": "x"}, {"name": "nginx"}]), [WEB])
+    assert bound.patch[1]["path"] == "/spec/initContainers/1/securityContext/seccompProfile"
+
+
 def test_what_else_a_security_context_says_stays():
     container = {"name": "nginx", "securityContext": {"runAsUser": 7}}
     (profile, _) = bind(pod(container), [WEB]).patch
@@ -159,6 +164,10 @@ def test_a_profile_binds_once_it_lies_on_every_node():
     assert binding_of_ours(profile()) == WEB
     assert binding_of_ours(profile(ready="False")) is None
     assert binding_of_ours({**profile(), "status": None}) is None
+    ready = profile()["status"]
+    assert binding_of_ours({**profile(), "status": {**ready, "localhostProfile": ""}}) is None
+    other = [{**ready["conditions"][0], "type": "Other"}]
+    assert binding_of_ours({**profile(), "status": {**ready, "conditions": other}}) is None
 
 
 def test_a_profile_that_is_only_audited_binds_nothing_and_so_does_one_that_cannot_be_read():

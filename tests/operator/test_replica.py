@@ -261,6 +261,8 @@ async def test_an_alert_from_its_node_to_the_label_of_the_pod(
             return {each["reason"] for each in events if each["involvedObject"]["kind"] == "Pod"}
 
         await until(lambda: on_the_pod() == {"SecurityWarning", "Isolated"})
+        guard = api.objects["eunomia.dev/v1alpha1/securitypolicies", "shop", "guard"]
+        await until(lambda: guard["status"]["alerts"]["isolated"] == 1)
         await agent.channel.close()
 
 

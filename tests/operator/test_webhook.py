@@ -78,6 +78,7 @@ async def ask() -> AsyncIterator[Any]:
         (b"\xff", 400),
         (b"[]", 400),
         (b"{" + b" " * (3 * 1024 * 1024) + b"}", 413),
+        (json.dumps(review({"metadata": {"labels": {"a": "x" * 2_000_000}}})).encode(), 200),
         (json.dumps({"request": {"uid": "7"}}).encode(), 200),
     ],
 )

@@ -623,6 +623,7 @@ def test_a_file_of_rows_of_many_is_told_of_each_in_the_order_of_time(
         event(1.01, db),
         event(1.02, web, tracker="of-a-newer-agent"),
         event(1.03, db, node="n2"),
+        event(1.04, web),
         event(1.5, web, tracker="execution"),
         event(10, web),
         event(10.5, web, tracker="execution"),
@@ -631,7 +632,7 @@ def test_a_file_of_rows_of_many_is_told_of_each_in_the_order_of_time(
     told = [(alert.rule, alert.message) for alert in alerts if alert.rule == "written"]
     assert told == [
         ("written", f"{pod} on {node}")
-        for pod, node in [("web-0", "n1"), ("db-0", "n1"), ("db-0", "n2"), *[("web-0", "n1")] * 3]
+        for pod, node in [("web-0", "n1"), ("db-0", "n1"), ("db-0", "n2"), *[("web-0", "n1")] * 4]
     ]
     others = [(alert.rule, alert.pod) for alert in alerts if alert.rule != "written"]
     assert sorted(others) == [
