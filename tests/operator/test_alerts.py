@@ -93,6 +93,23 @@ async def test_an_alert_is_written_down_told_counted_and_then_taken(story: Any) 
     assert (last["rule"], last["severity"]) == ("shadow", "alert")
 
 
+@pytest.mark.parametrize(
+    ("severity", "type_", "reason"),
+    [
+        (agent_pb2.SEVERITY_EVENT, "Normal", "SecurityEvent"),
+        (agent_pb2.SEVERITY_WARNING, "Warning", "SecurityWarning"),
+    ],
+)
+async def test_an_event_alarms_nobody_and_a_warning_does(
+    story: Any, severity: Any, type_: str, reason: str
+) -> None:
+    await begin(story)
+    story.alert("node-a", alert(1, severity=severity))
+    for _ in range(4):
+        await story.look(1)
+    assert {(news.type, news.reason) for _, news in story.told} == {(type_, reason)}
+
+
 async def test_arguments_are_for_those_alone_who_may_read_alert_reports(story: Any) -> None:
     await begin(story)
     story.alert("node-a", alert(1, message="curl -u admin:hunter2", evidence='{"args":"hunter2"}'))
