@@ -434,6 +434,9 @@ async def test_a_node_that_cannot_write_says_why_and_nothing_is_bound(story: Any
     )
     assert seccomp(story)["nodesReady"] == 1
     assert binding_of(shop.profile, "eunomia-system") is None
+    story.lay("node-b", sha256="")  # there is room again, and the file is on its way
+    await shop.look(lay=False)
+    assert condition(story, "ProfileReady")[2] == "profile guard-web: on 1 of 2 nodes"
 
 
 async def test_a_profile_that_somebody_deletes_comes_back_and_its_file_stays(story: Any) -> None:
