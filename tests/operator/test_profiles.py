@@ -195,6 +195,7 @@ async def test_what_the_profile_would_refuse_holds_a_switch_to_enforce_back(stor
     shop.learn()
     await shop.look()
     assert (seccomp(story)["mode"], seccomp(story)["phase"]) == ("Audit", "Auditing")
+    assert seccomp(story)["unprotectedPods"] == 0, "no pod is to have a profile yet"
     assert not story.jobs("node-a")[0].learning.bound
     (audited,) = story.jobs("node-a")[0].learning.audited
     assert audited.container == "web"
