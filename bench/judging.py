@@ -71,8 +71,8 @@ def cases(folder: Path, opens: int) -> list[Case]:
 class Round:
     """One turn.
 
-    agent, rest: shares of a core under load and before it. added_ns: to an operation. rate:
-    operations a second that were made. rows, lost, rules: of the daemon's whole run.
+    agent, rest: shares of a core under load, and before and after it. added_ns: to an operation.
+    rate: operations a second that were made. rows, lost, rules: of the daemon's whole run.
     """
 
     agent: float
@@ -109,7 +109,7 @@ def _figures(case: Case, rounds: Sequence[Round]) -> list[Figure]:
     return [
         Figure(name, unit, [each.per_cent for each in rounds], case.goal, note=note),
         Figure("  of which the daemon", unit, [(each.agent - each.rest) * 100 for each in rounds]),
-        Figure("  the daemon before that load", unit, [each.rest * 100 for each in rounds]),
+        Figure("  the daemon without that load", unit, [each.rest * 100 for each in rounds]),
         Figure("  added to an operation", "ns", [each.added_ns for each in rounds]),
     ]
 
@@ -174,12 +174,13 @@ def _round(trial: _Trial, judging: Cgroup, folder: Path) -> Round:
         rest = _share(judging, lambda: time.sleep(trial.seconds))
         work: list[Work] = []
         agent = _share(judging, lambda: work.append(trial.run()))
+        rest_again = _share(judging, lambda: time.sleep(trial.seconds))
         end = running.end()
     after = trial.run()
     (loaded,) = work
     return Round(
         agent=agent,
-        rest=rest,
+        rest=(rest + rest_again) / 2,
         added_ns=loaded.ns_each - (before.ns_each + after.ns_each) / 2,
         rate=loaded.done / loaded.seconds,
         rows=end.rows,

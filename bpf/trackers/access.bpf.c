@@ -46,6 +46,7 @@ struct event {
 enum { TYPE_NAME = 32, EVENT_TAIL = 2 * FILE_PATH + TYPE_NAME + LINEAGE_TAIL };
 
 #include "argument.h"
+#include "chain.h"
 #include "deny.h"
 #include "event_lineage.h"
 #include "layer.h"
@@ -518,7 +519,8 @@ static __always_inline int call_ended(struct pt_regs *regs, s64 result, bool ope
 SEC("tp_btf/sys_exit")
 int BPF_PROG(call_ends, struct pt_regs *regs, long result)
 {
-	return call_ended(regs, result, true);
+	call_ended(regs, result, true);
+	return chain_go_on(ctx);
 }
 
 /* ---- where the kernel's functions can be hooked ---- */

@@ -92,6 +92,7 @@ struct count_value {
 };
 enum { MAX_COUNTS = 10240 };
 
+#include "chain.h"
 #include "counts.h"
 #include "events.h"
 
@@ -658,8 +659,7 @@ static __always_inline bool is_of_interest(enum topic topic, u32 fd)
 	return type == S_IFIFO && pipes && (topic == topic_read || topic == topic_write);
 }
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(call_ends, struct pt_regs *regs, long result)
+static __always_inline int call_ended(struct pt_regs *regs, s64 result)
 {
 	s32 number = CALL_NUMBER(regs);
 	enum topic topic = topic_of(number);
@@ -682,4 +682,11 @@ int BPF_PROG(call_ends, struct pt_regs *regs, long result)
 	if (other_call(&report, regs, number, result))
 		tell(&report);
 	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(call_ends, struct pt_regs *regs, long result)
+{
+	call_ended(regs, result);
+	return chain_go_on(ctx);
 }

@@ -30,6 +30,7 @@ struct event {
 };
 enum { MAX_TEXT = 1024, EVENT_TAIL = 2 * MAX_TEXT + LINEAGE_TAIL };
 
+#include "chain.h"
 #include "event_lineage.h"
 #include "runtime.h"
 #include "syscall.h"
@@ -705,8 +706,7 @@ static __always_inline int tell(struct match *match, const struct report *report
 	return event_send(match);
 }
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(call_ends, struct pt_regs *regs, long result)
+static __always_inline int call_ended(struct pt_regs *regs, s64 result)
 {
 	s32 number = call_number(regs);
 	struct match match = {};
@@ -725,4 +725,11 @@ int BPF_PROG(call_ends, struct pt_regs *regs, long result)
 	if (!describe(&report))
 		return 0;
 	return tell(&match, &report);
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(call_ends, struct pt_regs *regs, long result)
+{
+	call_ended(regs, result);
+	return chain_go_on(ctx);
 }

@@ -20,6 +20,7 @@ from eunomia_agent.containers.targets import Targets
 from eunomia_agent.containers.watch import changes
 from eunomia_agent.events.drain import Drain
 from eunomia_agent.events.layout import event_layout
+from eunomia_agent.kernel.chain import Chain
 from eunomia_agent.kernel.errors import KernelError
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.trackers.loading import Node
@@ -60,6 +61,7 @@ class Cgroups:
         self._memory = memory
         self._hierarchy = Hierarchy(root)
         self._object: Object | None = None
+        self._chain = Chain(objects / "calls.bpf.o")
         self._missing = ""
         self._drain: Drain | None = None
         self._index: Index | None = None
@@ -93,7 +95,7 @@ class Cgroups:
         """What trackers share. Only while open."""
         assert self._object is not None
         hierarchy = self._hierarchy
-        return Node(self._object.map("targets"), hierarchy.number, hierarchy.root)
+        return Node(self._object.map("targets"), hierarchy.number, hierarchy.root, self._chain)
 
     async def load(self) -> Targets:
         """Load and attach the programs. Raises KernelError."""
@@ -133,6 +135,7 @@ class Cgroups:
         if self._drain is not None:
             asyncio.get_running_loop().remove_reader(self._drain.fileno())
             self._drain.close()
+        self._chain.close()
         if self._object is not None:
             self._object.close()
         self._object = self._drain = self._index = self.targets = None

@@ -4,7 +4,7 @@
 import time
 from typing import Any
 
-from eunomia_agent.events.drain import DELAY, LONGEST_DELAY, Drain
+from eunomia_agent.events.drain import DELAY, HURRIED_DELAY, LONGEST_DELAY, Drain
 
 
 def waits(drain: Drain, times: int) -> list[float]:
@@ -16,7 +16,7 @@ def waits(drain: Drain, times: int) -> list[float]:
     return said
 
 
-def test_rows_that_come_without_a_pause_wait_longer_and_those_that_are_judged_do_not(
+def test_rows_that_come_without_a_pause_wait_longer_and_those_that_are_judged_hardly(
     track: Any,
 ) -> None:
     tracked = track("opensnoop")
@@ -26,5 +26,8 @@ def test_rows_that_come_without_a_pause_wait_longer_and_those_that_are_judged_do
         time.sleep(10 * DELAY + 0.01)
         assert drain.woken() == DELAY
     with Drain(ring, layout) as drain:
-        drain.longest_delay = DELAY
-        assert waits(drain, 3) == [DELAY] * 3
+        drain.hurry()
+        soon = HURRIED_DELAY
+        assert waits(drain, 6) == [soon, 2 * soon, 4 * soon, 8 * soon, DELAY, DELAY]
+        time.sleep(10 * DELAY + 0.01)
+        assert drain.woken() == soon

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from eunomia_agent.kernel import hooks
+from eunomia_agent.kernel.chain import Chain
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue, Tracker
 from eunomia_agent.trackers.instance import Instance
@@ -37,7 +38,9 @@ SLOT = 0
 def node() -> Iterator[Node]:
     with Object.open(OBJECTS / "cgroups.bpf.o") as programs:
         programs.load()
-        yield Node(programs.map("targets"))
+        chain = Chain(OBJECTS / "calls.bpf.o")
+        yield Node(programs.map("targets"), chain=chain)
+        chain.close()
 
 
 def key_of(tracker: Tracker) -> Key:

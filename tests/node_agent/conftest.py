@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
 from eunomia_agent.guards import Guards
+from eunomia_agent.kernel.chain import Chain
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.keys import Keys
 from eunomia_agent.lessons import Lessons
@@ -120,6 +121,7 @@ class World:
         self.catalogue = Catalogue.load()
         self.programs = Object.open(OBJECTS / "cgroups.bpf.o")
         self.programs.load()
+        self.chain = Chain(OBJECTS / "calls.bpf.o")
         self.observed = Observed(self.catalogue.trackers, "n1")
         self.begin()
 
@@ -127,7 +129,7 @@ class World:
         """Start as a fresh agent does, with nothing loaded and no owner known."""
 
         def load(key: Key, available: int) -> Instance:
-            node = Node(self.programs.map("targets"), root=self.root)
+            node = Node(self.programs.map("targets"), root=self.root, chain=self.chain)
             tracker = self.catalogue.trackers[key.tracker]
             return Instance.load(OBJECTS, tracker, key, node, available)
 
@@ -194,6 +196,7 @@ class World:
     def close(self) -> None:
         self.tracing.end()
         self.tracing.shut()
+        self.chain.close()
         self.programs.close()
 
 

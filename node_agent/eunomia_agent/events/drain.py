@@ -17,6 +17,8 @@ DELAY = 0.02
 """Seconds from the first record's wake to the drain, so that it is worth it."""
 LONGEST_DELAY = 5 * DELAY
 """While records come without a pause: a batch costs something for each owner that is in it."""
+HURRIED_DELAY = DELAY / 10
+"""Instead of DELAY, where somebody has to hear of a row soon; and then DELAY is the longest."""
 PAUSE = 10 * DELAY
 """Without a record for so long, the next one is drained soon again."""
 MAX_TAIL = 1 << 16
@@ -45,8 +47,7 @@ class Drain:
         self.layout = layout
         self.more = False
         self._least_delay = self._delay = delay
-        self.longest_delay = LONGEST_DELAY
-        """Seconds that a record waits at most while others come without a pause."""
+        self._longest_delay = LONGEST_DELAY
         self._drained_at = 0.0
         self._waiting = False
         self._capacity = max(1, size // layout.size)
@@ -78,8 +79,12 @@ class Drain:
         if time.monotonic() - self._drained_at > PAUSE:
             self._delay = self._least_delay
         else:
-            self._delay = min(self.longest_delay, 2 * self._delay)
+            self._delay = min(self._longest_delay, 2 * self._delay)
         return self._delay
+
+    def hurry(self) -> None:
+        """Let no record wait long from now on, and one that comes after a pause hardly at all."""
+        self._least_delay, self._longest_delay = HURRIED_DELAY, DELAY
 
     @property
     def malformed(self) -> int:

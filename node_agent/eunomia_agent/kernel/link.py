@@ -1,7 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Links: a program's attachment to its hook."""
 
+from typing import Protocol
+
 from eunomia_agent.kernel.libbpf import library
+
+
+class Attachment(Protocol):
+    """What a program is called by until it is closed."""
+
+    def close(self) -> None:
+        """Detach."""
+        ...
 
 
 class Link:

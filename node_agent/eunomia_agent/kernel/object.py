@@ -2,7 +2,7 @@
 """Objects: a compiled file of programs and maps, and its way into the kernel."""
 
 import ctypes
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -17,7 +17,7 @@ from eunomia_agent.kernel.libbpf import (
     library,
     listening,
 )
-from eunomia_agent.kernel.link import Link
+from eunomia_agent.kernel.link import Attachment
 from eunomia_agent.kernel.map import Map
 from eunomia_agent.kernel.program import Program
 from eunomia_agent.kernel.variables import Variables
@@ -29,7 +29,7 @@ class Object:
     def __init__(self, pointer: int, path: Path) -> None:
         self._pointer: int | None = pointer
         self._bpf = library()
-        self._links: list[Link] = []
+        self._links: list[Attachment] = []
         self._walks: dict[str, Walk] = {}
         self._loaded = False
         self.path = path
@@ -135,11 +135,11 @@ class Object:
             check(result, f"{self.name} cannot be loaded", lines)
         self._loaded = True
 
-    def attach(self) -> list[Link]:
+    def attach(self, by: Callable[[Program], Attachment] = Program.attach) -> Sequence[Attachment]:
         """Attach all programs that were loaded, or none; iterators excepted. Raises KernelError."""
-        links: list[Link] = []
+        links: list[Attachment] = []
         try:
-            links.extend(program.attach() for program in self._loaded_ones(iterators=False))
+            links.extend(by(program) for program in self._loaded_ones(iterators=False))
         except BaseException:
             for link in links:
                 link.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from eunomia_agent.events.batch import Batch
-from eunomia_agent.events.drain import DELAY, Drain
+from eunomia_agent.events.drain import Drain
 from eunomia_agent.events.layout import event_layout
 from eunomia_agent.events.tally import TABLES
 from eunomia_agent.kernel.errors import KernelError
@@ -43,16 +43,14 @@ BEGAN_UNKNOWN = bytes(8)
 class Instance:
     """A loaded tracker. The jobs that share it are told apart by their slots."""
 
-    def __init__(
-        self, key: Key, loaded: Object, memory_bytes: int, root: Path | None = None
-    ) -> None:
+    def __init__(self, key: Key, loaded: Object, memory_bytes: int, node: Node) -> None:
         self.key = key
         self.memory_bytes = memory_bytes
         self.open = True
         self.attached = False
         self.accounts = Accounts(loaded)
         self._object = loaded
-        self._root = root
+        self._node = node
         self._failure: str | None = None
         self._drain: Drain | None = None
         if "events" in loaded.maps:
@@ -70,7 +68,7 @@ class Instance:
         began = time.monotonic()
         loaded, memory_bytes = load(folder, tracker, key, node, available)
         try:
-            instance = cls(key, loaded, memory_bytes, node.root)
+            instance = cls(key, loaded, memory_bytes, node)
         except BaseException:
             loaded.close()
             raise
@@ -97,7 +95,11 @@ class Instance:
         """Attach all programs. Raises KernelError."""
         began = time.monotonic()
         self._forget()
-        self._object.attach()
+        chain, loaded = self._node.chain, self._object
+        if chain is None:
+            loaded.attach()
+        else:
+            loaded.attach(lambda program: chain.attach(loaded, program))
         self.attached = True
         self._watch_processes()
         self._walk()
@@ -206,7 +208,7 @@ class Instance:
     def hurry(self) -> None:
         """Let no row wait for others from now on: somebody has to hear of it soon."""
         if self._drain is not None:
-            self._drain.longest_delay = DELAY
+            self._drain.hurry()
 
     def drain(self) -> Iterator[Batch]:
         """Give what stood in the ring when this was called, in batches.
@@ -249,7 +251,7 @@ class Instance:
     def _walk(self) -> None:
         """Let programs look at what is there now: see Object.run_iterators."""
         try:
-            self._object.run_iterators(self._root)
+            self._object.run_iterators(self._node.root)
         except KernelError as error:
             self._failure = str(error)
         else:

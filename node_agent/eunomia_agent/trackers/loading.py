@@ -9,6 +9,7 @@ from pathlib import Path
 
 from eunomia_agent.errors import NoMemoryLeft, TrackerUnsupported
 from eunomia_agent.events.tally import TABLES
+from eunomia_agent.kernel.chain import Chain
 from eunomia_agent.kernel.errors import HookMissing
 from eunomia_agent.kernel.map import Map, possible_cpus
 from eunomia_agent.kernel.object import Object
@@ -31,12 +32,14 @@ class Node:
     """What all trackers of a node share.
 
     targets: the map of watched cgroups. hierarchy: the number of the one that their ids are of, 0
-    for v2; root: where it is mounted, None for this process's own part of it.
+    for v2; root: where it is mounted, None for this process's own part of it. chain: None: each
+    program is attached by itself.
     """
 
     targets: Map
     hierarchy: int = 0
     root: Path | None = None
+    chain: Chain | None = None
 
 
 def load(
@@ -59,6 +62,8 @@ def load(
         for name, entries in sizes.entries.items():
             loaded.map(name).resize(entries)
         loaded.map("targets").reuse(node.targets)
+        if node.chain is not None:
+            node.chain.share(loaded)
         loaded.load()
         _fill(loaded, key)
     except BaseException:

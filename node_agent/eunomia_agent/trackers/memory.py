@@ -10,6 +10,7 @@ from typing import Protocol
 
 from eunomia_agent.errors import NoMemoryLeft
 from eunomia_agent.events.tally import TABLES
+from eunomia_agent.kernel.chain import SHARED as CHAIN
 
 HASH, ARRAY, PERCPU_HASH, PERCPU_ARRAY, STACK_TRACE = 1, 2, 5, 6, 7
 LRU_HASH, LRU_PERCPU_HASH, LPM_TRIE, RINGBUF = 9, 10, 11, 27
@@ -21,7 +22,7 @@ TRIE_NODE_BYTES = 40
 BUCKET_BYTES = 16
 LEAST_ENTRIES = 64
 RING = "events"
-SHARED = frozenset({"targets"})
+SHARED = frozenset({"targets", *CHAIN})
 """Maps that are the node's, and not the tracker's."""
 
 

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs of several objects behind one another at the end of system calls."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from eunomia_agent.kernel.chain import MAX_CHAINED, Chain
+from eunomia_agent.kernel.object import Object
+from eunomia_agent.trackers.catalogue import OBJECTS
+
+pytestmark = [
+    pytest.mark.bpf,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root to load BPF programs"),
+]
+
+COUNTER = """
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1);
+     __type(key, u32); __type(value, u64); } runs SEC(".maps");
+const volatile u32 whose = 0;
+SEC("tp_btf/sys_exit")
+int BPF_PROG(count, struct pt_regs *regs, long result)
+{
+    u32 zero = 0;
+    u64 *run = bpf_map_lookup_elem(&runs, &zero);
+    if (run && (u32)bpf_get_current_pid_tgid() == whose && result == whose)
+        __sync_fetch_and_add(run, 1);
+    return chain_go_on(ctx);
+}
+"""
+
+
+@pytest.fixture
+def chain() -> Iterator[Chain]:
+    made = Chain(OBJECTS / "calls.bpf.o")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def counter(chain: Chain, compile_bpf: Callable[..., Path]) -> Iterator[Callable[[], Object]]:
+    compiled = compile_bpf(COUNTER, "-include", "chain.h")
+    opened: list[Object] = []
+
+    def load() -> Object:
+        loading = Object.open(compiled)
+        opened.append(loading)
+        loading.set("whose", os.getpid())
+        chain.share(loading)
+        loading.load()
+        return loading
+
+    yield load
+    for each in opened:
+        each.close()
+
+
+def attach(chain: Chain, loaded: Object) -> None:
+    loaded.attach(lambda program: chain.attach(loaded, program))
+
+
+def seen(*counters: Object) -> list[int]:
+    """Call getpid ten times; return how many of the calls each program saw."""
+
+    def runs() -> list[int]:
+        values = (each.map("runs").lookup(bytes(4)) or b"" for each in counters)
+        return [int.from_bytes(value, "little") for value in values]
+
+    before = runs()
+    for _ in range(10):
+        os.getpid()
+    return [after - earlier for earlier, after in zip(before, runs(), strict=True)]
+
+
+def test_each_sees_every_call_once_while_it_is_attached_whoever_else_comes_and_goes(
+    chain: Chain, counter: Callable[[], Object]
+) -> None:
+    first, second, third = three = [counter() for _ in range(3)]
+    assert seen(*three) == [0, 0, 0]
+    for each in three:
+        attach(chain, each)
+    assert seen(*three) == [10, 10, 10]
+    second.detach()
+    assert seen(*three) == [10, 0, 10]
+    first.detach()
+    assert seen(*three) == [0, 0, 10]
+    attach(chain, first)
+    attach(chain, second)
+    assert seen(*three) == [10, 10, 10]
+    third.close()
+    assert seen(first, second) == [10, 10]
+    first.detach()
+    second.detach()
+    assert seen(first, second) == [0, 0]
+    attach(chain, second)
+    assert seen(first, second) == [0, 10]
+
+
+def test_places_are_used_again_and_who_finds_none_is_attached_by_itself(
+    chain: Chain, counter: Callable[[], Object]
+) -> None:
+    some = counter()
+    for _ in range(2 * MAX_CHAINED):
+        attach(chain, some)
+        some.detach()
+    many = [counter() for _ in range(MAX_CHAINED + 1)]
+    for each in many:
+        attach(chain, each)
+    assert seen(*many) == [10] * len(many)
+
+
+def test_a_chain_that_was_closed_begins_anew_without_those_of_before(
+    chain: Chain, counter: Callable[[], Object]
+) -> None:
+    before = counter()
+    attach(chain, before)
+    chain.close()
+    assert seen(before) == [0]
+    after = counter()
+    attach(chain, after)
+    before.close()
+    assert seen(after) == [10]
