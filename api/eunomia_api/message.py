@@ -144,6 +144,7 @@ def policy_messages(
         interval_ms=POLICY_INTERVAL_MS,
         dry_run=spec.mode == "DryRun",
         respond_ms=_milliseconds(spec.response.when_disconnected),
+        alert_outputs=[output.type.value for output in spec.output],
     )
     learning = agent_pb2.Learning(
         seccomp=spec.seccomp.mode != "Disabled",
@@ -170,7 +171,7 @@ def _observing(
     names = sorted({name for each in accepted.rules for name in each.rule.events})
     job.trackers.extend(agent_pb2.Tracker(name=name, sample=1) for name in names)
     job.rules.extend(_named(each) for each in accepted.rules)
-    job.outputs.extend(output.type.value for output in spec.output)
+    job.outputs.extend(output.type.value for output in spec.output if output.rows)
     job.learning.CopyFrom(learning)
     return job
 

@@ -173,6 +173,13 @@ class Responses(Written):
         return by_severity[severity]
 
 
+class PolicyOutput(Output):
+    """One place to which a policy's alerts go."""
+
+    rows: bool = False
+    """Write all rows that the rules read there as well, broken or not."""
+
+
 class PolicyBudget(Budget):
     """What a policy may cost a node. Changing it restarts the trackers, which shows as a gap."""
 
@@ -195,7 +202,7 @@ class _Spec(Written):
     budget: PolicyBudget = PolicyBudget()
     """What the policy may cost a node."""
     output: Annotated[
-        list[Output],
+        list[PolicyOutput],
         Field(
             max_length=2,
             json_schema_extra={
@@ -204,7 +211,8 @@ class _Spec(Written):
             },
         ),
     ] = []
-    """Where all rows that the rules read go, beside the alerts. Absent: nowhere."""
+    """Where alerts go beside the AlertReport: to each agent's log, or to its disk. Absent:
+    nowhere."""
 
 
 class SecurityPolicySpec(_Spec):

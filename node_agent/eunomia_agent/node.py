@@ -21,6 +21,7 @@ from eunomia_agent.lessons import Lessons
 from eunomia_agent.metrics.exporter import Accounts, Exporter
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.metrics.security import Security
+from eunomia_agent.outputs import AlertOutputs
 from eunomia_agent.seccomp_files import SeccompFiles, problem_of
 from eunomia_agent.sending import Sending
 from eunomia_agent.session import Session
@@ -55,7 +56,8 @@ async def serve(settings: Settings) -> None:
     observed = Observed(catalogue.trackers, settings.node)
     accounts, security = Accounts(), Security(settings.node)
     spool = Spool(settings.state)
-    guards = Guards(catalogue.trackers, spool, security)
+    jobs, writer = settings.state / "jobs", LineWriter()
+    guards = Guards(catalogue.trackers, spool, security, AlertOutputs(jobs, writer))
     spool.on_gone = guards.note_gone
     runtime = open_runtime(cri=settings.cri_socket, docker=settings.docker_socket)
     if runtime is None:
@@ -69,7 +71,7 @@ async def serve(settings: Settings) -> None:
         Pool(load, settings.memory_bytes),
         node=settings.node,
         use_of=Keys(catalogue, OBJECTS).use,
-        open_sinks=Sinks(settings.state / "jobs", guards).open,
+        open_sinks=Sinks(jobs, guards, writer).open,
         observed=observed,
         lessons=Lessons(lambda: _learner(store), lambda: cgroups.node),
         on_forget=guards.forget,
@@ -107,10 +109,10 @@ async def serve(settings: Settings) -> None:
 class Sinks:
     """Opens the outputs of jobs; before those of a policy, its guard."""
 
-    def __init__(self, folder: Path, guards: Guards) -> None:
+    def __init__(self, folder: Path, guards: Guards, writer: LineWriter) -> None:
         self._folder = folder
         self._guards = guards
-        self._writer = LineWriter()
+        self._writer = writer
 
     def open(self, job: agent_pb2.Job) -> list[Sink]:
         """Return the sinks of a job. Raises OutputUnknown."""

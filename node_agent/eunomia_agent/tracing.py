@@ -37,7 +37,7 @@ from eunomia_api import agent_pb2
 logger = logging.getLogger("eunomia.tracing")
 
 DETACH_SECONDS = 5.0
-STARTED_WITH = ("trackers", "budget", "outputs", "rules", "dry_run", "enforcement")
+STARTED_WITH = ("trackers", "budget", "outputs", "alert_outputs", "rules", "dry_run", "enforcement")
 """Parts of a job that do not change while it runs."""
 
 

@@ -84,6 +84,18 @@ def test_a_rule_travels_with_times_in_milliseconds_and_one_name() -> None:
     assert (message.for_ms, message.within_ms) == (30_000, 10_000)
 
 
+def test_outputs_take_alerts_of_all_jobs_and_rows_of_the_one_where_that_is_asked_for(
+    catalogue: Catalogue,
+) -> None:
+    output = [{"type": "log"}, {"type": "file", "rows": True}]
+    observing, *enforcing = messages(catalogue, output=output, response={"alert": "Kill"})
+    assert (list(observing.alert_outputs), list(observing.outputs)) == (["log", "file"], ["file"])
+    assert enforcing
+    assert all(
+        (list(job.alert_outputs), list(job.outputs)) == (["log", "file"], []) for job in enforcing
+    )
+
+
 def test_a_policy_that_reports_is_one_job_of_all_its_trackers(catalogue: Catalogue) -> None:
     (job,) = messages(catalogue, seccomp={"mode": "Audit"}, response={"whenDisconnected": "1h"})
     assert (job.uid, job.kind, job.namespace, job.generation) == ("u1", "SecurityPolicy", "shop", 3)
@@ -97,7 +109,7 @@ def test_a_policy_that_reports_is_one_job_of_all_its_trackers(catalogue: Catalog
     ]
     assert job.rules[0].tags == ["T1003.008"]
     assert (job.enforcement, job.dry_run) == (agent_pb2.ENFORCEMENT_NONE, False)
-    assert (job.respond_ms, list(job.outputs)) == (3600_000, [])
+    assert (job.respond_ms, list(job.outputs), list(job.alert_outputs)) == (3600_000, [], [])
     assert job.learning == agent_pb2.Learning(seccomp=True)
     assert job.target.pod_selector.match_labels == {"app": "web"}
     assert not job.target.excluded_namespaces

@@ -13,6 +13,7 @@ from eunomia_agent.alerts import Spool
 from eunomia_agent.guards import Guards
 from eunomia_agent.metrics.security import Security
 from eunomia_agent.node import Sinks
+from eunomia_agent.sinks.log import LineWriter
 from eunomia_agent.trackers.accounting import Totals
 from eunomia_api import agent_pb2
 
@@ -176,7 +177,7 @@ def running(machine: A, job: A) -> Any:
 
 def sinks(wanted: agent_pb2.Job) -> Any:
     guards = Guards({}, Spool(Path("/nowhere")), Security("n1"))
-    return Sinks(Path("/nowhere"), guards).open(wanted)
+    return Sinks(Path("/nowhere"), guards, LineWriter()).open(wanted)
 
 
 def report(running: Any, job: A, bad: agent_pb2.Job, loads: Any) -> agent_pb2.JobReport:

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eunomia_agent.cli.alerts import as_json, counts, date, severity
+from eunomia_agent.cli.alerts import counts
 from eunomia_agent.cli.catalogue import catalogue
 from eunomia_agent.cli.errors import CommandError, one_line
 from eunomia_agent.cli.recordings import read
 from eunomia_agent.cli.rulebook import Written, library, load, trackers_of
 from eunomia_agent.cli.trackers import table
 from eunomia_agent.rules.errors import RowInvalid
+from eunomia_agent.rules.line import as_json, date, severity
 from eunomia_agent.rules.recorded import Event
 from eunomia_agent.rules.replay import example, replay
 from eunomia_api import agent_pb2

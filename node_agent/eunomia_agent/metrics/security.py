@@ -39,7 +39,7 @@ class Security:
     """Counts alerts. Counted on the data thread, read on any."""
 
     def __init__(self, node: str) -> None:
-        self._node = node
+        self.node = node
         self._lock = threading.Lock()
         self._series: dict[str, dict[tuple[int, Labels], _Series]] = {}
         """By policy, then by severity and labels, the one that was counted longest ago first."""
@@ -47,8 +47,8 @@ class Security:
     def count(self, policy: str, rule: str, severity: int, owner: Owner) -> None:
         """Count an alert. policy: NAMESPACE/NAME, or NAME of one of the whole cluster."""
         whose = (owner.namespace, owner.pod, owner.container, owner.short_id)
-        labels: Labels = (policy, self._node, rule, *whose)
-        others: Labels = (policy, self._node, *["other"] * (len(LABELS) - 2))
+        labels: Labels = (policy, self.node, rule, *whose)
+        others: Labels = (policy, self.node, *["other"] * (len(LABELS) - 2))
         with self._lock:
             series = self._series.setdefault(policy, {})
             if (severity, labels) not in series and not self._make_room(series, others):

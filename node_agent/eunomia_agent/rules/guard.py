@@ -15,6 +15,7 @@ from eunomia_agent.finding import Finding
 from eunomia_agent.rules.alert import Case, alert_of
 from eunomia_agent.rules.judge import MAX_PROBLEM, Compiled, Reading, compile_all
 from eunomia_agent.rules.limit import RATE, Limit
+from eunomia_agent.rules.line import as_json
 from eunomia_agent.rules.message import Template
 from eunomia_agent.rules.refused import Attempted, Refused
 from eunomia_agent.rules.rows import Index, Judged, Live
@@ -37,6 +38,25 @@ class Outlet(Protocol):
 
     def put(self, alert: agent_pb2.Alert) -> bool:
         """Take an alert; False where there is no room for it."""
+        ...
+
+
+class AlertSink(Protocol):
+    """An output of a policy."""
+
+    name: str
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong now; None again once it works again."""
+        ...
+
+    def append(self, line: bytes) -> bool:
+        """Write an alert, as line.as_json has it; return whether it was taken. Never raises."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is open. Safe to repeat."""
         ...
 
 
@@ -92,13 +112,22 @@ class Guard:
         outlet: Outlet,
         counted: Counted = _nobody_counts,
         elsewhere: Elsewhere = _nowhere,
+        *,
+        outputs: Sequence[AlertSink] = (),
+        node: str = "",
     ) -> None:
-        """Read the rules; those that cannot be judged are in the report's problems."""
+        """Read the rules; those that cannot be judged are in the report's problems.
+
+        outputs: take each alert, too, with the name of the node; they are closed by who opened
+        them.
+        """
         self._uid = job.uid.partition("/")[0]
         self._dry_run = job.dry_run
         self._outlet = outlet
         self._counted = counted
         self._elsewhere = elsewhere
+        self._outputs = outputs
+        self._node = node
         rules, self._problems = compile_all(job.rules, trackers)
         self._watches = [_Watch(rule, Windows(rule.wire)) for rule in rules]
         self._limit = Limit()
@@ -116,6 +145,9 @@ class Guard:
     @property
     def problem(self) -> str | None:
         """What is wrong now: alerts find no room, or a rule has too many groups to watch."""
+        for each in self._outputs:
+            if each.problem:
+                return f"alerts to {each.name}: {each.problem}"
         if not self._has_room:
             return "alerts find no room: they are counted and not told"
         if self._crowded is None or self._now - self._crowded[1] > CROWDED_NS:
@@ -253,8 +285,11 @@ class Guard:
         lines = rendered(np.array([each.place for each in cases], np.intp))
         for each, line in zip(cases, lines, strict=True):
             try:
-                self._has_room = self._outlet.put(self._alert(each, line))
+                alert = self._alert(each, line)
+                self._has_room = self._outlet.put(alert)
                 self._dropped += not self._has_room
+                for output in self._outputs:
+                    output.append(as_json(alert, self._node))
             except Exception:
                 logger.exception("an alert of rule %s could not be told", each.case.name)
                 self._dropped += 1

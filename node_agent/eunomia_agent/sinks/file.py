@@ -43,8 +43,9 @@ class FileSink:
 
     job: "namespace/name", or "name" without a namespace. max_bytes: of one file. backups: rotated
     files kept for each. total_bytes: of all files of the job; those longest without a row are
-    removed first. all_bytes: of all files of all jobs, see Quota. Nothing is made before the first
-    row.
+    removed first. all_bytes: of all files of all jobs, see Quota. beside: stands behind the name of
+    JOB's folder, for what is not to be pushed out by its rows; with a "_", it is no other job's.
+    Nothing is made before the first row.
     """
 
     name = "file"
@@ -59,10 +60,12 @@ class FileSink:
         backups: int = 2,
         total_bytes: int = 1 << 30,
         all_bytes: int = TOTAL_BYTES,
+        beside: str = "",
     ) -> None:
         namespace, _, name = job.rpartition("/")
         self._root = root
-        self._parts = (_safe(namespace, 63) if namespace else CLUSTER, _safe(name, 253))
+        room = 253 - len(beside)
+        self._parts = (_safe(namespace, 63) if namespace else CLUSTER, _safe(name, room) + beside)
         self._max_bytes = max_bytes
         self._backups = backups
         self._total_bytes = total_bytes
@@ -75,10 +78,12 @@ class FileSink:
 
     def write(self, rows: Rows) -> int:
         """Append rows to the file of the owner's container; see Sink."""
-        name = file_name(rows.owner)
+        return self.append(file_name(rows.owner), rows.json())
+
+    def append(self, name: str, lines: Lines) -> int:
+        """Append lines to a file by its name; return how many, from the first, were accepted."""
         accepted = 0
         try:
-            lines = rows.json()
             while accepted < len(lines):
                 accepted += self._append(name, lines, accepted)
         except OSError as error:

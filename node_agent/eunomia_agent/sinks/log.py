@@ -5,7 +5,7 @@ import json
 import os
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from eunomia_agent.events.lines import Lines
 from eunomia_agent.sinks.rows import Rows
@@ -107,14 +107,27 @@ class LogSink:
 
     def write(self, rows: Rows) -> int:
         """Write rows; see Sink."""
+        allowed = self._allowed(len(rows))
+        return self._hand_on(rows.take(slice(allowed)).json())
+
+    def append(self, line: bytes) -> bool:
+        """Write one JSON object, as a row is; return whether it was taken."""
+        if not self._allowed(1):
+            self.problem = f"more than {self._rate} lines a second"
+            return False
+        return self._hand_on([line]) == 1
+
+    def _allowed(self, count: int) -> int:
         now = self._clock()
         self._allowance = min(self._rate, self._allowance + (now - self._at) * self._rate)
         self._at = now
-        allowed = min(len(rows), int(self._allowance))
-        lines = rows.take(slice(allowed)).json()
+        allowed = min(count, int(self._allowance))
+        self.limited = count - allowed
+        return allowed
+
+    def _hand_on(self, lines: Iterable[bytes]) -> int:
         taken = self._writer.write(Lines.of(self._head + line[1:] for line in lines))
         self._allowance -= taken
-        self.limited = len(rows) - allowed
         self.problem = self._writer.problem
         return taken
 
