@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
 from eunomia_agent.guards import Guards
+from eunomia_agent.job import is_policy
 from eunomia_agent.kernel.chain import Chain
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.keys import Keys
@@ -225,12 +226,12 @@ def box() -> Box:
 
 @pytest.fixture
 def guarded(world: Any, box: Box) -> Any:
-    """A world whose jobs with rules have guards."""
+    """A world whose policies have guards."""
     guards = Guards(world.catalogue.trackers, box, Security("n1"))
     open_list = world._open_sinks
 
     def open_sinks(job: agent_pb2.Job) -> list[Any]:
-        return [*([guards.guard(job)] if job.rules else []), *open_list(job)]
+        return [*([guards.guard(job)] if is_policy(job) else []), *open_list(job)]
 
     world._open_sinks = open_sinks
     world.tracing.end()

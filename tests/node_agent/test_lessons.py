@@ -10,6 +10,7 @@ import pytest
 
 from eunomia_agent import lessons as lessons_module
 from eunomia_agent.containers.owner import Owner
+from eunomia_agent.events.syscalls import NATIVE
 from eunomia_agent.kernel.errors import KernelError
 from eunomia_agent.learning.learner import Learner, Wanted
 from eunomia_agent.lessons import Lessons
@@ -22,6 +23,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="loading BPF programs needs root"),
 ]
 LEARNING = agent_pb2.Learning(seccomp=True)
+BARRED = {"openat"}
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +99,34 @@ def test_a_profile_that_comes_later_is_audited_without_a_restart(
     (report,) = world.tracing.tick().reports["p"].policy.learned
     refused = {each.call: each.enforced for each in report.refusals}
     assert refused == {"openat": False}
+
+
+def test_what_a_profile_would_refuse_is_an_alert_of_a_policy_without_any_rule(
+    guarded: Any, job: Callable[..., agent_pb2.Job], box: Any
+) -> None:
+    world = guarded
+    node = Node(world.programs.map("targets"), root=world.root)
+    world.tracing.end()
+    world.begin(lessons=Lessons(lambda: Learner(OBJECTS), lambda: node))
+    allowed = agent_pb2.AuditedProfile(
+        container="main", syscalls=sorted({*NATIVE.values()} - BARRED)
+    )
+    policy = job("p", learning=agent_pb2.Learning(seccomp=True, audited=[allowed]))
+    del policy.trackers[:]
+    world.apply(policy)
+    cgroup = world.cgroup("refused")
+    world.tracing.meet(world.owner(cgroup))
+    world.opens(cgroup, "/none/a-", 5)
+    for _ in range(3):
+        world.tracing.tick()
+
+    (alert,) = box.alerts
+    assert (alert.rule, alert.policy_uid, alert.dry_run) == ("call-refused", "p", True)
+    assert (alert.pod, alert.count >= 1, bool(alert.pid)) == (f"pod-{cgroup.name}", True, True)
+    assert world.tracing.tick().reports["p"].policy.warnings == 1
+    world.opens(cgroup, "/none/b-", 5)
+    world.apply()  # it goes: what came since then is no news
+    assert len(box.alerts) == 1
 
 
 def test_what_was_learned_for_a_policy_that_is_gone_is_dropped(
