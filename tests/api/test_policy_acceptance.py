@@ -242,6 +242,11 @@ def test_a_condition_too_long_with_its_exceptions_cannot_kill(catalogue: Catalog
             "spec.rules.custom: each rule may stand once; twice: own",
         ),
         (
+            {"rules": {"custom": [{**OWN, "name": "call-refused"}]}},
+            "InvalidRule",
+            "spec.rules.custom: agents tell of this themselves, choose another name: call-refused",
+        ),
+        (
             {"response": {"whenDisconnected": "170h"}},
             "InvalidSpec",
             "spec.response.whenDisconnected: 170h is out of bounds: at least 0s, at most 168h",
