@@ -32,9 +32,7 @@ class Replica:
         self._metrics = Metrics()
         self._election = cluster.election()
         self._leader = Leader(settings, cluster, self._metrics)
-        self._admission = Admission(
-            cluster, settings.webhook_names, settings.webhook_address, settings.namespace
-        )
+        self._admission = Admission(cluster, settings)
         self._leads = False
         self._unlisted: str | None = "has not looked yet what there is"
         self._settings = settings

@@ -12,6 +12,7 @@ from eunomia_api.selector import LabelSelector
 from eunomia_operator import ca, webhook
 from eunomia_operator.binding import Binding, binding_of
 from eunomia_operator.errors import AuthorityInvalid, ClusterError
+from eunomia_operator.settings import Settings
 
 logger = logging.getLogger("eunomia.admission")
 
@@ -63,12 +64,13 @@ class _Labels(NamedTuple):
 class Admission:
     """The webhook of one replica, whether it leads or not."""
 
-    def __init__(self, store: Store, names: tuple[str, ...], address: str, namespace: str) -> None:
-        """names: by which the API server dials. address: to listen on. namespace: our own."""
+    def __init__(self, store: Store, settings: Settings) -> None:
+        """Prepare, without a certificate and with nothing to bind."""
         self._store = store
-        self._namespace = namespace
-        self._names = names
-        self._address = address
+        self._namespace = settings.namespace
+        self._names = settings.webhook_names
+        self._address = settings.webhook_address
+        self._life = settings.webhook_certificate_life
         self._context = webhook.server_context()
         self._signer: ca.Pair | None = None
         self.certificate: ca.Pair | None = None
@@ -91,7 +93,7 @@ class Admission:
         while True:
             try:
                 await self.look_at_certificate()
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(min(LOOK_SECONDS, self._life.total_seconds() / 4))
             except (ClusterError, AuthorityInvalid) as error:
                 logger.info("no certificate for the webhook yet: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -107,7 +109,8 @@ class Admission:
             raise AuthorityInvalid("the leader has made no authority yet")
         now, present = ca.now(), authorities.present
         if self.certificate is None or self._signer != present or ca.is_due(self.certificate, now):
-            self.certificate, self._signer = ca.issue(present, self._names, now), present
+            self.certificate = ca.issue(present, self._names, now, self._life)
+            self._signer = present
             webhook.use(self._context, self.certificate)
 
     async def _keep_bindings(self) -> None:

@@ -5,6 +5,7 @@ import logging
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from eunomia_operator.errors import SettingsInvalid
@@ -18,6 +19,9 @@ WEBHOOK = "eunomia-seccomp"
 """Name of the MutatingWebhookConfiguration."""
 WEBHOOK_SERVICE = "eunomia-webhook"
 """The Service by whose name the API server dials the webhook."""
+
+SHORTEST_LIFE, LONGEST_LIFE = 20, 90 * 24 * 3600
+"""Seconds for which a certificate of the webhook may be valid: authorities live for longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,8 @@ class Settings:
     grpc_address: str = "0.0.0.0:9443"
     http_address: str = "0.0.0.0:8080"
     webhook_address: str = "0.0.0.0:9444"
+    webhook_certificate_life: timedelta = timedelta(days=14)
+    """A new one is made after half of it."""
     log_level: int = logging.INFO
     kubeconfig: Path | None = None
     """None: the pod's own service account."""
@@ -72,6 +78,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         "grpc_address": _address(environment, "EUNOMIA_GRPC_ADDRESS"),
         "http_address": _address(environment, "EUNOMIA_HTTP_ADDRESS"),
         "webhook_address": _address(environment, "EUNOMIA_WEBHOOK_ADDRESS"),
+        "webhook_certificate_life": _life(environment, "EUNOMIA_WEBHOOK_CERTIFICATE_SECONDS"),
     }
     kubeconfig = environment.get("KUBECONFIG")
     return Settings(
@@ -104,6 +111,17 @@ def _address(environment: Mapping[str, str], name: str) -> str | None:
     if not host or not port.isdecimal() or not 0 <= int(port) <= 65535:
         raise SettingsInvalid(f"{name} is {value!r}; it must be HOST:PORT, such as [::]:9443")
     return value
+
+
+def _life(environment: Mapping[str, str], name: str) -> timedelta | None:
+    value = environment.get(name)
+    if not value:
+        return None
+    if not value.isdecimal() or not SHORTEST_LIFE <= int(value) <= LONGEST_LIFE:
+        raise SettingsInvalid(
+            f"{name} is {value!r}; it must be seconds from {SHORTEST_LIFE} to {LONGEST_LIFE}"
+        )
+    return timedelta(seconds=int(value))
 
 
 def _level(environment: Mapping[str, str]) -> int:

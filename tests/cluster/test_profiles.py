@@ -1,9 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """A profile is learned from nginx at work, and a new nginx does the same under it and no more."""
 
+import base64
+import hashlib
 import json
+import os
+import secrets
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
+from cryptography import x509
 
 SYSTEM = "eunomia-system"
 QUICK = {"minRuns": 2, "minRestarts": 1, "quietPeriod": "5s", "maxUnseenPercent": 20}
@@ -37,16 +49,21 @@ def policy(kubectl, shop):
 
 @pytest.fixture
 def serve(kubectl, shop):
-    """Start an nginx, ask it for a page, and return its pod."""
+    """Start an nginx, and return its pod. spec: of the pod, beside its container."""
 
-    def start(name):
+    def start(name, *, labels=None, **spec):
         kubectl.apply(
             {
                 "apiVersion": "v1",
                 "kind": "Pod",
-                "metadata": {"name": name, "namespace": shop, "labels": {"app": "web"}},
+                "metadata": {
+                    "name": name,
+                    "namespace": shop,
+                    "labels": {"app": "web", **(labels or {})},
+                },
                 "spec": {
                     "terminationGracePeriodSeconds": 0,
+                    **spec,
                     "containers": [
                         {
                             "name": "nginx",
@@ -96,6 +113,12 @@ def told_as_alerts(kubectl, shop, until):
         return {"SecurityPolicy", "Pod"} <= kinds
 
     until(events, 40, "Events on the policy and on the pod")
+
+
+def worn(kubectl, *policy):
+    """How many pods of a policy wear its profiles, and how many do not."""
+    found = kubectl.get(*policy)["status"]["seccomp"]
+    return found["boundPods"], found["unprotectedPods"]
 
 
 @pytest.mark.timeout(300, func_only=True)
@@ -166,11 +189,15 @@ def test_a_profile_is_learned_audited_enforced_and_gone_back_from(
     assert status()["alerts"]["warnings"] >= 2
     assert status()["lastAlert"]["rule"] == "call-refused"
 
-    def worn():
-        found = status()["seccomp"]
-        return (found["boundPods"], found["unprotectedPods"]) == (1, 2)
+    mine = ("-n", shop, "securitypolicy/web")
+    until(lambda: worn(kubectl, *mine) == (1, 2), 40, "one wears it, and two from before do not")
 
-    until(worn, 40, "one pod wears it, and the two from before do not")
+    # What a pod says of itself is not believed.
+    unconfined = {"seccompProfile": {"type": "Unconfined"}}
+    label = {"eunomia.dev/seccomp-profile": "web-nginx"}
+    serve("boaster", labels=label, securityContext=unconfined)
+
+    until(lambda: worn(kubectl, *mine) == (1, 3), 40, "one has the label, and not the profile")
 
     policy("Disabled")
 
@@ -180,6 +207,214 @@ def test_a_profile_is_learned_audited_enforced_and_gone_back_from(
 
     until(free, 40, "a new pod wears none")
     assert page(kubectl, shop, "three") == "Good day\n"  # it goes on as it was started
+
+
+@pytest.fixture
+def wide(kubectl, shop):
+    """A ClusterSecurityPolicy for the namespace alone."""
+    name = f"wide-{secrets.token_hex(3)}"
+
+    def apply(mode, **seccomp):
+        selector = {"matchLabels": {"kubernetes.io/metadata.name": shop}}
+        target = {"podSelector": {"matchLabels": {"app": "web"}}, "namespaceSelector": selector}
+        kubectl.apply(
+            {
+                "apiVersion": "eunomia.dev/v1alpha1",
+                "kind": "ClusterSecurityPolicy",
+                "metadata": {"name": name},
+                "spec": {
+                    "target": target,
+                    "seccomp": {"mode": mode, "convergence": QUICK, **seccomp},
+                },
+            }
+        )
+        return name
+
+    yield apply
+    kubectl("delete", "--ignore-not-found", "clustersecuritypolicy", name)
+
+
+def test_a_policy_of_the_whole_cluster_makes_and_binds_profiles(
+    cluster, kubectl, shop, wide, serve, until
+):
+    name = wide("Learn")
+
+    def condition(kind):
+        found = kubectl.get(f"clustersecuritypolicy/{name}").get("status", {})
+        return next((e for e in found.get("conditions", []) if e["type"] == kind), {})
+
+    until(lambda: condition("Ready").get("status") == "True", 30, "the policy's readiness")
+    cluster.pod(shop, "asker")
+    for pod in ("one", "two"):
+        serve(pod)
+        until(lambda pod=pod: page(kubectl, shop, pod) == "Good day\n", 20, "a page")
+    until(lambda: condition("ProfileReady").get("status") == "True", 90, "the file on the node")
+    profile = ("-n", SYSTEM, f"seccompprofile/cluster-{name}-nginx")
+    assert "binding" not in kubectl.get(*profile)["spec"]
+
+    wide("Enforce", force=True)
+    path = f"eunomia/{SYSTEM}/cluster-{name}-nginx.json"
+
+    def bound():
+        kubectl("-n", shop, "delete", "--ignore-not-found", "pod", "three")
+        context = serve("three")["spec"]["containers"][0].get("securityContext", {})
+        return context.get("seccompProfile", {}).get("localhostProfile") == path
+
+    until(bound, 60, "a new pod wears it")
+    until(lambda: page(kubectl, shop, "three") == "Good day\n", 20, "the same page")
+
+    mine = f"clustersecuritypolicy/{name}"
+    until(lambda: worn(kubectl, mine) == (1, 2), 40, "one pod wears it, and two do not")
+    kubectl("delete", "clustersecuritypolicy", name)
+    until(lambda: kubectl.run("get", *profile).returncode != 0, 40, "its profile goes with it")
+    assert page(kubectl, shop, "three") == "Good day\n"
+
+
+@pytest.fixture
+def written(kubectl, shop, until):
+    """A profile that somebody wrote, and that lies on every node."""
+    kubectl.apply(
+        {
+            "apiVersion": "eunomia.dev/v1alpha1",
+            "kind": "SeccompProfile",
+            "metadata": {"name": "written", "namespace": shop},
+            "spec": {
+                "container": "main",
+                "architectures": ["SCMP_ARCH_X86_64"],
+                "syscalls": ["read"],
+                "version": "v1",
+                "binding": {"podSelector": {}},
+            },
+        }
+    )
+
+    def status():
+        found = kubectl.get("-n", shop, "seccompprofile/written").get("status", {})
+        ready = [e for e in found.get("conditions", []) if e["type"] == "Ready"]
+        return found if ready and ready[0]["status"] == "True" else None
+
+    until(status, 40, "the file on every node")
+    return status
+
+
+def test_a_node_that_joins_has_the_files_before_its_agent_is_ready(
+    cluster, kubectl, written, until, tmp_path
+):
+    """The node has no kubelet; its agent is a real one, started by hand."""
+    name = f"late-{secrets.token_hex(3)}"
+    kubectl.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+    cluster.pod(SYSTEM, name, account="eunomia-agent", node=name, ready=False)
+    bound = ("--bound-object-kind=Pod", f"--bound-object-name={name}")
+    token = ("create", "token", "eunomia-agent", "--audience=eunomia.dev", *bound)
+    (tmp_path / "token").write_text(kubectl("-n", SYSTEM, *token).strip())
+    bundle = kubectl.get("-n", SYSTEM, "configmap", "eunomia-ca")["data"]["ca.crt"]
+    (tmp_path / "ca.crt").write_text(bundle)
+    processes = []
+    try:
+        forward = [kubectl.path, "-n", SYSTEM, "port-forward", cluster.leader(), ":9443"]
+        forwarding = subprocess.Popen(
+            forward, env=kubectl.environment, stdout=subprocess.PIPE, text=True
+        )
+        processes.append(forwarding)
+        port = forwarding.stdout.readline().split(":")[1].split()[0]
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            metrics = free.getsockname()[1]
+        environment = {
+            **os.environ,
+            "NODE_NAME": name,
+            "EUNOMIA_OPERATOR": f"localhost:{port}",
+            "EUNOMIA_TOKEN_FILE": str(tmp_path / "token"),
+            "EUNOMIA_CA_FILE": str(tmp_path / "ca.crt"),
+            "EUNOMIA_STATE_DIR": str(tmp_path / "state"),
+            "EUNOMIA_SECCOMP_DIR": str(tmp_path / "seccomp"),
+            "EUNOMIA_CRI_SOCKET": str(tmp_path / "none.sock"),
+            "EUNOMIA_METRICS_PORT": str(metrics),
+        }
+        agent = [sys.executable, "-m", "eunomia_agent"]
+        with (tmp_path / "log").open("w") as log:
+            processes.append(subprocess.Popen(agent, env=environment, stderr=log))
+
+        def ready():
+            try:
+                with urlopen(f"http://127.0.0.1:{metrics}/readyz", timeout=1) as answer:
+                    return answer.status == 200
+            except (URLError, OSError):
+                return False
+
+        until(ready, 40, f"the agent's readiness: {(tmp_path / 'log').read_text()}")
+        status = written()
+        assert status, "a new node holds nothing back"
+        content = (tmp_path / "seccomp" / status["localhostProfile"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == status["sha256"]
+        nodes = len(kubectl.get("nodes")["items"])
+        until(lambda: (written() or {}).get("nodesReady") == nodes, 30, "the node's word of it")
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+            process.wait(20)
+        kubectl("delete", "node", name)
+        kubectl("-n", SYSTEM, "delete", "pod", name, "--force", "--grace-period=0")
+
+
+def test_certificates_of_the_webhook_are_made_anew_and_no_pod_goes_without(
+    kubectl, shop, written, until
+):
+    deployment = ("-n", SYSTEM, "deployment/eunomia-operator")
+    setting = "EUNOMIA_WEBHOOK_CERTIFICATE_SECONDS"
+
+    def settle(value):
+        kubectl("set", "env", *deployment, f"{setting}{value}")
+        kubectl("rollout", "status", "--timeout=90s", *deployment)
+
+    def replicas():
+        pods = ("pods", "-l", "app.kubernetes.io/component=operator")
+        return {
+            pod["metadata"]["name"]: pod["status"]["podIP"]
+            for pod in kubectl.get("-n", SYSTEM, *pods)["items"]
+            if "deletionTimestamp" not in pod["metadata"]
+        }
+
+    def served(address, trusting):
+        """The number of the certificate, if it is one that the API server would take."""
+        with (
+            socket.create_connection((address, 9444), timeout=5) as raw,
+            trusting.wrap_socket(raw, server_hostname=f"eunomia-webhook.{SYSTEM}.svc") as shown,
+        ):
+            return x509.load_der_x509_certificate(shown.getpeercert(True)).serial_number
+
+    def is_bound():
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "tried", "namespace": shop},
+            "spec": {"containers": [{"name": "main", "image": "none"}]},
+        }
+        asked = ("create", "--dry-run=server", "--output=json", "-f", "-")
+        made = json.loads(kubectl(*asked, text=json.dumps(pod)))
+        context = made["spec"]["containers"][0].get("securityContext", {})
+        return "seccompProfile" in context
+
+    settle("=20")
+    try:
+        until(lambda: len(replicas()) == 2, 60, "two replicas")
+        until(is_bound, 60, "pods are bound")
+        configuration = kubectl.get("mutatingwebhookconfiguration", "eunomia-seccomp")
+        bundle = configuration["webhooks"][0]["clientConfig"]["caBundle"]
+        trusting = ssl.create_default_context(cadata=base64.b64decode(bundle).decode())
+        addresses = replicas()
+        numbers = {name: [] for name in addresses}
+        tried = 0
+        begin = time.monotonic()
+        while time.monotonic() < begin + 45:
+            for name, address in addresses.items():
+                numbers[name].append(served(address, trusting))
+            assert is_bound(), f"after {tried} that were"
+            tried += 1
+            time.sleep(0.5)
+        assert all(len({*each}) >= 3 for each in numbers.values()), numbers
+        assert tried > 20
+    finally:
+        settle("-")
 
 
 def test_pods_start_while_the_webhook_is_down(cluster, kubectl, shop, until):

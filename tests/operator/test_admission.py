@@ -2,6 +2,8 @@
 import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import aiohttp
@@ -10,6 +12,7 @@ import pytest
 from eunomia_operator import admission, ca, webhook
 from eunomia_operator.admission import Admission
 from eunomia_operator.errors import AuthorityInvalid, ClusterError
+from eunomia_operator.settings import Settings
 
 PROFILE: Mapping[str, Any] = {
     "metadata": {"namespace": "shop", "name": "web-nginx", "resourceVersion": "1"},
@@ -31,6 +34,7 @@ PROFILE: Mapping[str, Any] = {
         ],
     },
 }
+SETTINGS = Settings("eunomia-system", "one", webhook_address="127.0.0.1:0")
 REVIEW = {
     "request": {
         "uid": "7",
@@ -79,7 +83,7 @@ async def test_a_replica_waits_for_an_authority_and_then_serves_with_a_certifica
     monkeypatch.setattr(admission, "RETRY_SECONDS", 0.02)
     monkeypatch.setattr(admission, "LIST_SECONDS", 0.02)
     store, authority = Store(), ca.make_authority(ca.now())
-    serving = Admission(store, ("localhost",), f"127.0.0.1:{unused_tcp_port}", "eunomia-system")
+    serving = Admission(store, replace(SETTINGS, webhook_address=f"127.0.0.1:{unused_tcp_port}"))
     trusting = ssl.create_default_context(cadata=authority.certificate.decode())
 
     async def patched() -> bool:
@@ -111,7 +115,7 @@ async def test_a_replica_waits_for_an_authority_and_then_serves_with_a_certifica
 
 async def test_another_authority_signs_another_certificate_and_the_same_one_does_not() -> None:
     store = Store()
-    serving = Admission(store, ("localhost",), "127.0.0.1:0", "eunomia-system")
+    serving = Admission(store, SETTINGS)
     with pytest.raises(AuthorityInvalid):
         await serving.look_at_certificate()
     store.use(ca.make_authority(ca.now()))
@@ -124,9 +128,24 @@ async def test_another_authority_signs_another_certificate_and_the_same_one_does
     assert serving.certificate is not first
 
 
+async def test_a_certificate_is_made_anew_after_half_of_its_life(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, begin = Store(), ca.now()
+    store.use(ca.make_authority(begin))
+    serving = Admission(store, replace(SETTINGS, webhook_certificate_life=timedelta(seconds=40)))
+    served: list[bytes] = []
+    for seconds in range(0, 57, 8):
+        monkeypatch.setattr(ca, "now", lambda after=seconds: begin + timedelta(seconds=after))
+        await serving.look_at_certificate()
+        assert serving.certificate is not None
+        served.append(serving.certificate.certificate)
+    assert [served.count(each) for each in dict.fromkeys(served)] == [3, 3, 2]
+
+
 async def test_a_profile_is_read_again_only_once_it_has_changed() -> None:
     store = Store()
-    serving = Admission(store, ("localhost",), "127.0.0.1:0", "eunomia-system")
+    serving = Admission(store, SETTINGS)
 
     def other(name: str, version: str) -> Mapping[str, Any]:
         metadata = {"namespace": "shop", "name": name, "resourceVersion": version}
@@ -155,7 +174,7 @@ async def test_a_profile_that_goes_while_it_is_read_keeps_no_other_from_being_bo
             gone = {"namespace": "shop", "name": "gone", "resourceVersion": "9"}
             return [{"metadata": gone}, {"metadata": PROFILE["metadata"]}]
 
-    serving = Admission(Late(), ("localhost",), "127.0.0.1:0", "eunomia-system")
+    serving = Admission(Late(), SETTINGS)
     await serving.look_at_profiles()
     assert [each.name for each in serving.bindings] == ["web-nginx"]
 
@@ -170,7 +189,7 @@ async def test_a_namespaces_labels_are_asked_for_only_where_a_profile_goes_by_th
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     store = Store()
-    serving = Admission(store, ("localhost",), "127.0.0.1:0", "eunomia-system")
+    serving = Admission(store, SETTINGS)
 
     async def reaching(namespace: str) -> list[str]:
         return [each.name for each in await serving.reaching(namespace)]

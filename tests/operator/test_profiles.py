@@ -56,12 +56,13 @@ class Shop:
     def __init__(self, story: Any, namespace: str = "shop") -> None:
         self.story = story
         self.namespace = namespace
+        self.target: dict[str, Any] = {"podSelector": LABELS}
         self.generation = 0
 
     def ask(self, mode: str, **spec: Any) -> None:
         self.generation += 1
         event = "MODIFIED" if self.generation > 1 else "ADDED"
-        whole = {"seccomp": {"mode": mode, **spec}, "target": {"podSelector": LABELS}}
+        whole = {"seccomp": {"mode": mode, **spec}, "target": self.target}
         about = {"generation": self.generation, "namespace": self.namespace}
         self.story.policy("guard", event, **about, **whole)
 
@@ -410,6 +411,26 @@ async def test_a_node_that_joins_gets_all_files_at_once(story: Any) -> None:
     story.node("node-c", "DELETED")
     await story.look(6)
     assert (shop.profile["status"]["nodesReady"], shop.profile["status"]["nodes"]) == (2, 2)
+
+
+async def test_files_go_to_nodes_that_the_policy_does_not_pick_since_pods_may(story: Any) -> None:
+    story.node("node-a", "MODIFIED", disk="ssd")
+    shop = Shop(story)
+    shop.target["nodeSelector"] = {"disk": "ssd"}
+    shop.ask("Enforce")
+    await story.look()
+    assert [len(story.jobs(node)) for node in NODES] == [1, 0]
+    shop.learn(nodes=["node-a"])
+    await story.look(6)
+    for node in NODES:
+        await story.look(6)
+        assert [file.path for file in story.files(node)] == ["eunomia/shop/guard-web.json"]
+        assert shop.profile["status"]["nodes"] == 2
+        assert binding_of(shop.profile, "eunomia-system") is None
+        story.lay(node)
+    await story.look(6)
+    await story.look(6)
+    assert binding_of(shop.profile, "eunomia-system") is not None
 
 
 async def test_nodes_of_windows_are_not_waited_for(story: Any) -> None:

@@ -2,6 +2,7 @@
 """Settings come from the environment, and a wrong one is named."""
 
 import logging
+from datetime import timedelta
 
 import pytest
 
@@ -33,12 +34,14 @@ def test_everything_can_be_set() -> None:
             "EUNOMIA_AUDIENCE": "x",
             "EUNOMIA_GRPC_ADDRESS": "[::]:1",
             "EUNOMIA_HTTP_ADDRESS": "[::1]:2",
+            "EUNOMIA_WEBHOOK_CERTIFICATE_SECONDS": "3600",
             "EUNOMIA_LOG_LEVEL": "debug",
         }
     )
     assert (settings.identity, settings.agent_account, settings.audience) == ("pod-1", "a", "x")
     assert settings.server_names[3] == "s.n.svc.corp"
     assert settings.log_level == logging.DEBUG
+    assert settings.webhook_certificate_life == timedelta(hours=1)
     assert split(settings.http_address) == ("::1", 2)
 
 
@@ -48,6 +51,8 @@ def test_everything_can_be_set() -> None:
         ("EUNOMIA_NAMESPACE", "", "is not set"),
         ("EUNOMIA_GRPC_ADDRESS", "9443", "must be HOST:PORT"),
         ("EUNOMIA_HTTP_ADDRESS", "host:http", "must be HOST:PORT"),
+        ("EUNOMIA_WEBHOOK_CERTIFICATE_SECONDS", "3", "seconds from 20 to 7776000"),
+        ("EUNOMIA_WEBHOOK_CERTIFICATE_SECONDS", "1h", "seconds from 20 to 7776000"),
         ("EUNOMIA_LOG_LEVEL", "LOUD", "use one of DEBUG, INFO, WARNING, ERROR"),
     ],
 )
