@@ -17,14 +17,13 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from eunomia_operator.errors import AuthorityInvalid
-from eunomia_operator.settings import NAME
+from eunomia_operator.settings import CERTIFICATE_LIFE, NAME
 
 AUTHORITY_LIFE = timedelta(days=365)
 AUTHORITY_SUCCESSION = timedelta(days=90)
 """So long before its end an authority gets a next one."""
 DISTRIBUTION = timedelta(hours=1)
 """Longer than a ConfigMap takes to reach every pod (kubelet: a minute or two)."""
-SERVER_LIFE = timedelta(days=14)
 CLOCKS_DIFFER = timedelta(minutes=5)
 
 
@@ -135,7 +134,7 @@ def make_authority(now: datetime) -> Pair:
 
 
 def issue(
-    authority: Pair, names: Iterable[str], now: datetime, life: timedelta = SERVER_LIFE
+    authority: Pair, names: Iterable[str], now: datetime, life: timedelta = CERTIFICATE_LIFE
 ) -> Pair:
     """Return a server certificate for DNS names, signed by an authority."""
     signer = serialization.load_pem_private_key(authority.key, password=None)

@@ -97,6 +97,7 @@ class Control:
         self._generation = 0
         self._desired: dict[str, tuple[bytes, ...]] = {}
         self._messages: dict[tuple[bytes, ...], bytes] = {}
+        self._bodies = plan.Bodies()
         self._shelf = shelf
         self._files: tuple[bytes, ...] = ()
         self._world_dirty = True
@@ -343,7 +344,7 @@ class Control:
         wanted = [planned for each in self._followed.values() if (planned := each.planned())]
         assigned = {uid: each.nodes for uid, each in self._followed.items()}
         namespaces = self.world.namespaces.values()
-        desired = plan.desired_jobs(wanted, assigned, namespaces)
+        desired = plan.desired_jobs(wanted, assigned, namespaces, self._bodies)
         self._desired = desired.jobs
         for uid, each in self._followed.items():
             if each.leave_out(desired.left_out.get(uid, frozenset())):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each node shall do: jobs, policies, nodes and namespaces in, desired states out. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,8 +57,12 @@ class Planned(Protocol):
         """How it stands beside others when there is no place for all."""
         ...
 
-    def messages(self, namespaces: Sequence[Namespace]) -> list[agent_pb2.Job]:
-        """Return the jobs of which it is made. namespaces: all that there are."""
+    def selected(self, namespaces: Iterable[Namespace]) -> list[str] | None:
+        """Return those that its target selects of all namespaces that there are; None: all."""
+        ...
+
+    def messages(self, selected: list[str] | None) -> list[agent_pb2.Job]:
+        """Return the jobs of which it is made. selected: namespaces, as above."""
         ...
 
 
@@ -83,9 +87,13 @@ class PlannedJob:
         """A suspended job needs no slot."""
         return Rank.RESTING if self.spec.suspend else Rank.TRACE
 
-    def messages(self, namespaces: Sequence[Namespace]) -> list[agent_pb2.Job]:
+    def selected(self, namespaces: Iterable[Namespace]) -> list[str] | None:
+        """Return the namespaces that its target selects; None for all."""
+        return selected(self.spec.target, namespaces)
+
+    def messages(self, selected: list[str] | None) -> list[agent_pb2.Job]:
         """Return the one job."""
-        return [job_message(self, namespaces)]
+        return [job_message(self, selected)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +125,11 @@ class PlannedPolicy:
         """A guard goes before what only looks."""
         return Rank.GUARD
 
-    def messages(self, namespaces: Sequence[Namespace]) -> list[agent_pb2.Job]:
+    def selected(self, namespaces: Iterable[Namespace]) -> list[str] | None:
+        """Return the namespaces that its target selects; None for all."""
+        return selected(self.accepted.spec.target, namespaces)
+
+    def messages(self, selected: list[str] | None) -> list[agent_pb2.Job]:
         """Return the job that judges, and one for each rule that the kernel enforces."""
         return message.policy_messages(
             self.accepted,
@@ -126,7 +138,7 @@ class PlannedPolicy:
             namespace=self.namespace,
             name=self.name,
             generation=self.generation,
-            namespaces=selected(self.accepted.spec.target, namespaces),
+            namespaces=selected,
             excluded_namespaces=self.spared,
             audited=[
                 agent_pb2.AuditedProfile(container=container, syscalls=syscalls)
@@ -173,27 +185,52 @@ class Placement:
         return self._found[wanted]
 
 
+class Bodies:
+    """Jobs as serialised `Job` messages, each made anew only when something about it changed.
+
+    A policy with all rules is 20 KB and takes 2 ms, and any node or namespace may bring a new plan.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[str, tuple[Planned, list[str] | None, tuple[bytes, ...]]] = {}
+
+    def of(self, each: Planned, namespaces: Iterable[Namespace]) -> tuple[bytes, ...]:
+        """Return the jobs of one object. namespaces: all that there are."""
+        chosen = each.selected(namespaces)
+        made = self._made.get(each.uid)
+        if made is None or made[:2] != (each, chosen):
+            jobs = (job.SerializeToString(deterministic=True) for job in each.messages(chosen))
+            made = self._made[each.uid] = each, chosen, tuple(jobs)
+        return made[2]
+
+    def keep(self, uids: Container[str]) -> None:
+        """Forget the jobs of all other objects."""
+        self._made = {uid: made for uid, made in self._made.items() if uid in uids}
+
+
 def desired_jobs(
     wanted: Iterable[Planned],
     assigned: Mapping[str, frozenset[str]],
     namespaces: Iterable[Namespace],
+    made: Bodies | None = None,
 ) -> Desired:
     """Return what each node shall do.
 
     assigned: names of nodes by the uid of an object. Nodes with the same jobs share one tuple.
+    made: what was made for an earlier plan.
     """
-    known = list(namespaces)
+    known, made = list(namespaces), made or Bodies()
     bodies: dict[str, tuple[bytes, ...]] = {}
     candidates: dict[str, Candidate] = {}
     meant: dict[str, list[str]] = {}
     for each in sorted(wanted, key=lambda each: each.uid):
-        jobs = tuple(job.SerializeToString(deterministic=True) for job in each.messages(known))
-        bodies[each.uid] = jobs
+        jobs = bodies[each.uid] = made.of(each, known)
         candidates[each.uid] = Candidate(
             each.uid, each.namespace, each.created, each.rank, sum(map(len, jobs)), len(jobs)
         )
         for node in assigned.get(each.uid, ()):
             meant.setdefault(node, []).append(each.uid)
+    made.keep(bodies)
     alike: dict[tuple[str, ...], list[str]] = {}
     for node, uids in meant.items():
         alike.setdefault(tuple(uids), []).append(node)
@@ -221,8 +258,8 @@ def desired_state(generation: int, jobs: Iterable[bytes], files: Iterable[bytes]
     return agent_pb2.ToAgent(desired_state=state).SerializeToString(deterministic=True)
 
 
-def job_message(job: PlannedJob, namespaces: Iterable[Namespace]) -> agent_pb2.Job:
-    """Return a job as the agents are told of it."""
+def job_message(job: PlannedJob, namespaces: list[str] | None) -> agent_pb2.Job:
+    """Return a job as the agents are told of it. namespaces: that it selects; None for all."""
     return message.job_message(
         job.spec,
         uid=job.uid,
@@ -231,7 +268,7 @@ def job_message(job: PlannedJob, namespaces: Iterable[Namespace]) -> agent_pb2.J
         name=job.name,
         generation=job.generation,
         deadline=job.deadline,
-        namespaces=selected(job.spec.target, namespaces),
+        namespaces=namespaces,
     )
 
 

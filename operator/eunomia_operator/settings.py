@@ -20,6 +20,7 @@ WEBHOOK = "eunomia-seccomp"
 WEBHOOK_SERVICE = "eunomia-webhook"
 """The Service by whose name the API server dials the webhook."""
 
+CERTIFICATE_LIFE = timedelta(days=14)
 SHORTEST_LIFE, LONGEST_LIFE = 20, 90 * 24 * 3600
 """Seconds for which a certificate of the webhook may be valid: authorities live for longer."""
 
@@ -41,7 +42,7 @@ class Settings:
     grpc_address: str = "0.0.0.0:9443"
     http_address: str = "0.0.0.0:8080"
     webhook_address: str = "0.0.0.0:9444"
-    webhook_certificate_life: timedelta = timedelta(days=14)
+    webhook_certificate_life: timedelta = CERTIFICATE_LIFE
     """A new one is made after half of it."""
     log_level: int = logging.INFO
     kubeconfig: Path | None = None
@@ -78,7 +79,6 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         "grpc_address": _address(environment, "EUNOMIA_GRPC_ADDRESS"),
         "http_address": _address(environment, "EUNOMIA_HTTP_ADDRESS"),
         "webhook_address": _address(environment, "EUNOMIA_WEBHOOK_ADDRESS"),
-        "webhook_certificate_life": _life(environment, "EUNOMIA_WEBHOOK_CERTIFICATE_SECONDS"),
     }
     kubeconfig = environment.get("KUBECONFIG")
     return Settings(
@@ -86,6 +86,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         identity=environment.get("EUNOMIA_IDENTITY") or socket.gethostname(),
         log_level=_level(environment),
         kubeconfig=Path(kubeconfig) if kubeconfig else None,
+        webhook_certificate_life=_life(environment, "EUNOMIA_WEBHOOK_CERTIFICATE_SECONDS"),
         **{name: value for name, value in given.items() if value},
     )
 
@@ -113,10 +114,10 @@ def _address(environment: Mapping[str, str], name: str) -> str | None:
     return value
 
 
-def _life(environment: Mapping[str, str], name: str) -> timedelta | None:
+def _life(environment: Mapping[str, str], name: str) -> timedelta:
     value = environment.get(name)
     if not value:
-        return None
+        return CERTIFICATE_LIFE
     if not value.isdecimal() or not SHORTEST_LIFE <= int(value) <= LONGEST_LIFE:
         raise SettingsInvalid(
             f"{name} is {value!r}; it must be seconds from {SHORTEST_LIFE} to {LONGEST_LIFE}"

@@ -9,6 +9,7 @@ from eunomia_api.policy_acceptance import accept_policy
 from eunomia_api.tracejob import ClusterTraceJobSpec, TraceJobSpec
 from eunomia_api.tracker import Catalogue
 from eunomia_operator.plan import (
+    Bodies,
     Namespace,
     Node,
     Placement,
@@ -51,6 +52,10 @@ def cluster_job(**target: Any) -> PlannedJob:
     return PlannedJob("c", "ClusterTraceJob", "", "cluster", 1, spec, None)
 
 
+def told(job: PlannedJob) -> agent_pb2.Job:
+    return job_message(job, job.selected(NAMESPACES))
+
+
 def test_a_node_needs_all_the_labels() -> None:
     assert Placement(NODES).nodes_of(trace_job("1").spec.target.node_selector) == {
         "node-a",
@@ -68,7 +73,7 @@ def test_a_node_needs_all_the_labels() -> None:
 
 
 def test_a_trace_job_is_told_whole_and_reaches_its_own_namespace_only() -> None:
-    message = job_message(trace_job("1", containers=["app"]), NAMESPACES)
+    message = told(trace_job("1", containers=["app"]))
     assert message == agent_pb2.Job(
         uid="1",
         kind="TraceJob",
@@ -107,15 +112,15 @@ def test_a_cluster_trace_job_selects_namespaces_by_their_labels() -> None:
             "matchExpressions": [{"key": "team", "operator": "In", "values": ["a"]}]
         },
     )
-    target = job_message(by_label, NAMESPACES).target
+    target = told(by_label).target
     assert (target.all_namespaces, list(target.namespaces)) == (False, ["blog", "shop"])
     assert dict(target.pod_selector.match_labels) == {"app": "web"}
-    everywhere = job_message(cluster_job(podSelector={}, namespaceSelector={}), NAMESPACES).target
+    everywhere = told(cluster_job(podSelector={}, namespaceSelector={})).target
     assert (everywhere.all_namespaces, list(everywhere.namespaces)) == (True, [])
 
 
 def test_a_job_for_the_host_alone_selects_no_pods() -> None:
-    target = job_message(cluster_job(host=True), NAMESPACES).target
+    target = told(cluster_job(host=True)).target
     assert (target.host, target.pods) == (True, False)
 
 
@@ -129,7 +134,7 @@ def test_a_cluster_policy_selects_namespaces_and_kills_in_none_of_those_that_are
     }
     accepted = accept_policy("ClusterSecurityPolicy", spec, catalogue, Library({}))
     policy = PlannedPolicy("p", "ClusterSecurityPolicy", "", "all", 1, accepted, spared=("own",))
-    judges, kills = policy.messages(NAMESPACES)
+    judges, kills = policy.messages(policy.selected(NAMESPACES))
     assert list(judges.target.namespaces) == list(kills.target.namespaces) == ["blog", "shop"]
     assert {"own", "kube-system"} <= set(kills.target.excluded_namespaces)
     assert list(judges.target.excluded_namespaces) == []
@@ -145,6 +150,42 @@ def test_nodes_with_the_same_jobs_share_one_desired_state() -> None:
     told = agent_pb2.ToAgent.FromString(desired_state(7, desired["node-c"])).desired_state
     assert [job.uid for job in told.jobs] == ["1"]
     assert desired_jobs(reversed(jobs), assigned, NAMESPACES).jobs == desired
+
+
+def test_what_did_not_change_is_not_made_anew() -> None:
+    asked: list[str] = []
+
+    class Watched(PlannedJob):
+        def messages(self, selected: list[str] | None) -> list[agent_pb2.Job]:
+            asked.append(self.uid)
+            return super().messages(selected)
+
+    def job(uid: str, generation: int = 1, selector: Any = None) -> PlannedJob:
+        target = {"podSelector": {}, "namespaceSelector": selector}
+        spec = ClusterTraceJobSpec.model_validate({"target": target, "trackers": TRACKERS})
+        return Watched(uid, "ClusterTraceJob", "", uid, generation, spec, None)
+
+    def plan(*jobs: PlannedJob, namespaces: list[Namespace] = NAMESPACES) -> list[str]:
+        """Plan for one node; return whose messages were made."""
+        asked.clear()
+        desired = desired_jobs(
+            jobs, {job.uid: frozenset({"node-a"}) for job in jobs}, namespaces, made
+        )
+        fresh = desired_jobs(jobs, {job.uid: frozenset({"node-a"}) for job in jobs}, namespaces)
+        assert desired == fresh
+        return asked[: len(asked) - len(jobs)]
+
+    made = Bodies()
+    plain, picky = job("plain"), job("picky", selector={"matchLabels": {"team": "a"}})
+    assert plan(plain, picky) == ["picky", "plain"]
+    assert plan(plain, picky) == []
+    more = [*NAMESPACES, Namespace("farm", {"team": "b"})]
+    assert plan(plain, picky, namespaces=more) == []
+    more.append(Namespace("club", {"team": "a"}))
+    assert plan(plain, picky, namespaces=more) == ["picky"]
+    assert plan(job("plain", generation=2), picky, namespaces=more) == ["plain"]
+    assert plan(picky, namespaces=more) == []
+    assert plan(plain, picky, namespaces=more) == ["plain"]
 
 
 def test_a_node_is_told_no_more_than_it_can_take_and_others_are_not_affected() -> None:
