@@ -360,7 +360,15 @@ async def test_an_operator_before_its_kinds_serves_jobs_and_the_next_one_is_not_
     async with replica(outside):
         await until(lambda: port_of(caplog))
         async with replica(following), aiohttp.ClientSession() as session:
-            await asyncio.sleep(0.5)
-            async with session.get(f"http://{following.http_address}/readyz") as answer:
-                assert answer.status == 503
-                assert "CustomResourceDefinition securitypolicies" in await answer.text()
+
+            async def told() -> str:
+                try:
+                    async with session.get(f"http://{following.http_address}/readyz") as answer:
+                        assert answer.status == 503
+                        return await answer.text()
+                except aiohttp.ClientConnectorError:
+                    return ""
+
+            async with asyncio.timeout(20):
+                while "CustomResourceDefinition securitypolicies" not in await told():
+                    await asyncio.sleep(0.05)
