@@ -61,6 +61,8 @@ def refused(call: str) -> Finding:
 def test_each_alert_is_a_line_in_the_log_and_in_a_file_of_the_policys_own(node: Node) -> None:
     observing = node.guards.guard(policy("file", "log"))
     enforcing = node.guards.guard(policy("file", "log", uid="p-1/kill/rule"))
+    shared = [node.outputs.of(policy("file", "log", uid=each)) for each in ("p-1", "p-1/kill/rule")]
+    assert shared[0] is shared[1]  # else one would rotate the other's file away
     observing.find(refused("mount"))
     enforcing.find(refused("swapon"))
     observing.find(refused("acct"))
