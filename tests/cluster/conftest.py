@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import secrets
-import shutil
 import subprocess
 import sys
 import time
@@ -24,7 +23,7 @@ import yaml
 PROJECT = Path(__file__).resolve().parents[2]
 EXAMPLES = PROJECT / "examples"
 SHOP = EXAMPLES / "01-opens-and-execs/workload.yaml"
-STATE = Path("/var/lib/eunomia")
+STATE = Path("/var/lib/eunomia-dev/agent")
 SYSTEM = "eunomia-system"
 NODE = "eunomia-dev"
 Resource = dict[str, Any]
@@ -320,7 +319,6 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     tool = Tools(pytestconfig)
     status = [sys.executable, "-m", "dev.cluster", "status"]
     was_up = subprocess.run(status, cwd=PROJECT, capture_output=True, check=False).returncode == 0
-    had_state = STATE.exists()
     try:
         tool("dev.cluster", "up")
         tool("dev.image", "build")
@@ -335,8 +333,6 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     finally:
         if not was_up:
             tool("dev.cluster", "down")
-            if not had_state:
-                shutil.rmtree(STATE, ignore_errors=True)
 
 
 def install(kubectl: Kubectl, *, again: bool) -> None:
