@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "file.h"
+#include "file_system.h"
 
 enum { AT_FDCWD = -100 }; /* include/uapi/linux/fcntl.h */
 
@@ -103,9 +103,10 @@ static __always_inline bool argument_from(struct path_walk *walk, s32 directory,
 }
 
 /* Puts the path together that a call was given, and the descriptor of the directory that it is below,
- * or AT_FDCWD; "" is that directory itself. Returns where it begins in this_walk()->text. Global: see
- * lose_for_first in match.h. */
-__weak u32 argument_find(s32 directory, u64 text)
+ * or AT_FDCWD; "" is that directory itself. in_file_system: as that directory's own file system has it,
+ * see file_system.h. Returns where it begins in this_walk()->text. Global: see lose_for_first in
+ * match.h. */
+__weak u32 argument_find(s32 directory, u64 text, bool in_file_system)
 {
 	struct argument *argument = this_argument();
 	struct path_walk *walk = this_walk();
@@ -129,7 +130,7 @@ __weak u32 argument_find(s32 directory, u64 text)
 	u32 up = absolute ? 0 : argument->up;
 
 	bpf_loop(PATH_STEPS, argument_up, &up, 0);
-	return walk_all() & (FILE_PATH - 1);
+	return (in_file_system ? walk_file_system() : walk_all()) & (FILE_PATH - 1);
 }
 
 /* How long the last name of the path is that was put together; 0: it has none, or that is cut. */

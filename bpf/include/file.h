@@ -24,9 +24,11 @@ enum { PATH_MARK = 16, PATH_STEPS = 128 };
  * always zero, so that FILE_PATH bytes can be copied from wherever a path begins. */
 struct path_walk {
 	const struct dentry *dentry, *top; /* where it has come to, and the root of the mount there */
+	const struct dentry *began;	   /* the root of the mount that it began in */
 	const struct vfsmount *mount;
 	u32 start; /* of what is written already */
 	bool cut;
+	bool left; /* the mount that it began in, by another way than the root */
 	char text[2 * FILE_PATH];
 };
 struct {
@@ -49,6 +51,7 @@ static __always_inline void walk_begin(struct path_walk *walk)
 {
 	walk->start = FILE_PATH - 1;
 	walk->cut = false;
+	walk->left = false;
 }
 
 static __always_inline void walk_from(struct path_walk *walk, const struct vfsmount *mount,
@@ -56,7 +59,7 @@ static __always_inline void walk_from(struct path_walk *walk, const struct vfsmo
 {
 	walk->dentry = dentry;
 	walk->mount = mount;
-	walk->top = READ(struct vfsmount, mount, mnt_root);
+	walk->top = walk->began = READ(struct vfsmount, mount, mnt_root);
 }
 
 /* Writes a name before what is written already, and a slash before it. If it does not fit, cannot
@@ -132,26 +135,22 @@ static __always_inline bool walk_out(struct path_walk *walk)
 	const struct mount *below = (const void *)mount - bpf_core_field_offset(struct mount, mnt);
 	const struct mount *above = READ(struct mount, below, mnt_parent);
 
-	if (above == below)
+	if (above == below) {
+		walk->left = true;
 		return false;
+	}
 	walk->dentry = READ(struct mount, below, mnt_mountpoint);
 	mount = (const void *)above + bpf_core_field_offset(struct mount, mnt);
 	walk->mount = mount;
 	walk->top = READ(struct vfsmount, mount, mnt_root);
+	walk->left |= walk->dentry != walk->top;
 	return true;
 }
 
-/* One step up: a name, or out of a mount. */
-static __always_inline u32 walk_step(struct path_walk *walk)
+/* Writes the name that it has come to, and goes to the folder of that. */
+static __always_inline u32 walk_up(struct path_walk *walk)
 {
 	const struct dentry *dentry = walk->dentry;
-
-	if (walk->cut)
-		return walk_cut;
-	if (walk_is_at_root(walk))
-		return walk_arrived;
-	if (dentry == walk->top)
-		return walk_out(walk) ? walk_on : walk_outside;
 	u32 start = walk->start, sequence = READ(struct dentry, dentry, d_seq.seqcount.sequence);
 
 	walk->dentry = READ(struct dentry, dentry, d_parent);
@@ -164,6 +163,18 @@ static __always_inline u32 walk_step(struct path_walk *walk)
 		walk->cut = false;
 	}
 	return walk_on;
+}
+
+/* One step up: a name, or out of a mount. */
+static __always_inline u32 walk_step(struct path_walk *walk)
+{
+	if (walk->cut)
+		return walk_cut;
+	if (walk_is_at_root(walk))
+		return walk_arrived;
+	if (walk->dentry == walk->top)
+		return walk_out(walk) ? walk_on : walk_outside;
+	return walk_up(walk);
 }
 
 static long walk_turn(u32 turn, u32 *found)

@@ -153,6 +153,7 @@ struct dentry {
 	struct seqcount_spinlock d_seq;
 	struct dentry *d_parent;
 	struct qstr d_name;
+	struct super_block *d_sb;
 };
 
 /* include/linux/fs.h */

@@ -40,3 +40,34 @@ static __always_inline bool is_upper(const struct inode *inode, u64 magic)
 		return read_pointer((const void *)inode + offset_of_upper());
 	return is_in_memory(magic);
 }
+
+/* Whether it is the mount that a task's mount namespace has for its root: the one on the kernel's own
+ * first, empty one, and what is mounted over it is another. */
+static __always_inline bool is_root_mount(const struct task_struct *task, const struct vfsmount *mount)
+{
+	const struct nsproxy *proxy = READ(struct task_struct, task, nsproxy);
+	const struct mnt_namespace *namespace = READ(struct nsproxy, proxy, mnt_ns);
+	const struct mount *first = READ(struct mnt_namespace, namespace, root);
+	const struct mount *this = (const void *)mount - bpf_core_field_offset(struct mount, mnt);
+
+	return this == first ||
+	       (READ(struct mount, this, mnt_parent) == first &&
+		READ(struct mount, this, mnt_mountpoint) == READ(struct mount, first, mnt.mnt_root));
+}
+
+/* Whether what a task runs is the image's: neither made or changed after it, nor mounted over it. Global:
+ * see lose_for_first in match.h. */
+__weak int runs_image(bool parent)
+{
+	const struct task_struct *task = bpf_get_current_task_btf();
+
+	if (parent)
+		task = task->real_parent;
+	if (!task->mm)
+		return false;
+	const struct file *file = task->mm->exe_file;
+	const struct inode *inode = READ(struct file, file, f_inode);
+
+	return is_root_mount(task, READ(struct file, file, f_path.mnt)) &&
+	       !is_upper(inode, magic_of(inode));
+}

@@ -2,10 +2,11 @@
 /* Conditions on a column that is a path, taken out of jobs' `where` as those of match.h are.
  *
  *	WHERE_PATH(path);				makes the column `path` one of those
+ *	WHERE_PATH_AS(other, path);			other paths of the file, asked among those of `path`
  *
- *	if (!path_possible(path, of, mount, dentry))	turns most away for next to nothing
+ *	if (!path_possible(path, of, mount, dentry, false))	turns most away for next to nothing
  *		return 0;
- *	enum path_found named = path_named(path, of, mount, dentry);
+ *	enum path_found named = path_named(path, of, mount, dentry, false);
  *	if (named == path_unwanted)			decided by the name, before any path is walked
  *		return 0;
  *	u32 start = path_find(mount, dentry);		see file.h
@@ -23,7 +24,7 @@
  */
 #pragma once
 
-#include "file.h"
+#include "file_system.h"
 #include "match.h"
 
 enum { MAX_WHERE_PATHS = 512, PATH_NAME = 64 };
@@ -81,14 +82,19 @@ struct path_sieve {
 		__type(value, u32);                                    \
 	} where_##column##_names SEC(".maps")
 
-/* Whether a path may be wanted at all, as far as that can be told without a look-up. */
-#define path_possible(column, of, mount, dentry)                                \
-	sieve_passes(&where_##column##_used, where_##column##_free, of,         \
-		     &where_##column##_sieve, mount, dentry)
-/* What the last name of a path alone decides. */
-#define path_named(column, of, mount, dentry)                            \
+/* A condition on the column `other` asks for paths that stand among those of `column`. Set by the agent,
+ * for the tracker to look up the other path as well where the first one is not wanted. */
+#define WHERE_PATH_AS(other, column) const volatile bool where_##other##_as_##column = false
+
+/* Whether a path may be wanted at all, as far as that can be told without a look-up. `both`: so may be the
+ * file's path in its own file system (file_system.h). */
+#define path_possible(column, of, mount, dentry, both)                  \
+	sieve_passes(&where_##column##_used, where_##column##_free, of, \
+		     &where_##column##_sieve, mount, dentry, both)
+/* What the last name of a path alone decides. `both`: so does the name that the file has in that. */
+#define path_named(column, of, mount, dentry, both)                      \
 	entry_look_up(&where_##column##_used, where_##column##_free, of, \
-		      &where_##column##_names, mount, dentry)
+		      &where_##column##_names, mount, dentry, both)
 /* Likewise, of a name that is at hand in the kernel's memory. */
 #define path_named_as(column, of, name, length)                         \
 	name_look_up(&where_##column##_used, where_##column##_free, of, \
@@ -145,7 +151,16 @@ struct path_top {
 	const struct vfsmount *mount;
 	const struct dentry *dentry;
 	const struct dentry *of[SIEVE_DEPTH];
+	bool left; /* the mount that it began in, by another way than the root */
 };
+
+static __always_inline void top_add(struct path_top *top, const struct dentry *dentry)
+{
+	top->of[3] = top->of[2];
+	top->of[2] = top->of[1];
+	top->of[1] = top->of[0];
+	top->of[0] = dentry;
+}
 
 /* Goes up to the root that path_find goes up to, and looks at no name. False: it does not get there,
  * or not soon. Global: see lose_for_first in match.h. */
@@ -160,6 +175,7 @@ __weak int top_find(struct path_top *top)
 	const struct mnt_namespace *namespace = READ(struct nsproxy, proxy, mnt_ns);
 	const struct mount *root = READ(struct mnt_namespace, namespace, root);
 
+	top->left = false;
 	for (u32 step = 0; step < PATH_STEPS / 4; step++) {
 		const struct mount *below =
 			(const void *)mount - bpf_core_field_offset(struct mount, mnt);
@@ -167,10 +183,7 @@ __weak int top_find(struct path_top *top)
 		if (dentry != READ(struct vfsmount, mount, mnt_root)) {
 			const struct dentry *above = READ(struct dentry, dentry, d_parent);
 
-			top->of[3] = top->of[2];
-			top->of[2] = top->of[1];
-			top->of[1] = top->of[0];
-			top->of[0] = dentry;
+			top_add(top, dentry);
 			if (above == dentry)
 				return false;
 			dentry = above;
@@ -181,6 +194,7 @@ __weak int top_find(struct path_top *top)
 			mount = (const void *)above + bpf_core_field_offset(struct mount, mnt);
 			if (above == below)
 				return false;
+			top->left |= dentry != READ(struct vfsmount, mount, mnt_root);
 		} else {
 			return true;
 		}
@@ -188,19 +202,33 @@ __weak int top_find(struct path_top *top)
 	return false;
 }
 
-/* Whether some prefix may be one of a path, as far as its first folders tell. */
-static __always_inline bool folders_possible(const volatile struct path_sieve *sieve, u32 of,
-					     const struct vfsmount *mount,
-					     const struct dentry *dentry)
+/* Likewise up to where path_find_in_file_system goes. */
+__weak int top_find_in_file_system(struct path_top *top)
 {
-	struct path_top top = {.mount = mount, .dentry = dentry};
+	if (!top)
+		return false;
+	const struct dentry *dentry = top->dentry, *root = host_root();
+
+	for (u32 step = 0; step < PATH_STEPS / 4; step++) {
+		const struct dentry *above = READ(struct dentry, dentry, d_parent);
+
+		if (dentry == root || dentry == above)
+			return true;
+		top_add(top, dentry);
+		dentry = above;
+	}
+	return false;
+}
+
+/* Whether some prefix may be one of a path, as far as its first folders tell. */
+static __always_inline bool top_possible(const volatile struct path_sieve *sieve, u32 of,
+					 const struct path_top *top)
+{
 	u64 hash = 0;
 
-	if (of & sieve->anywhere || !top_find(&top))
-		return true;
 #pragma unroll
 	for (u32 i = 0; i < SIEVE_DEPTH; i++) {
-		const struct dentry *folder = top.of[i];
+		const struct dentry *folder = top->of[i];
 
 		if (!folder)
 			return false;
@@ -221,19 +249,41 @@ static __always_inline bool folders_possible(const volatile struct path_sieve *s
 	return true;
 }
 
+static __always_inline bool folders_possible(const volatile struct path_sieve *sieve, u32 of,
+					     const struct vfsmount *mount,
+					     const struct dentry *dentry, bool both)
+{
+	struct path_top top = {.mount = mount, .dentry = dentry};
+
+	if (of & sieve->anywhere || !top_find(&top) || top_possible(sieve, of, &top))
+		return true;
+	if (!both || (!top.left && is_first(READ(struct vfsmount, mount, mnt_root))))
+		return false;
+	top = (struct path_top){.mount = mount, .dentry = dentry};
+	return !top_find_in_file_system(&top) || top_possible(sieve, of, &top);
+}
+
+static __always_inline bool name_possible(const volatile struct path_sieve *sieve, u32 of,
+					  const struct dentry *dentry)
+{
+	return sieve->names[name_hash(0, dentry) >> (64 - SIEVE_NAME_BITS)] & of;
+}
+
 static __always_inline bool sieve_passes(const volatile struct path_classes *used, u32 free, u32 of,
 					 const volatile struct path_sieve *sieve,
-					 const struct vfsmount *mount, const struct dentry *dentry)
+					 const struct vfsmount *mount, const struct dentry *dentry,
+					 bool both)
 {
 	if (of & free)
 		return true;
 	if (of & used->names) {
 		const struct dentry *last = path_last(mount, dentry);
 
-		if (!last || sieve->names[name_hash(0, last) >> (64 - SIEVE_NAME_BITS)] & of)
+		if (!last || name_possible(sieve, of, last) ||
+		    (both && last != dentry && name_possible(sieve, of, dentry)))
 			return true;
 	}
-	return of & used->prefixes && folders_possible(sieve, of, mount, dentry);
+	return of & used->prefixes && folders_possible(sieve, of, mount, dentry, both);
 }
 
 /* ---- the maps ---- */
@@ -255,10 +305,25 @@ static __always_inline enum path_found name_look_up(const volatile struct path_c
 	return of & used->prefixes ? path_undecided : path_unwanted;
 }
 
+/* What is its own folder has a name that stands in none: a file system's root, what memfd_create(2)
+ * made. */
+static __always_inline enum path_found dentry_look_up(const volatile struct path_classes *used,
+						      u32 free, u32 of, void *names,
+						      const struct dentry *dentry)
+{
+	enum path_found found = name_look_up(used, free, of, names,
+					     READ(struct dentry, dentry, d_name.name),
+					     READ(struct dentry, dentry, d_name.len));
+
+	if (found == path_found && dentry == READ(struct dentry, dentry, d_parent))
+		return of & used->prefixes ? path_undecided : path_unwanted;
+	return found;
+}
+
 static __always_inline enum path_found entry_look_up(const volatile struct path_classes *used,
 						     u32 free, u32 of, void *names,
 						     const struct vfsmount *mount,
-						     const struct dentry *dentry)
+						     const struct dentry *dentry, bool both)
 {
 	if (of & free || !(of & used->names))
 		return name_look_up(used, free, of, names, NULL, 0);
@@ -266,8 +331,11 @@ static __always_inline enum path_found entry_look_up(const volatile struct path_
 
 	if (!last && !enforcement)
 		return path_found;
-	return name_look_up(used, free, of, names, READ(struct dentry, last, d_name.name),
-			    READ(struct dentry, last, d_name.len));
+	enum path_found found = dentry_look_up(used, free, of, names, last);
+
+	if (both && found != path_found && last != dentry)
+		return dentry_look_up(used, free, of, names, dentry);
+	return found;
 }
 
 static __always_inline bool prefix_look_up(void *prefixes, u32 of, enum path_found named, u32 start)

@@ -31,6 +31,7 @@ struct event {
 	enum kind kind;
 	errno_t error;
 	path_t path;
+	path_t filesystem_path;
 	path_t target;
 	open_flags_t flags;
 	file_mode_t mode;
@@ -40,10 +41,12 @@ struct event {
 	string_t filesystem;
 	bool writing;
 	bool upper;
+	bool root_filesystem;
 	bool runtime;
+	bool exe_in_image;
 	LINEAGE_COLUMNS;
 };
-enum { TYPE_NAME = 32, EVENT_TAIL = 2 * FILE_PATH + TYPE_NAME + LINEAGE_TAIL };
+enum { TYPE_NAME = 32, EVENT_TAIL = 3 * FILE_PATH + TYPE_NAME + LINEAGE_TAIL };
 
 #include "argument.h"
 #include "chain.h"
@@ -63,6 +66,7 @@ WHERE(error);
 WHERE(writing);
 WHERE(runtime);
 WHERE_PATH(path);
+WHERE_PATH_AS(filesystem_path, path);
 
 /* include/uapi/asm-generic/fcntl.h, arch/arm64/include/uapi/asm/fcntl.h */
 enum { O_ACCMODE = 03, O_WRONLY = 01, O_CREAT = 0100, O_EXCL = 0200, O_NOCTTY = 0400, O_TRUNC = 01000,
@@ -293,21 +297,19 @@ static __always_inline bool ask_change(struct request *request, s32 number, cons
 }
 
 /* The flags that a call opens with. Those of openat2(2) come from memory, and are no more than a hint. */
-static __always_inline u32 open_flags(s32 number, struct pt_regs *regs)
+static __always_inline u32 open_flags(s32 number, const u64 *of)
 {
-	struct call_arguments call;
 	struct open_how how = {};
 
 	if (number == call_open_tree)
 		return O_PATH;
 	if (number == call_creat)
 		return O_CREAT | O_WRONLY | O_TRUNC;
-	call_arguments(&call, regs);
 	if (number == call_open)
-		return call.of[1];
+		return of[1];
 	if (number != call_openat2)
-		return call.of[2];
-	bpf_probe_read_user(&how, sizeof(how), (const void *)call.of[2]);
+		return of[2];
+	bpf_probe_read_user(&how, sizeof(how), (const void *)of[2]);
 	return how.flags;
 }
 
@@ -361,14 +363,20 @@ static __always_inline path_t event_walked(u32 start)
 }
 
 /* Puts the path together. */
-static __always_inline u32 find(const struct named *named)
+static __always_inline u32 find_file(const struct vfsmount *mount, const struct dentry *dentry,
+				     bool in_file_system)
+{
+	return in_file_system ? path_find_in_file_system(mount, dentry) : path_find(mount, dentry);
+}
+
+static __always_inline u32 find(const struct named *named, bool in_file_system)
 {
 	if (named->as == named_path)
-		return argument_find(named->directory, named->text);
+		return argument_find(named->directory, named->text, in_file_system);
 	const struct file *file = named->as == named_file ? file_of(named->directory) : NULL;
 
-	return file ? path_find(READ(struct file, file, f_path.mnt),
-				READ(struct file, file, f_path.dentry))
+	return file ? find_file(READ(struct file, file, f_path.mnt),
+				READ(struct file, file, f_path.dentry), in_file_system)
 		    : FILE_PATH - 1;
 }
 
@@ -397,11 +405,17 @@ __weak int tell(const struct request *request, s64 result, bool writing)
 
 	if (!event)
 		return 0;
-	u32 start = find(&request->path), of = PATH_CLASS(request->kind, writing);
+	u32 start = find(&request->path, false), of = PATH_CLASS(request->kind, writing);
+	bool wanted = path_wanted(path, of, last_name_found(of, start), start);
+	bool same = walk_is_of_file_system(), on_root = walk_is_on_root();
 	bool runtime = is_runtime();
 
-	if (!path_wanted(path, of, last_name_found(of, start), start) ||
-	    !within(&where_runtime, runtime) || !event_admit(&match))
+	if (!wanted && where_filesystem_path_as_path && !same) {
+		start = find(&request->path, true);
+		wanted = path_wanted(path, of, last_name_found(of, start), start);
+		start = find(&request->path, false);
+	}
+	if (!wanted || !within(&where_runtime, runtime) || !event_admit(&match))
 		return event_cancel();
 	event->runtime = runtime;
 	event->kind = request->kind;
@@ -409,9 +423,11 @@ __weak int tell(const struct request *request, s64 result, bool writing)
 	event->flags = request->flags;
 	event->writing = writing;
 	event->path = event_walked(start);
+	event->filesystem_path = same ? event->path : event_walked(find(&request->path, true));
+	event->root_filesystem = on_root;
 	event->target = request->target.as == named_text
 				? event_user_string((const void *)request->target.text, FILE_PATH)
-				: event_walked(find(&request->target));
+				: event_walked(find(&request->target, false));
 	const struct file *file =
 		request->path.as == named_file ? file_of(request->path.directory) : NULL;
 
@@ -419,6 +435,7 @@ __weak int tell(const struct request *request, s64 result, bool writing)
 		fill_file(event, file);
 	else
 		fill_asked(event, request);
+	event->exe_in_image = runs_image(false);
 	event_lineage(event);
 	return event_send(&match);
 }
@@ -431,17 +448,15 @@ static __always_inline int changed(const struct request *request, s64 result)
 	return tell(request, result, true);
 }
 
-static __always_inline int failed_to_open(struct pt_regs *regs, s32 number, s64 result)
+static __always_inline int failed_to_open(const u64 *of, s32 number, s64 result)
 {
-	struct request request = {.flags = open_flags(number, regs)};
-	struct call_arguments call;
+	struct request request = {.flags = open_flags(number, of)};
 	bool writing = request.flags & (O_ACCMODE | O_TRUNC);
 
 	if (!within(&where_kind, kind_open) || !within(&where_writing, writing) ||
 	    !within(&where_error, -result))
 		return 0;
-	call_arguments(&call, regs);
-	ask_open(&request, number, call.of);
+	ask_open(&request, number, of);
 	return tell(&request, result, writing);
 }
 
@@ -461,10 +476,12 @@ static __always_inline int opened(const struct file *file, u32 flags)
 	const struct vfsmount *mount = READ(struct file, file, f_path.mnt);
 	const struct dentry *dentry = READ(struct file, file, f_path.dentry);
 	u32 of = PATH_CLASS(kind, writing);
+	bool both = where_filesystem_path_as_path;
 
-	if (!path_possible(path, of, mount, dentry) || (can_cast() && !match_current(&match)))
+	if (!path_possible(path, of, mount, dentry, both) ||
+	    (can_cast() && !match_current(&match)))
 		return 0;
-	enum path_found named = path_named(path, of, mount, dentry);
+	enum path_found named = path_named(path, of, mount, dentry, both);
 
 	if (named == path_unwanted)
 		return 0;
@@ -473,8 +490,14 @@ static __always_inline int opened(const struct file *file, u32 flags)
 	if (!event)
 		return 0;
 	u32 start = path_find(mount, dentry);
+	bool wanted = path_wanted(path, of, named, start);
+	bool same = walk_is_of_file_system(), on_root = walk_is_on_root();
 
-	if (!path_wanted(path, of, named, start))
+	if (!wanted && both && !same) {
+		wanted = path_wanted(path, of, named, find_file(mount, dentry, true));
+		start = path_find(mount, dentry);
+	}
+	if (!wanted)
 		return event_cancel();
 	bool runtime = is_runtime();
 
@@ -487,10 +510,20 @@ static __always_inline int opened(const struct file *file, u32 flags)
 		       (flags & (O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC));
 	event->writing = writing;
 	event->path = event_walked(start);
+	event->filesystem_path =
+		same ? event->path : event_walked(find_file(mount, dentry, true));
+	event->root_filesystem = on_root;
 	event->target = 0;
 	fill_file(event, file);
+	event->exe_in_image = runs_image(false);
 	event_lineage(event);
 	return event_send(&match);
+}
+
+/* Of a call's result. Global, with a stack of its own: see lose_for_first in match.h. */
+__weak int opened_as(u32 fd, u32 flags)
+{
+	return opened(file_of(fd), flags);
 }
 
 /* opens: those that succeed are told here, and not by the kernel's own functions. */
@@ -500,17 +533,18 @@ static __always_inline int call_ended(struct pt_regs *regs, s64 result, bool ope
 
 	if (!is_known(number))
 		return 0;
-	if (is_open(number, regs)) {
-		if (result < 0)
-			return failed_opens ? failed_to_open(regs, number, result) : 0;
-		return opens || number == call_open_tree
-			       ? opened(file_of(result), open_flags(number, regs))
-			       : 0;
-	}
-	struct request request = {};
 	struct call_arguments call;
 
 	call_arguments(&call, regs);
+	if (is_open(number, regs)) {
+		if (result < 0)
+			return failed_opens ? failed_to_open(call.of, number, result) : 0;
+		return opens || number == call_open_tree
+			       ? opened_as(result, open_flags(number, call.of))
+			       : 0;
+	}
+	struct request request = {};
+
 	return ask_change(&request, number, call.of) ? changed(&request, result) : 0;
 }
 
@@ -548,7 +582,7 @@ SEC("fexit/do_handle_open")
 int BPF_PROG(open_by_handle_ends, s32 mount, const void *handle, s32 flags, s32 result)
 {
 	if (result >= 0)
-		opened(file_of(result), flags);
+		opened_as(result, flags);
 	return 0;
 }
 
@@ -606,6 +640,12 @@ static __always_inline void tell_deed(struct match *match, const struct deed *de
 	event->writing = deed->writing;
 	event->flags = deed->flags;
 	event->path = event_path((const void *)deed->path.mount, (const void *)deed->path.dentry);
+	event->root_filesystem = walk_is_on_root();
+	event->filesystem_path =
+		walk_is_of_file_system()
+			? event->path
+			: event_walked(path_find_in_file_system((const void *)deed->path.mount,
+								(const void *)deed->path.dentry));
 	event->target = deed->target.dentry
 				? event_path((const void *)deed->target.mount,
 					     (const void *)deed->target.dentry)
@@ -621,6 +661,7 @@ static __always_inline void tell_deed(struct match *match, const struct deed *de
 		event->filesystem =
 			event_kernel_string((const void *)deed->filesystem, TYPE_NAME);
 	}
+	event->exe_in_image = runs_image(false);
 	event_lineage(event);
 	event_send_in_turn(match, turn);
 }
@@ -633,7 +674,7 @@ __weak int is_denied(const struct deed *deed)
 		return false;
 	u32 of = PATH_CLASS(deed->kind, deed->writing);
 	enum path_found named = path_named(path, of, (const void *)deed->path.mount,
-					   (const void *)deed->path.dentry);
+					   (const void *)deed->path.dentry, false);
 
 	if (named == path_unwanted)
 		return false;

@@ -41,6 +41,7 @@ struct event {
 	bool setuid;
 	bool tty;
 	bool namespaces_changed;
+	bool parent_exe_in_image;
 };
 /* All variables of the environment are read into the tail; the one that is kept is no longer. */
 enum { MAX_VARIABLE = 1024 };
@@ -334,6 +335,7 @@ static __always_inline void fill_strings(struct event *event, struct task_struct
 	event->exe = event->path;
 	event_ancestors(event);
 	event->parent_exe = event_exe(task->real_parent);
+	event->parent_exe_in_image = runs_image(true);
 	event->cwd = event_path(task->fs->pwd.mnt, task->fs->pwd.dentry);
 	event->filename = event_kernel_string(program->filename, PATH_MAX);
 	event->interpreter = program->interp == program->filename
@@ -352,7 +354,8 @@ int BPF_PROG(started, struct task_struct *task, s32 old_tid, struct linux_binprm
 
 	if (!match_current(&match))
 		return 0;
-	enum path_found named = path_named(path, PATH_ALL, file->f_path.mnt, file->f_path.dentry);
+	enum path_found named = path_named(path, PATH_ALL, file->f_path.mnt, file->f_path.dentry,
+					   false);
 
 	if (named == path_unwanted)
 		return 0;

@@ -27,11 +27,13 @@ struct event {
 	bool foreign;
 	bool host;
 	bool runtime;
+	bool exe_in_image;
 };
 enum { MAX_TEXT = 1024, EVENT_TAIL = 2 * MAX_TEXT + LINEAGE_TAIL };
 
 #include "chain.h"
 #include "event_lineage.h"
+#include "layer.h"
 #include "runtime.h"
 #include "syscall.h"
 #include "task.h"
@@ -292,20 +294,12 @@ static __always_inline bool has_request(struct report *report, s64 request)
 /* include/uapi/linux/magic.h */
 enum { NSFS_MAGIC = 0x6e736673, PID_FS_MAGIC = 0x50494446 };
 
-static __always_inline u64 magic_of(const struct file *file)
-{
-	const struct inode *inode = READ(struct file, file, f_inode);
-	const struct super_block *mounted = READ(struct inode, inode, i_sb);
-
-	return READ(struct super_block, mounted, s_magic);
-}
-
 /* Of a file that is known to be a pidfd: fs/pidfs.c, and kernel/fork.c before Linux 6.9. */
 static __always_inline const struct pid *pid_of_file(const struct file *file)
 {
 	const struct inode *inode = READ(struct file, file, f_inode);
 
-	return magic_of(file) == PID_FS_MAGIC ? READ(struct inode, inode, i_private)
+	return magic_of(inode) == PID_FS_MAGIC ? READ(struct inode, inode, i_private)
 					      : READ(struct file, file, private_data);
 }
 
@@ -447,7 +441,7 @@ __weak int enter(struct report *report)
 	report->namespaces = namespaces_of_flags(report->request);
 	if (!file)
 		return 0;
-	if (magic_of(file) == NSFS_MAGIC) {
+	if (magic_of(READ(struct file, file, f_inode)) == NSFS_MAGIC) {
 		enter_file(report, file);
 	} else if (report->namespaces) {
 		enter_process(report, file);
@@ -701,6 +695,7 @@ static __always_inline int tell(struct match *match, const struct report *report
 	event->foreign = report->foreign;
 	event->host = report->host;
 	event->runtime = runtime;
+	event->exe_in_image = runs_image(false);
 	event->text = event_text(report);
 	event_lineage(event);
 	return event_send(match);

@@ -24,7 +24,9 @@ tested with; [rules.md](rules.md) tells how rules are read.
 An `event` is worth knowing, and happens in some healthy workloads; a `warning` should be looked at;
 an `alert` is no workload's business. Paths are those of the files that were really opened, and
 programs are told by the file that runs: symbolic links, relative paths and new names of programs
-make no difference.
+make no difference. Nor does it where a folder of the node's or of a container's root is mounted,
+and an exception for a program holds for the image's own file alone.
+[rules.md](rules.md#what-misleads-rules) tells what does make a difference.
 """
 
 every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)

@@ -5,6 +5,7 @@ import ctypes
 import mmap
 import os
 import platform
+import shutil
 import signal
 import stat
 import struct
@@ -234,7 +235,7 @@ def test_a_path_that_is_rewritten_during_the_open_changes_nothing(
     for place in places:
         place.touch()
     shown = tmp_path / "shown"
-    tracked = access(**NAMES)
+    tracked = access(ring_bytes=1 << 21, **NAMES)
     wanted(tracked, names=("first", "other"))
 
     def work() -> None:
@@ -345,6 +346,98 @@ def test_mounts_of_its_own_namespace_are_followed(access: Any, spawn: Any, tmp_p
         ("open", "/shown/file", "", ""),
         ("open", "/one", "", ""),
     ]
+
+
+OWN = "where_filesystem_path_as_path"
+
+
+def own_paths(rows: list[Row], below: Path | str) -> list[tuple[str, str]]:
+    """Return each path and the one in the file's own file system, without the directory."""
+    return [
+        (row["path"].replace(str(below), ""), row["filesystem_path"].replace(str(below), ""))
+        for row in rows
+    ]
+
+
+def test_no_mount_makes_a_file_another_one_in_its_own_file_system(
+    access: Any, spawn: Any, mounted: Any, tmp_path: Path
+) -> None:
+    memory = mounted("memory", "-t", "tmpfs", "none")
+    for folder in ("etc/cron.d", "etc/other"):
+        (memory / folder).mkdir(parents=True)
+    for file in ("etc/shadow", "etc/cron.d/job", "etc/other/job"):
+        (memory / file).touch()
+    for place in ("x", "y"):
+        (tmp_path / place).mkdir()
+    (tmp_path / "one").touch()
+    tracked = access(**asked(EVERY, EVERY), **{OWN: True})
+    wanted(tracked, names=("shadow",), prefixes=("/etc/cron.d/",))
+
+    def bind(what: str, place: str) -> None:
+        libc.mount(bytes(memory / what), bytes(tmp_path / place), None, MS_BIND, None)
+
+    def work() -> None:
+        libc.unshare(CLONE_NEWNS)
+        libc.mount(b"none", b"/", None, MS_PRIVATE, None)
+        bind("etc", "x")
+        bind("etc/cron.d", "y")
+        bind("etc/shadow", "one")
+        for path in ("x/shadow", "x/cron.d/job", "x/other/job", "y/job", "one"):
+            os.open(tmp_path / path, os.O_RDONLY)
+        os.chdir(tmp_path / "y")
+        os.unlink("job")
+        os.mkdir(tmp_path / "y/../y/made")  # what is mounted on the way of a text is not looked for
+        os.fchmod(os.open(tmp_path / "one", os.O_RDONLY), 0o600)
+
+    run(spawn, work)
+
+    assert own_paths(told(tracked, tmp_path), tmp_path) == [
+        ("/x/shadow", "/etc/shadow"),
+        ("/x/cron.d/job", "/etc/cron.d/job"),
+        ("/y/job", "/etc/cron.d/job"),
+        ("/one", "/etc/shadow"),
+        ("/y/job", "/etc/cron.d/job"),
+        ("/one", "/etc/shadow"),
+        ("/one", "/etc/shadow"),
+    ]
+
+
+def test_a_file_of_another_namespace_has_its_own_path_as_well(
+    access: Any, spawn: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    outside = f"/proc/{os.getpid()}/root"
+    tracked = access()
+
+    def work() -> None:
+        libc.unshare(CLONE_NEWNS)
+        os.open(f"{outside}{tmp_path}/file", os.O_RDONLY)
+
+    run(spawn, work)
+
+    assert own_paths(told(tracked, tmp_path), tmp_path) == [("(unreachable)/file", "/file")]
+
+
+def test_where_nothing_is_mounted_both_paths_are_one(
+    access: Any, spawn: Any, tmp_path: Path
+) -> None:
+    tracked = access()
+
+    def work() -> None:
+        os.open(tmp_path / "file", os.O_CREAT)
+        os.unlink(tmp_path / "file")
+        os.open("/proc/self/status", os.O_RDONLY)
+
+    run(spawn, work)
+    rows = tracked.rows()
+    paths = zip(rows.text("path"), rows.text("filesystem_path"), strict=True)
+    (made, one), (gone, other), (status, there) = paths
+
+    assert made == one == gone == other == str(tmp_path / "file")
+    assert status == f"/proc{there}"
+    assert rows.fixed["root_filesystem"].tolist() == [True, True, False]
+    once, twice = (rows.fixed[name][0] for name in ("path", "filesystem_path"))
+    assert once == twice  # the text is sent once
 
 
 def test_a_name_under_many_mounts_is_not_passed_over(
@@ -606,6 +699,58 @@ def test_a_row_says_what_kind_of_file_it_is_and_where(
     assert seen("status") == ("proc", False, "file", "0:0")
     assert seen("null")[2:] == ("character", "1:3")
     assert seen("cgroup.procs")[:3] == ("cgroup2", False, "file")
+
+
+def test_a_program_is_the_images_unless_it_was_changed_or_covered(
+    access: Any, spawn: Any, mounted: Any
+) -> None:
+    """What an exception trusts by its path must not be another program that was put there."""
+    memory = mounted("memory", "-t", "tmpfs", "none")
+    for name in ("upper", "work", "root"):
+        (memory / name).mkdir()
+    (memory / "marker").touch()
+    shutil.copy("/bin/cat", memory / "cat")
+    layers = f"lowerdir=/,upperdir={memory}/upper,workdir={memory}/work"
+    tracked = access(**NAMES)
+    wanted(tracked, names=("marker",))
+
+    def reads(program: str) -> None:
+        child = os.fork()
+        if child == 0:
+            os.execv(program, [program, "/tmp/marker"])
+        os.waitpid(child, 0)
+
+    def work() -> None:
+        libc.unshare(CLONE_NEWNS)
+        libc.mount(b"none", b"/", None, MS_PRIVATE, None)
+        libc.mount(b"overlay", bytes(memory / "root"), b"overlay", 0, layers.encode())
+        os.chdir(memory / "root")
+        shutil.copy(memory / "cat", "usr/bin/cat-put-there")
+        shutil.copy("usr/bin/head", "usr/bin/tail")
+        Path("tmp/marker").touch()
+        Path("usr/bin/cat-mounted").touch()
+        libc.mount(bytes(memory / "cat"), b"usr/bin/cat-mounted", None, MS_BIND, None)
+        libc.mount(b"usr/bin/cat", b"usr/bin/nl", None, MS_BIND, None)
+        libc.syscall(PIVOT_ROOT, b".", b".")
+        libc.umount2(b".", MNT_DETACH)
+        os.chdir("/")
+        for name in ("cat", "head", "tail", "nl", "cat-put-there", "cat-mounted"):
+            reads(f"/usr/bin/{name}")
+
+    run(spawn, work)
+    rows = tracked.rows()
+    trusted = zip(rows.text("exe"), rows.fixed["exe_in_image"].tolist(), strict=True)
+
+    assert [
+        each for each in trusted if each[0].startswith("/usr/bin/") and "python" not in each[0]
+    ] == [
+        ("/usr/bin/cat", True),
+        ("/usr/bin/head", True),
+        ("/usr/bin/tail", False),
+        ("/usr/bin/nl", False),
+        ("/usr/bin/cat-put-there", False),
+        ("/usr/bin/cat-mounted", False),
+    ]
 
 
 def test_a_row_says_whose_doing_it_was(access: Any, spawn: Any, tmp_path: Path) -> None:

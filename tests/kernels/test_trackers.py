@@ -125,11 +125,14 @@ def test_a_tracker_loads_with_every_option_and_condition(name: str, most: bool, 
     columns = {column.name for column in tracker.columns if column.filterable} - {"comm"}
     with Object.open(OBJECTS / f"{name}.bpf.o") as compiled:
         paths = path_columns(compiled.btf)
-    conditions = {f"where_{column}": struct.pack("=2q", 1, 1 << 31) for column in columns - paths}
+    conditions = {
+        f"where_{column}": struct.pack("=2q", 1, 1 << 31) for column in columns - paths.keys()
+    }
     conditions["where_comm"] = struct.pack("=2I16s", 4, most, b"bash")
     some = PathSet(frozenset({b"/etc/"}), frozenset({b"shadow"}))
-    for column in paths:
-        conditions |= some.variables(column)
+    for column in set(paths.values()):
+        others = frozenset(name for name in paths if paths[name] == column != name)
+        conditions |= replace(some, others=others).variables(column)
     key = replace(
         key_of(tracker),
         params=tuple(sorted(params.items())),

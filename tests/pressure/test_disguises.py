@@ -3,6 +3,7 @@
 
 import json
 import os
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,23 @@ DISGUISES = [
         "check(libc.mount(b'etc', b'x/etc', None, 4096, None)); read('x/etc/shadow')",
     ),
     (
+        "folder mounted under another name",
+        SHADOW,
+        UNSHARE + "os.mkdir('x')\n"
+        "check(libc.mount(b'etc', b'x', None, 4096, None)); read('x/shadow')",
+    ),
+    (
+        "file mounted under another name",
+        SHADOW,
+        UNSHARE + "open('y', 'w').close()\n"
+        "check(libc.mount(b'etc/shadow', b'y', None, 4096, None)); read('y')",
+    ),
+    (
+        "folder renamed",
+        "container-escape/sensitive-folder-moved",
+        "os.rename('etc', 'x'); read('x/shadow'); os.rename('x', 'etc')",
+    ),
+    (
         "file mounted elsewhere",
         "container-escape/sensitive-file-bound",
         UNSHARE + "open('y', 'w').close()\n"
@@ -90,7 +108,7 @@ DISGUISES = [
     ),
     (
         "the file of a program that may",
-        "container-escape/user-namespace-made",
+        SHADOW,
         UNSHARE + "import shutil; shutil.copy('/bin/cat', 'cat')\n"
         "check(libc.mount(b'cat', b'/usr/bin/passwd', None, 4096, None))\n"
         "os.execv('/usr/bin/passwd', ['passwd', 'etc/shadow'])",
@@ -114,6 +132,19 @@ DISGUISES = [
         "child = os.posix_spawn(name, ['nginx'], {}); os.waitpid(child, 0); os.unlink(name)",
     ),
 ]
+if platform.machine() == "x86_64":
+    OLD = "53 89f8 89f3 cd80 5b c3"  # push rbx; mov eax, edi; mov ebx, esi; int 0x80; pop rbx; ret
+    DISGUISES.append(
+        (
+            "the way of 32-bit programs",
+            "container-escape/user-namespace-made",
+            "import mmap\ncode = mmap.mmap(-1, 4096, 0x22, 7)\n"
+            f"code.write(bytes.fromhex('{OLD}'))\n"
+            "at = ctypes.addressof(ctypes.c_char.from_buffer(code))\n"
+            "call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint, ctypes.c_uint)(at)\n"
+            "unshare, new_user = 310, 0x10000000\ncheck(call(unshare, new_user))",
+        )
+    )
 
 
 def test_no_disguise_of_a_file_or_a_program_escapes_the_rules(

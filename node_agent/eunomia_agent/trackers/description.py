@@ -14,7 +14,7 @@ from eunomia_agent.events.tally import result_layouts
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.kernel.errors import ObjectInvalid
 from eunomia_agent.kernel.types import Array, Int, Type
-from eunomia_agent.trackers.paths import CONDITION, PATH_VARIABLES, path_columns
+from eunomia_agent.trackers.paths import CONDITION, path_columns, path_variables
 from eunomia_agent.trackers.variable import variable_name
 from eunomia_api.document import Document, DocumentInvalid, Place, read
 from eunomia_api.param import shown
@@ -179,10 +179,9 @@ def _conditions(
 
 def conditions(btf: Btf) -> frozenset[str]:
     """Return the columns that an object's programs can decide on: those of WHERE() in C."""
-    names = (name for name in btf.section(".rodata") if name.startswith(CONDITION))
-    paths = path_columns(btf)
-    of_paths = {f"{CONDITION}{path}_{end}" for path in paths for end in PATH_VARIABLES}
-    return paths | {name.removeprefix(CONDITION) for name in names if name not in of_paths}
+    names = {name for name in btf.section(".rodata") if name.startswith(CONDITION)}
+    others = names - path_variables(btf)
+    return frozenset({*path_columns(btf), *(name.removeprefix(CONDITION) for name in others)})
 
 
 def _described(description: Description, source: Source) -> Mapping[str, Described]:

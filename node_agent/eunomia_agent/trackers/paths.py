@@ -27,6 +27,8 @@ PATH_VARIABLES = ("used", "free", "sieve")
 """How variables end of a column that is a path."""
 _PREFIXES, _NAMES = "_prefixes", "_names"
 """How they end, in maps of a column that is a path."""
+_AS, _TRUE = "_as_", b"\x01"
+"""Between the two columns of a WHERE_PATH_AS(), and what it is set to."""
 
 
 ALL = 2**32 - 1
@@ -37,11 +39,13 @@ ALL = 2**32 - 1
 class PathSet:
     """Paths that begin with one of some bytes, or whose last part is one of some names.
 
-    A whole path is a prefix that ends with a NUL.
+    A whole path is a prefix that ends with a NUL. others: further columns with a path of the same
+    file that may be among them instead, see WHERE_PATH_AS.
     """
 
     prefixes: frozenset[bytes] = frozenset()
     names: frozenset[bytes] = frozenset()
+    others: frozenset[str] = frozenset()
 
     @classmethod
     def union(cls, sets: Iterable[Self]) -> Self | None:
@@ -49,8 +53,9 @@ class PathSet:
         each = list(sets)
         prefixes = frozenset[bytes]().union(*(one.prefixes for one in each))
         names = frozenset[bytes]().union(*(one.names for one in each))
+        others = frozenset[str]().union(*(one.others for one in each))
         fits = each and max(len(prefixes), len(names)) <= MAX_PATHS
-        return cls(prefixes, names) if fits else None
+        return cls(prefixes, names, others) if fits else None
 
     def variables(self, column: str) -> dict[str, bytes]:
         """Return the column's variables and maps with what they hold, for all events."""
@@ -64,6 +69,7 @@ class PathsByClass:
     prefixes: Mapping[bytes, int] = field(hash=False)
     names: Mapping[bytes, int] = field(hash=False)
     free: int = 0
+    others: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, sets: Mapping[int, PathSet], free: int = 0) -> Self:
@@ -75,7 +81,8 @@ class PathsByClass:
                 prefixes[prefix] = prefixes.get(prefix, 0) | classes
             for name in paths.names:
                 names[name] = names.get(name, 0) | classes
-        return cls(prefixes, names, free)
+        others = frozenset[str]().union(*(paths.others for paths in sets.values()))
+        return cls(prefixes, names, free, others)
 
     @property
     def fits(self) -> bool:
@@ -98,7 +105,10 @@ class PathsByClass:
             "_free": _NUMBER.pack(self.free),
             "_sieve": _sieve(self.prefixes, self.names),
         }
-        return {f"{CONDITION}{column}{end}": content for end, content in entries.items() if content}
+        asked = {f"{CONDITION}{other}{_AS}{column}": _TRUE for other in self.others}
+        return asked | {
+            f"{CONDITION}{column}{end}": content for end, content in entries.items() if content
+        }
 
     def _classes_of(self, path: bytes) -> int:
         shorter = (self.prefixes.get(path[:end], 0) for end in range(1, len(path) + 1))
@@ -160,11 +170,31 @@ def path_set(sign: str, value: object) -> tuple[PathSet | None, bool]:
     return None, False
 
 
-def path_columns(btf: Btf) -> frozenset[str]:
-    """Return the columns that an object can tell paths of: those of WHERE_PATH() in C."""
-    ends = (name for name in btf.maps() if name.startswith(CONDITION))
-    return frozenset(
+def path_columns(btf: Btf) -> dict[str, str]:
+    """Return the columns that an object can tell paths of, each with the one whose sets it is in.
+
+    They are those of WHERE_PATH() in C, by themselves, and those of WHERE_PATH_AS().
+    """
+    maps = (name for name in btf.maps() if name.startswith(CONDITION))
+    columns = [
         name.removeprefix(CONDITION).removesuffix(_PREFIXES)
-        for name in ends
+        for name in maps
         if name.endswith(_PREFIXES)
-    )
+    ]
+    variables = [name.removeprefix(CONDITION) for name in btf.section(".rodata")]
+    return {column: column for column in columns} | {
+        name.removesuffix(_AS + column): column
+        for column in columns
+        for name in variables
+        if name.endswith(_AS + column)
+    }
+
+
+def path_variables(btf: Btf) -> frozenset[str]:
+    """Return the variables of an object that paths are set by."""
+    ends = {
+        f"{column}_{end}" if name == column else f"{name}{_AS}{column}"
+        for name, column in path_columns(btf).items()
+        for end in PATH_VARIABLES
+    }
+    return frozenset(CONDITION + end for end in ends)

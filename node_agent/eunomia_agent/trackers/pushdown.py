@@ -7,7 +7,7 @@ all its rows are in, and it is asked again on the rows that come.
 """
 
 import struct
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from eunomia_agent.events import names
@@ -26,6 +26,7 @@ _TABLES: Mapping[str, Mapping[int, str]] = {
     "syscall_t": names.SYSCALLS,
     "capability_t": names.CAPABILITIES,
 }
+_NO_PATHS: Mapping[str, str] = {}
 _SWAPPED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
@@ -76,7 +77,7 @@ class Columns:
     """What the kernel can decide on; see split. assumed: numbers that some columns have."""
 
     filterable: Mapping[str, Column]
-    paths: frozenset[str]
+    paths: Mapping[str, str]
     whole_paths: bool = False
     assumed: Mapping[str, int] = field(default_factory=dict[str, int])
 
@@ -106,17 +107,18 @@ _NEVER = Found({}, whole=True, never=True)
 def split(
     expression: Expression,
     filterable: Mapping[str, Column],
-    paths: Collection[str] = (),
+    paths: Mapping[str, str] = _NO_PATHS,
     *,
     whole_paths: bool = False,
 ) -> tuple[dict[str, Condition], Expression | None]:
     """Return what the kernel decides, by column, and what is left to the agent, if anything.
 
     filterable: columns for which the object has variables where_COLUMN…; paths: those of them that
-    are paths. whole_paths: the kernel lets no path pass that it knows only a part of; else it does,
-    and is never the only one that is asked about a path.
+    are paths, each with the column whose sets it is looked up in. whole_paths: the kernel lets no
+    path pass that it knows only a part of; else it does, and is never the only one that is asked
+    about a path.
     """
-    columns = Columns(filterable, frozenset(paths), whole_paths=whole_paths)
+    columns = Columns(filterable, paths, whole_paths=whole_paths)
     pushed: dict[str, Condition] = {}
     rest: list[Node] = []
     for conjunct in expression.conjuncts:
@@ -139,7 +141,9 @@ def variables(pushed: Mapping[str, Condition]) -> dict[str, bytes]:
 
 
 def around(
-    roots: Sequence[Node], filterable: Mapping[str, Column], paths: Collection[str] = ()
+    roots: Sequence[Node],
+    filterable: Mapping[str, Column],
+    paths: Mapping[str, str] = _NO_PATHS,
 ) -> dict[str, Condition]:
     """Return what all rows are in for which any of some conditions holds, by column.
 
@@ -147,7 +151,7 @@ def around(
     looked at by itself: what opens are asked is not lost on those that are about no open.
     """
     any_of = syntax.Either(0, types.BOOL, tuple(roots))
-    columns = Columns(filterable, frozenset(paths))
+    columns = Columns(filterable, paths)
     classes = _classes(columns)
     found = {
         of: part
@@ -161,7 +165,7 @@ def around(
         for of, part in found.items()
     ]
     ranges = dict(_any(parts).ranges)
-    for name in paths:
+    for name in set(paths.values()):
         ranges.pop(name, None)
         sets = {of: each for of in found if isinstance(each := found[of].ranges.get(name), PathSet)}
         by_class = PathsByClass.of(sets, free=sum(found.keys() - sets.keys()))
@@ -304,9 +308,7 @@ def _compared(name: syntax.Name, sign: str, value: syntax.Value, columns: Column
         return _negated(_compared(name, "==", value, columns))
     found: Condition | None = None
     if name.name in columns.paths:
-        named, exactly = path_set(sign, value)
-        whole = exactly and columns.whole_paths and not column.kinds
-        return Found({name.name: named}, whole) if named else _NOTHING
+        return _path(name.name, sign, value, columns)
     if isinstance(value, str) and column.kind == "chars":
         found = _text(sign, value)
     elif isinstance(value, str):
@@ -323,6 +325,19 @@ def _compared(name: syntax.Name, sign: str, value: syntax.Value, columns: Column
         return _ALWAYS if found.least <= number <= found.most else _NEVER
     # Events of another kind have no such column, and pass the kernel's range.
     return Found({name.name: found}, whole=not column.kinds)
+
+
+def _path(name: str, sign: str, value: syntax.Value, columns: Columns) -> Found:
+    """Return the paths that a column is compared with, among those of the column it belongs to."""
+    found, exactly = path_set(sign, value)
+    if not found:
+        return _NOTHING
+    among = columns.paths[name]
+    if among != name:
+        return Found({among: replace(found, others=frozenset({name}))}, whole=False)
+    return Found(
+        {name: found}, exactly and columns.whole_paths and not columns.filterable[name].kinds
+    )
 
 
 def _number(column: Column, text: str) -> int | None:
@@ -342,6 +357,8 @@ def _range(column: Column, sign: str, value: int) -> Range | None:
     signed = column.kind in ("int", "enum")
     floor, ceiling = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
     match sign:
+        case "==" if not floor <= value <= ceiling:
+            least, most = 1, 0
         case "==":
             least, most = value, value
         case "<":

@@ -2,7 +2,7 @@
 """What the kernel is asked of paths leaves out no row that a rule is about."""
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,13 @@ from eunomia_api.where import parse
 KINDS = {1: "open", 2: "create", 11: "mount"}
 LAYOUT = Layout(
     "event",
-    96,
+    160,
     [
         Column("kind", "enum kind", "enum", 0, 4, values=KINDS),
         Column("error", "errno_t", "uint", 4, 4),
         Column("writing", "bool", "bool", 8, 1),
         Column("path", "char[64]", "chars", 16, 64),
+        Column("filesystem_path", "char[64]", "chars", 80, 64),
     ],
 )
 COLUMNS = [
@@ -34,11 +35,12 @@ COLUMNS = [
     for c in LAYOUT.columns
 ]
 FILTERABLE = {column.name: column for column in LAYOUT.columns}
+AMONG = {"path": "path", "filesystem_path": "path"}
 SHADOW = "/etc/shadow"
 
 
 def pushed(*rules: str) -> dict[str, Any]:
-    return dict(around([parse(rule, COLUMNS).root for rule in rules], FILTERABLE, {"path"}))
+    return dict(around([parse(rule, COLUMNS).root for rule in rules], FILTERABLE, AMONG))
 
 
 def entries(content: bytes, form: str) -> Mapping[bytes, int]:
@@ -69,19 +71,25 @@ def sieve_passes(found: Mapping[str, bytes], own: int, path: bytes) -> bool:
 
 
 def kernel_wants(found: Mapping[str, bytes], row: Any) -> bool:
-    """within() of match.h, and what match_path.h makes of a path."""
+    """within() of match.h, and what access makes of a path by match_path.h."""
     for name in ("kind", "error", "writing"):
         least, most = struct.unpack("=2q", found.get(f"where_{name}", struct.pack("=2q", 0, 99)))
         if not least <= int(row[name]) <= most:
             return False
     if "where_path_used" not in found:
         return True
+    paths = [bytes(row["path"])]
+    if found.get("where_filesystem_path_as_path") == b"\x01":
+        paths.append(bytes(row["filesystem_path"]))
+    return any(kernel_wants_path(found, row, path) for path in paths)
+
+
+def kernel_wants_path(found: Mapping[str, bytes], row: Any, path: bytes) -> bool:
     own = 1 << (int(row["kind"]) & 15 | (16 if row["writing"] else 0))
     (free,) = struct.unpack("=I", found["where_path_free"])
-    if not free & own and not sieve_passes(found, own, bytes(row["path"])):
+    if not free & own and not sieve_passes(found, own, path):
         return False
     names = entries(found.get("where_path_names", b""), "=64sI")
-    path = bytes(row["path"])
     last = path.rpartition(b"/")[2].ljust(64, b"\0")
     prefixes = {
         key[: bits // 8]: classes
@@ -94,10 +102,12 @@ def kernel_wants(found: Mapping[str, bytes], row: Any) -> bool:
     return bool(wanted & own)
 
 
-def rows_of(rows: list[tuple[int, int, bool, str]]) -> Batch:
+def rows_of(rows: Sequence[tuple[int | bool | str, ...]]) -> Batch:
+    """The fifth column is the fourth where there is none."""
     fixed = np.zeros(len(rows), LAYOUT.dtype)
     for number, row in enumerate(rows):
-        for column, value in zip(LAYOUT.columns, row, strict=True):
+        whole = (*row, row[3]) if len(row) == 4 else row
+        for column, value in zip(LAYOUT.columns, whole, strict=True):
             fixed[column.name][number] = value.encode() if isinstance(value, str) else value
     return Batch(LAYOUT, fixed, b"", np.zeros(len(rows), np.uint64))
 
@@ -111,6 +121,7 @@ ROWS = [
     for writing in (False, True)
     for path in PATHS
 ]
+MOUNTED = [(*row, other) for row in ROWS for other in (row[3], SHADOW, "/tmp/b")]
 _LEAF = st.sampled_from(
     [
         'path == "/etc/shadow"',
@@ -125,6 +136,8 @@ _LEAF = st.sampled_from(
         'path.endsWith("/etc/shadow")',
         'path.contains("tmp")',
         'path in ["/etc/passwd", "/tmp/a"]',
+        'filesystem_path.startsWith("/etc/")',
+        'filesystem_path.endsWith("/shadow")',
         'kind == "open"',
         'kind != "open"',
         'kind in ["create", "mount"]',
@@ -150,7 +163,7 @@ _RULES = st.recursive(
 @settings(max_examples=150, deadline=None)
 @given(st.lists(_RULES, min_size=1, max_size=4))
 def test_no_row_that_a_rule_is_about_is_left_out(rules: list[str]) -> None:
-    batch = rows_of(ROWS)
+    batch = rows_of(MOUNTED)
     found = variables(pushed(*rules))
     for rule in rules:
         about = mask(parse(rule, COLUMNS), batch, {})
@@ -238,6 +251,11 @@ def test_more_paths_than_the_kernel_has_room_for_are_not_asked_for() -> None:
             True,
         ),
         ('path.startsWith("/a/") && path.endsWith("/c")', PathSet(frozenset({b"/a/"})), False),
+        (
+            'path.startsWith("/a/") || filesystem_path.startsWith("/b/")',
+            PathSet(frozenset({b"/a/", b"/b/"}), others=frozenset({"filesystem_path"})),
+            False,
+        ),
     ],
 )
 def test_the_kernel_alone_decides_on_paths_only_where_somebody_is_killed_for_them(
@@ -245,7 +263,7 @@ def test_the_kernel_alone_decides_on_paths_only_where_somebody_is_killed_for_the
 ) -> None:
     expression = parse(written, COLUMNS)
     for alone in (False, True):
-        taken, rest = split(expression, FILTERABLE, {"path"}, whole_paths=alone)
+        taken, rest = split(expression, FILTERABLE, AMONG, whole_paths=alone)
         assert taken == ({} if found is None else {"path": found})
         assert (rest is None) == (whole and alone)
 
