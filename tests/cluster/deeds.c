@@ -309,6 +309,22 @@ static int clock_that_cannot_be_set(void)
 	return said("clock_settime", clock_settime(CLOCK_MONOTONIC, &time));
 }
 
+/* The same call as unshare(2), by the way that 32-bit programs take. */
+static int old_user_namespace(void)
+{
+#if defined(__x86_64__)
+	int result;
+
+	__asm__ volatile("int $0x80"
+			 : "=a"(result)
+			 : "a"(310), "b"(CLONE_NEWUSER)
+			 : "memory", "r8", "r9", "r10", "r11");
+	return said("old unshare", result);
+#else
+	return said("unshare", unshare(CLONE_NEWUSER));
+#endif
+}
+
 static int ports(void)
 {
 #if defined(__x86_64__)
@@ -366,6 +382,8 @@ int main(int count, char *arguments[])
 		return said("reboot", syscall(SYS_reboot, 0, 0, 0, NULL));
 	if (!strcmp(deed, "user-namespace"))
 		return said("unshare", unshare(CLONE_NEWUSER));
+	if (!strcmp(deed, "old-user-namespace"))
+		return old_user_namespace();
 	if (!strcmp(deed, "bpf"))
 		return bpf();
 	if (!strcmp(deed, "io-uring"))

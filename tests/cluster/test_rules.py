@@ -46,6 +46,8 @@ DEEDS = {
         mkdir -p p; mount -t proc proc p; umount p""",
     "container-escape/sensitive-file-bound": """
         mkdir -p e; mount -o bind /etc e; umount e""",
+    "container-escape/sensitive-folder-moved": """
+        mkdir -p m/etc; mv m/etc m/x""",
     "container-escape/file-outside-root-opened": "cat /proc/$victim/root/bin/generator >/dev/null",
     "container-escape/started-outside-root": "cd /proc/$victim/root && /bin/true",
     "container-escape/host-program-started": "nsenter -t $node -m -- /bin/true",
@@ -185,6 +187,21 @@ NOT_DONE = {
 """Why some are not tried."""
 
 
+DISGUISED = {
+    "container-escape/user-namespace-made": "deed old-user-namespace",
+    "container-escape/static-pod-written": """
+        mkdir -p /etc/kubernetes/manifests d; mount -o bind /etc/kubernetes/manifests d
+        : >d/deed.yaml; umount d""",
+    "persistence/timed-job-written": """
+        mkdir -p /etc/cron.d c; mount -o bind /etc/cron.d c; cd c; : >deed; cd ..; umount c""",
+    "sensitive-files/password-hashes-read": """
+        mkdir -p e; mount -o bind /etc e; : >>e/shadow; umount e""",
+    "tampering/kernel-setting-written": """
+        mkdir -p k; mount -o bind /proc/sys/vm k; : >>k/swappiness; umount k""",
+}
+"""The same by ways that hide it: another way into the kernel, other places of the same files."""
+
+
 def test_every_rule_is_tried_or_it_is_said_why_not():
     assert {*DEEDS, *NOT_DONE} == set(RULES)
     assert not set(DEEDS) & set(NOT_DONE)
@@ -219,12 +236,12 @@ def attacker_of(namespace):
     }
 
 
-def policy_of(namespace, group):
+def policy_of(namespace, *groups):
     return {
         "apiVersion": "eunomia.dev/v1alpha1",
         "kind": "SecurityPolicy",
         "metadata": {"name": "watched", "namespace": namespace},
-        "spec": {"target": {"podSelector": {}}, "rules": {"builtIn": [group]}},
+        "spec": {"target": {"podSelector": {}}, "rules": {"builtIn": list(groups)}},
     }
 
 
@@ -245,14 +262,22 @@ def attacker(kubectl, namespace, deed):
     return run
 
 
-@pytest.mark.timeout(300, func_only=True)
-@pytest.mark.parametrize("group", built_in().groups)
-def test_every_deed_is_told_of(kubectl, namespace, attacker, until, group):
-    kubectl.apply(policy_of(namespace, group))
+@pytest.fixture
+def alerts(kubectl, namespace, attacker, until):
+    """Does deeds under some groups of rules, and gives the alert of each by its rule."""
+
+    def find(groups, deeds):
+        return alerts_of_deeds(kubectl, namespace, attacker, until, groups, deeds)
+
+    return find
+
+
+def alerts_of_deeds(kubectl, namespace, attacker, until, groups, deeds):
+    kubectl.apply(policy_of(namespace, *groups))
     policy = ("-n", namespace, "securitypolicy/watched")
     kubectl("-n", namespace, "wait", "--for=condition=Ready", "--timeout=60s", policy[2])
-    wanted = {name for name in DEEDS if name.startswith(f"{group}/")}
-    said = {name: attacker(DEEDS[name]) for name in sorted(wanted)}
+    wanted = set(deeds)
+    said = {name: attacker(deeds[name]) for name in sorted(wanted)}
     told = {}
 
     def all_told():
@@ -261,18 +286,38 @@ def test_every_deed_is_told_of(kubectl, namespace, attacker, until, group):
         return wanted <= set(told)
 
     try:
-        until(all_told, 60, f"alerts of {group}")
+        until(all_told, 60, f"alerts of {', '.join(groups)}")
     except AssertionError:
         missing = {name: said[name] for name in wanted - set(told)}
         status = kubectl.get(*policy).get("status", {})
         pytest.fail(f"no alerts of {missing}; status {status}")
-    for name in wanted:
-        alert = told[name]
+    return {name: told[name] for name in wanted}
+
+
+@pytest.mark.timeout(300, func_only=True)
+@pytest.mark.parametrize("group", built_in().groups)
+def test_every_deed_is_told_of(namespace, alerts, group):
+    deeds = {name: deed for name, deed in DEEDS.items() if name.startswith(f"{group}/")}
+    for name, alert in alerts([group], deeds).items():
         assert (alert["namespace"], alert["pod"]) == (namespace, "attacker")
         assert alert["severity"] == RULES[name].severity
         assert alert["tags"] == RULES[name].tags
         assert alert["message"]
         assert alert["evidence"]
+
+
+@pytest.mark.timeout(300, func_only=True)
+def test_no_other_way_to_the_same_file_or_call_hides_a_deed(alerts):
+    groups = sorted({name.partition("/")[0] for name in DISGUISED})
+    evidence = {
+        name: json.loads(alert["evidence"]) for name, alert in alerts(groups, DISGUISED).items()
+    }
+    assert {row["path"]: row["filesystem_path"] for row in evidence.values() if "path" in row} == {
+        "/tmp/d/deed.yaml": "/etc/kubernetes/manifests/deed.yaml",
+        "/tmp/c/deed": "/etc/cron.d/deed",
+        "/tmp/e/shadow": "/etc/shadow",
+        "/tmp/k/swappiness": "/sys/vm/swappiness",
+    }
 
 
 def alerts_of(found):
