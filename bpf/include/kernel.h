@@ -203,6 +203,7 @@ struct ovl_inode {
 struct fdtable {
 	u32 max_fds;
 	struct file **fd;
+	unsigned long *close_on_exec; /* a set of bits */
 };
 struct files_struct {
 	struct fdtable *fdt;
@@ -247,7 +248,9 @@ struct task_cputime {
 /* include/linux/binfmts.h */
 struct linux_binprm {
 	u32 secureexec : 1;
+	u32 comm_from_dentry : 1; /* newer kernels */
 	struct file *file;
+	struct cred *cred;
 	const char *filename, *interp;
 };
 
@@ -451,8 +454,17 @@ struct in6_addr {
 	u8 bytes[16];
 };
 
+/* include/uapi/linux/net.h, include/linux/socket.h */
+enum socket_state { SS_FREE, SS_UNCONNECTED };
+struct msghdr {
+	void *msg_name;
+	s32 msg_namelen;
+	u32 msg_flags;
+};
+
 /* include/linux/net.h */
 struct socket {
+	enum socket_state state;
 	struct sock *sk;
 };
 

@@ -268,6 +268,15 @@ static __always_inline bool match_current(struct match *match)
 	return match_cgroup(match, task_cgroup_id(bpf_get_current_task_btf())) && current_wanted();
 }
 
+/* The current task as it is about to be, which `owner` tells: see match_owner. */
+static __always_inline bool match_becoming(struct match *match, const struct owner *owner)
+{
+	match->current = true;
+	match->owner = owner;
+	return match_cgroup(match, owner->cgroup_id) && pid_wanted(owner->pid, owner->tid) &&
+	       within(&where_uid, owner->uid) && comm_wanted(owner->comm);
+}
+
 /* Only objects that use match_owner have this variable. It tells the agent that their events may be
  * about others than the current task, and that they can kill nobody. */
 static const volatile bool matches_owners = true;

@@ -50,7 +50,7 @@ enum { TYPE_NAME = 32, EVENT_TAIL = 3 * FILE_PATH + TYPE_NAME + LINEAGE_TAIL };
 
 #include "argument.h"
 #include "chain.h"
-#include "deny.h"
+#include "deny_path.h"
 #include "event_lineage.h"
 #include "layer.h"
 #include "match_path.h"
@@ -616,15 +616,7 @@ static __always_inline struct place below(const struct path *directory, const st
 /* Global, as is the next: see lose_for_first in match.h. */
 __weak int is_path_wanted(u32 of, u64 mount, u64 dentry)
 {
-	for (int attempt = 0; attempt < MAX_TURNS; attempt++) {
-		u64 turn = turn_begin();
-		u32 start = path_find((const void *)mount, (const void *)dentry);
-		bool wanted = path_wanted(path, of, path_undecided, start);
-
-		if (turn_holds(turn))
-			return wanted;
-	}
-	return true;
+	return path_wanted_in_turn(path, of, mount, dentry);
 }
 
 static __always_inline void tell_deed(struct match *match, const struct deed *deed, bool runtime)
@@ -673,8 +665,12 @@ __weak int is_denied(const struct deed *deed)
 	if (!deed || !match_deed(&match))
 		return false;
 	u32 of = PATH_CLASS(deed->kind, deed->writing);
-	enum path_found named = path_named(path, of, (const void *)deed->path.mount,
-					   (const void *)deed->path.dentry, false);
+	const void *mount = (const void *)deed->path.mount;
+	const void *dentry = (const void *)deed->path.dentry;
+
+	if (!path_possible(path, of, mount, dentry, false))
+		return false;
+	enum path_found named = path_named(path, of, mount, dentry, false);
 
 	if (named == path_unwanted)
 		return false;
@@ -694,7 +690,7 @@ static __always_inline int deny(const struct deed *deed)
 	if (!within(&where_kind, deed->kind) || !within(&where_writing, deed->writing) ||
 	    !within(&where_error, 0))
 		return 0;
-	return is_denied(deed) ? -EPERM : 0;
+	return refusal(is_denied(deed));
 }
 
 /* A file that a stacked file system opens below was asked for above; one that was made by the open itself

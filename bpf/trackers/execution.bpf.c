@@ -47,10 +47,12 @@ struct event {
 enum { MAX_VARIABLE = 1024 };
 enum { EVENT_TAIL = 2 * PATH_MAX + 4 * FILE_PATH + MAX_VARIABLE + LINEAGE_TAIL };
 
+#include "deny_path.h"
 #include "event_lineage.h"
 #include "layer.h"
 #include "match_path.h"
 #include "socket.h"
+#include "syscall.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -74,11 +76,13 @@ WHERE_PATH(path);
 
 /* What an event's columns say that needs no string. */
 struct facts {
+	u64 file; /* its address: the verifier takes no pointer for a number that is passed on */
 	duration_t age;
 	ip_t remote __attribute__((aligned(8)));
 	port_t remote_port;
 	enum stream streams[3];
 	enum namespace_flags host_namespaces;
+	uid_t euid;
 	bool memfd, deleted, upper, setuid, tty, namespaces_changed;
 };
 
@@ -124,11 +128,11 @@ static __always_inline s64 time_of_day(const struct task_struct *task)
 __weak int facts_of_file(struct facts *facts)
 {
 	const struct task_struct *task = bpf_get_current_task_btf();
-	const struct file *file = task->mm->exe_file;
-	const struct inode *inode = READ(struct file, file, f_inode);
 
 	if (!facts)
 		return 0;
+	const struct file *file = (const void *)facts->file;
+	const struct inode *inode = READ(struct file, file, f_inode);
 	u64 magic = magic_of(inode);
 	s64 age = time_of_day(task) - changed_at(inode);
 
@@ -198,11 +202,12 @@ __weak int remote_of(struct facts *facts, u32 fd)
 	return 0;
 }
 
-static __always_inline void facts_of_streams(struct facts *facts)
+/* closing: the descriptors that the program will not have any more. */
+static __always_inline void facts_of_streams(struct facts *facts, u64 closing)
 {
 #pragma unroll
 	for (u32 fd = 0; fd < 3; fd++) {
-		facts->streams[fd] = stream_of(fd);
+		facts->streams[fd] = closing >> fd & 1 ? stream_none : stream_of(fd);
 		if (facts->streams[fd] == stream_socket && !facts->remote_port)
 			remote_of(facts, fd);
 	}
@@ -229,7 +234,7 @@ __weak u32 in_common(bool with_host)
 static __always_inline bool is_wanted(const struct facts *facts, const struct task_struct *task)
 {
 	return within(&where_ppid, task->real_parent->tgid) &&
-	       within(&where_euid, task->cred->euid.val) && within(&where_age, facts->age) &&
+	       within(&where_euid, facts->euid) && within(&where_age, facts->age) &&
 	       within(&where_remote_port, facts->remote_port) &&
 	       within(&where_stdin, facts->streams[0]) &&
 	       within(&where_stdout, facts->streams[1]) &&
@@ -317,6 +322,7 @@ static __always_inline void fill(struct event *event, const struct facts *facts)
 	event->remote_port = facts->remote_port;
 	event->pad = 0;
 	event->age = facts->age;
+	event->euid = facts->euid;
 	event->host_namespaces = facts->host_namespaces;
 	event->stdin = facts->streams[0];
 	event->stdout = facts->streams[1];
@@ -329,6 +335,7 @@ static __always_inline void fill(struct event *event, const struct facts *facts)
 	event->namespaces_changed = facts->namespaces_changed;
 }
 
+/* All but `path`, which is there, and what is in the program's memory. */
 static __always_inline void fill_strings(struct event *event, struct task_struct *task,
 					 const struct linux_binprm *program)
 {
@@ -341,8 +348,18 @@ static __always_inline void fill_strings(struct event *event, struct task_struct
 	event->interpreter = program->interp == program->filename
 				     ? 0
 				     : event_kernel_string(program->interp, FILE_PATH);
-	event->preload = event_preload(task->mm);
-	event->args = event_args(task->mm);
+}
+
+static __always_inline void find_facts(struct facts *facts, const struct task_struct *task,
+				       const struct linux_binprm *program, u64 closing)
+{
+	facts->setuid = BPF_CORE_READ_BITFIELD(program, secureexec);
+	facts->tty = task->signal->tty;
+	facts->host_namespaces = in_common(true);
+	facts->namespaces_changed = in_common(false) != ALL_NAMESPACES;
+	facts->file = (u64)program->file;
+	facts_of_file(facts);
+	facts_of_streams(facts, closing);
 }
 
 SEC("tp_btf/sched_process_exec")
@@ -359,12 +376,8 @@ int BPF_PROG(started, struct task_struct *task, s32 old_tid, struct linux_binprm
 
 	if (named == path_unwanted)
 		return 0;
-	facts.setuid = BPF_CORE_READ_BITFIELD(program, secureexec);
-	facts.tty = task->signal->tty;
-	facts.host_namespaces = in_common(true);
-	facts.namespaces_changed = in_common(false) != ALL_NAMESPACES;
-	facts_of_file(&facts);
-	facts_of_streams(&facts);
+	facts.euid = task->cred->euid.val;
+	find_facts(&facts, task, program, 0);
 	if (!is_wanted(&facts, task))
 		return 0;
 	struct event *event = event_begin(&match);
@@ -375,9 +388,218 @@ int BPF_PROG(started, struct task_struct *task, s32 old_tid, struct linux_binprm
 
 	if (!path_wanted(path, PATH_ALL, named, start) || !event_admit(&match))
 		return event_cancel();
-	event->euid = task->cred->euid.val;
 	event->path = event_found_path(start);
 	fill(event, &facts);
 	fill_strings(event, task, program);
+	event->preload = event_preload(task->mm);
+	event->args = event_args(task->mm);
 	return event_send(&match);
+}
+
+/* ---- what is refused before it starts ---- */
+
+/* The two lists of texts that the call was given: the new program's memory is out of reach yet. */
+struct given {
+	u64 args, environment;
+	bool narrow; /* pointers of 4 bytes */
+};
+
+static __always_inline struct given given_to_call(void)
+{
+#if defined(__TARGET_ARCH_x86)
+	enum { EXECVEAT = 322 };
+#else
+	enum { EXECVEAT = 281, COMPAT_EXECVEAT = 387 };
+#endif
+	const struct pt_regs *regs =
+		(const struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	bool narrow = call_is_compat(), at = call_number(regs) == EXECVEAT;
+	struct call_arguments call;
+
+#if defined(__TARGET_ARCH_x86)
+	narrow |= CALL_NUMBER(regs) >= X32_BIT;
+#else
+	at |= narrow && CALL_NUMBER(regs) == COMPAT_EXECVEAT;
+#endif
+	call_arguments(&call, regs);
+	return (struct given){
+		.args = at ? call.of[2] : call.of[1],
+		.environment = at ? call.of[3] : call.of[2],
+		.narrow = narrow,
+	};
+}
+
+/* A list on its way to its end. */
+struct list {
+	u64 at;
+	string_t found;
+	u32 length; /* of all that was found */
+	bool narrow;
+};
+
+/* The next text's address; 0: there is none. */
+static __always_inline u64 list_next(struct list *list)
+{
+	u64 text = 0;
+
+	if (list->narrow)
+		bpf_probe_read_user(&text, 4, (const void *)list->at);
+	else
+		bpf_probe_read_user(&text, 8, (const void *)list->at);
+	list->at += list->narrow ? 4 : 8;
+	return text;
+}
+
+static long add_arg(u32 turn, struct list *list)
+{
+	struct scratch *slot = this_scratch();
+	u64 text = list_next(list), room = max_args - list->length;
+	u8 *to = slot && text ? tail_free(slot, PATH_MAX) : NULL;
+
+	if (!to || list->length >= max_args)
+		return 1;
+	room = AT_MOST(room, PATH_MAX);
+	s64 length = bpf_probe_read_user_str(to, room, (const void *)text);
+
+	if (length <= 0 || length > PATH_MAX)
+		return 1;
+	slot->tail_used += length;
+	list->length += length;
+	return 0;
+}
+
+static __always_inline args_t event_args_given(const struct given *given)
+{
+	struct list list = {.at = given->args, .narrow = given->narrow};
+	struct scratch *slot = this_scratch();
+
+	if (!args || !slot)
+		return 0;
+	u32 offset = sizeof(struct event) + slot->tail_used;
+
+	bpf_loop(MAX_PIECES, add_arg, &list, 0);
+	return list.length ? list.length << 16 | offset : 0;
+}
+
+static long search_variable(u32 turn, struct list *list)
+{
+	struct scratch *slot = this_scratch();
+	u64 text = list_next(list);
+	u8 *to = slot && text ? tail_free(slot, MAX_VARIABLE) : NULL;
+
+	if (!to)
+		return 1;
+	s64 length = bpf_probe_read_user_str(to, MAX_VARIABLE, (const void *)text);
+
+	if (length < 0 || length > MAX_VARIABLE)
+		return 0;
+	u32 name = name_length(to);
+
+	if (!name || length - 1 <= name)
+		return 0;
+	list->found = tail_take(slot, length - 1) + name - (name << 16);
+	return 1;
+}
+
+static __always_inline string_t event_preload_given(const struct given *given)
+{
+	struct list list = {.at = given->environment, .narrow = given->narrow};
+
+	bpf_loop(MAX_PIECES, search_variable, &list, 0);
+	return list.found;
+}
+
+/* The last name of a path, as fs/exec.c finds it for the new name of the thread. */
+struct last_name {
+	const char *path;
+	u32 begin;
+};
+
+static long look_for_slash(u32 turn, struct last_name *name)
+{
+	char letter = 0;
+
+	bpf_probe_read_kernel(&letter, sizeof(letter), name->path + turn);
+	if (letter == '/')
+		name->begin = turn + 1;
+	return !letter;
+}
+
+static __always_inline void comm_of(comm_t comm, const struct linux_binprm *program)
+{
+	struct last_name name = {.path = program->filename};
+
+	if (bpf_core_field_exists(program->comm_from_dentry) &&
+	    BPF_CORE_READ_BITFIELD(program, comm_from_dentry))
+		name.path = (const char *)program->file->f_path.dentry->d_name.name;
+	else
+		bpf_loop(PATH_MAX, look_for_slash, &name, 0);
+	bpf_probe_read_kernel_str(comm, TASK_COMM_LEN, name.path + name.begin);
+}
+
+/* Who the current task is about to be. */
+static __always_inline void become(struct owner *owner, const struct linux_binprm *program)
+{
+	owner_current(owner);
+	owner->tid = owner->pid; /* any other threads end */
+	__builtin_memset(owner->comm, 0, sizeof(owner->comm));
+	comm_of(owner->comm, program);
+}
+
+static __always_inline u64 closed_by_exec(const struct task_struct *task)
+{
+	u64 set = 0;
+
+	bpf_probe_read_kernel(&set, sizeof(set), task->files->fdt->close_on_exec);
+	return set;
+}
+
+static __always_inline void tell_refused(struct match *match, const struct facts *facts,
+					 const struct linux_binprm *program)
+{
+	u64 turn = turn_begin();
+	struct event *event = event_begin(match);
+
+	if (!event)
+		return;
+	struct given given = given_to_call();
+
+	event->path = event_path(program->file->f_path.mnt, program->file->f_path.dentry);
+	fill(event, facts);
+	fill_strings(event, bpf_get_current_task_btf(), program);
+	event->preload = event_preload_given(&given);
+	event->args = event_args_given(&given);
+	event_send_in_turn(match, turn);
+}
+
+/* The last question before a process gives up the program that it runs: of a script, about what
+ * interprets it. */
+SEC("lsm/bprm_creds_from_file")
+int BPF_PROG(starts, struct linux_binprm *program)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	const struct file *file = program->file;
+	struct match match = {};
+	struct facts facts = {};
+	struct owner owner;
+
+	if (!match_cgroup(&match, task_cgroup_id(task)) || !is_users_deed())
+		return 0;
+	become(&owner, program);
+	enum path_found named = path_named(path, PATH_ALL, file->f_path.mnt, file->f_path.dentry,
+					   false);
+
+	if (named == path_unwanted || !match_becoming(&match, &owner))
+		return 0;
+	facts.euid = program->cred->euid.val;
+	find_facts(&facts, task, program, closed_by_exec(task));
+	if (!is_wanted(&facts, task) ||
+	    (named == path_undecided &&
+	     !path_wanted_in_turn(path, PATH_ALL, (u64)file->f_path.mnt,
+				  (u64)file->f_path.dentry)))
+		return 0;
+	event_admit(&match);
+	if (match.jobs)
+		tell_refused(&match, &facts, program);
+	return refusal(match.enforced);
 }

@@ -37,6 +37,7 @@ struct event {
 };
 enum { EVENT_TAIL = 0 };
 
+#include "deny.h"
 #include "events.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -156,29 +157,17 @@ static __always_inline port_t port_of(const struct report *report)
 	return report->kind == kind_close && !report->phase ? 0 : report->ends.sport;
 }
 
-/* Sends it, if it is wanted. Global: see lose_for_job in match.h. */
-__weak int tell(const struct report *report)
+static __always_inline bool are_wanted(const struct ends *ends, port_t port)
 {
-	struct match match = {};
+	return (ends->family == family_v4 ? ipv4 : ipv6) && within(&where_family, ends->family) &&
+	       within(&where_sport, ends->sport) && within(&where_dport, ends->dport) &&
+	       within(&where_port, port);
+}
 
-	if (!report || !match_owner(&match, &report->owner))
-		return 0;
-	if (!within(&where_kind, report->kind) || !within(&where_error, report->error) ||
-	    !within(&where_duration, report->duration))
-		return 0;
+static __always_inline void fill(struct event *event, const struct report *report, port_t port)
+{
 	const struct ends *ends = &report->ends;
-	port_t port = port_of(report);
 
-	if (!(ends->family == family_v4 ? ipv4 : ipv6) || !within(&where_family, ends->family) ||
-	    !within(&where_sport, ends->sport) || !within(&where_dport, ends->dport) ||
-	    !within(&where_port, port))
-		return 0;
-	if (!event_admit(&match))
-		return 0;
-	struct event *event = event_begin(&match);
-
-	if (!event)
-		return 0;
 	event->kind = report->kind;
 	event->family = ends->family;
 	__builtin_memcpy(event->saddr, ends->saddr, sizeof(ip_t));
@@ -192,6 +181,27 @@ __weak int tell(const struct report *report)
 	event->tx_bytes = report->tx_bytes;
 	event->rx_bytes = report->rx_bytes;
 	event->retransmits = report->retransmits;
+}
+
+/* Sends it, if it is wanted. Global: see lose_for_job in match.h. */
+__weak int tell(const struct report *report)
+{
+	struct match match = {};
+
+	if (!report || !match_owner(&match, &report->owner))
+		return 0;
+	if (!within(&where_kind, report->kind) || !within(&where_error, report->error) ||
+	    !within(&where_duration, report->duration))
+		return 0;
+	port_t port = port_of(report);
+
+	if (!are_wanted(&report->ends, port) || !event_admit(&match))
+		return 0;
+	struct event *event = event_begin(&match);
+
+	if (!event)
+		return 0;
+	fill(event, report, port);
 	return event_send(&match);
 }
 
@@ -411,6 +421,19 @@ struct address {
 	u8 ipv6[16];
 };
 
+/* The two ends that a connection would have. */
+static __always_inline void ends_towards(struct ends *ends, struct sock *sk,
+					 const struct address *to)
+{
+	ends_of(ends, sk);
+	ends->dport = bpf_ntohs(to->port);
+	if (to->family == AF_INET6)
+		__builtin_memcpy(ends->daddr, to->ipv6, sizeof(to->ipv6));
+	else
+		map_to_v6(ends->daddr, to->ipv4);
+	ends->family = is_mapped(ends->daddr) ? family_v4 : family_v6;
+}
+
 /* A socket that has no sequence number yet has never sent a SYN: nothing was told of it yet. */
 static __always_inline void could_not_send(struct sock *sk, s64 error, const struct address *to)
 {
@@ -421,13 +444,7 @@ static __always_inline void could_not_send(struct sock *sk, s64 error, const str
 	    READ(struct tcp_sock, sk, write_seq))
 		return;
 	owner_current(&report.owner);
-	ends_of(ends, sk);
-	ends->dport = bpf_ntohs(to->port);
-	if (to->family == AF_INET6)
-		__builtin_memcpy(ends->daddr, to->ipv6, sizeof(to->ipv6));
-	else
-		map_to_v6(ends->daddr, to->ipv4);
-	ends->family = is_mapped(ends->daddr) ? family_v4 : family_v6;
+	ends_towards(ends, sk, to);
 	tell(&report);
 }
 
@@ -525,4 +542,70 @@ int connect_end(struct syscall_exit *call)
 	if (sk)
 		could_not_send(sk, -call->result, &to);
 	return 0;
+}
+
+/* ---- what is refused before it is done ---- */
+
+enum { IPPROTO_MPTCP = 262 };	    /* include/uapi/linux/in.h */
+enum { AF_SMC = 43 };		    /* include/linux/socket.h */
+enum { MSG_FASTOPEN = 0x20000000 }; /* likewise */
+
+/* Whether it connects by TCP, be it by several connections or to begin with only. */
+static __always_inline bool connects_by_tcp(const struct sock *sk)
+{
+	u16 family = socket_family(sk), protocol = READ(struct sock, sk, sk_protocol);
+
+	if (family == AF_INET || family == AF_INET6)
+		return protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP;
+	return family == AF_SMC;
+}
+
+static __always_inline void tell_refused(struct match *match, const struct report *report)
+{
+	struct event *event = event_begin(match);
+
+	if (!event)
+		return;
+	fill(event, report, report->ends.dport);
+	event_send(match);
+}
+
+/* A socket that is connected, or about to be, is asked what became of that. */
+static __always_inline int deny_connect(struct socket *socket, const void *address)
+{
+	struct match match = {};
+	struct report report = {.kind = kind_connect};
+	struct address to = {};
+	struct sock *sk = socket->sk;
+
+	if (!connects || !within(&where_kind, kind_connect) || !within(&where_error, 0) ||
+	    !within(&where_duration, 0) || !match_deed(&match) || !sk || !connects_by_tcp(sk) ||
+	    socket->state != SS_UNCONNECTED)
+		return 0;
+	bpf_probe_read_kernel(&to, sizeof(to), address);
+	if (to.family != AF_INET && to.family != AF_INET6)
+		return 0;
+	ends_towards(&report.ends, sk, &to);
+	if (!are_wanted(&report.ends, report.ends.dport))
+		return 0;
+	event_admit(&match);
+	report.error = match.enforced ? EPERM : 0;
+	if (match.jobs)
+		tell_refused(&match, &report);
+	return refusal(match.enforced);
+}
+
+SEC("lsm/socket_connect")
+int BPF_PROG(is_connected, struct socket *socket, const void *address)
+{
+	return deny_connect(socket, address);
+}
+
+/* The first bytes may go with a connection that they make: tcp(7), TCP_FASTOPEN. */
+SEC("lsm/socket_sendmsg")
+int BPF_PROG(is_sent, struct socket *socket, struct msghdr *message)
+{
+	if (!(message->msg_flags & MSG_FASTOPEN) || !message->msg_name)
+		return 0;
+	return deny_connect(socket, message->msg_name);
 }

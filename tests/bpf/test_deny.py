@@ -4,6 +4,8 @@
 import ctypes
 import errno
 import os
+import shutil
+import socket
 import stat
 import struct
 import time
@@ -248,4 +250,167 @@ def test_programs_are_no_opens(deny: Any, spawn: Any, guarded: Path) -> None:
         assert os.spawnv(os.P_WAIT, "/bin/true", ["true"]) == 0
 
     assert outcome(spawn, work) == 0
+    assert enforced(tracked) == 0
+
+
+# Programs that start
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A copy of a program, so that nothing else is about it."""
+    path = tmp_path / "tool"
+    shutil.copy("/bin/cat", path)
+    return path
+
+
+def executed(spawn: Any, path: Path, *args: str, **environment: str) -> int:
+    """Return the error with which a program did not start, 0: it did."""
+    return outcome(spawn, lambda: run_program(path, *args, **environment))
+
+
+def run_program(path: Path, *args: str, **environment: str) -> None:
+    done = os.posix_spawn(path, [path.name, *args], environment)
+    os.waitpid(done, 0)
+
+
+def test_a_program_that_is_denied_does_not_start(
+    deny: Any, spawn: Any, tmp_path: Path, program: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copy("/bin/cat", other)
+    tracked = deny("bprm_creds_from_file", tracker="execution", **PREFIXES)
+    asked(tracked, prefix=f"{program}\0")
+
+    assert executed(spawn, program, "/dev/null", LD_PRELOAD="/none.so") == errno.EPERM
+    assert executed(spawn, other, "/dev/null") == 0
+    rows = tracked.rows()
+    told = {name: rows.text(name) for name in ("path", "filename", "args", "preload", "comm")}
+    assert told == {
+        "path": [str(program)],
+        "filename": [str(program)],
+        "args": ["tool /dev/null"],
+        "preload": ["/none.so"],
+        "comm": ["tool"],
+    }
+    assert rows.fixed["subject_flags"].tolist() == [DENIED]
+    assert enforced(tracked) == 1
+
+
+def test_a_script_is_denied_by_what_interprets_it(
+    deny: Any, spawn: Any, tmp_path: Path, program: Path
+) -> None:
+    script = tmp_path / "script"
+    script.write_text(f"#!{program}\n")
+    script.chmod(0o755)
+    tracked = deny("bprm_creds_from_file", tracker="execution", **NAMES)
+    asked(tracked, name="tool")
+
+    assert executed(spawn, script) == errno.EPERM
+    rows = tracked.rows()
+    assert (rows.text("path"), rows.text("filename"), rows.text("interpreter")) == (
+        [str(program)],
+        [str(script)],
+        [str(program)],
+    )
+
+
+@pytest.mark.parametrize("column", ["comm", "stdin", "memfd", "setuid"])
+def test_what_a_program_would_be_is_known_before_it_starts(
+    deny: Any, spawn: Any, program: Path, column: str
+) -> None:
+    """Its own name, and not that of who starts it; and only the descriptors that stay open."""
+    if column == "comm":
+        conditions = {"where_comm": struct.pack("=2I16s", 4, True, b"tool")}
+    else:
+        conditions = {f"where_{column}": only(1)}
+    tracked = deny("bprm_creds_from_file", tracker="execution", **conditions)
+
+    def work() -> None:
+        file = os.open(program, os.O_RDONLY)
+        os.dup2(file, 0)
+        if column == "memfd":
+            memory = os.memfd_create("in memory", 0)
+            os.write(memory, program.read_bytes())
+            os.execve(memory, ["x"], {})
+        if column == "setuid":
+            os.chown(program, 1, 1)
+            program.chmod(0o4755)
+        os.execve(program, ["tool"], {})
+
+    def without() -> None:
+        os.set_inheritable(0, False)
+        plain = program.with_name("plain")
+        shutil.copy(program, plain)
+        os.execve(plain, ["plain", "/dev/null"], {})
+
+    assert outcome(spawn, work) == errno.EPERM
+    assert enforced(tracked) == 1
+    with pytest.raises(struct.error):  # it runs something else, which tells nothing
+        outcome(spawn, without)
+    assert enforced(tracked) == 1
+
+
+# Connections
+
+
+MSG_FASTOPEN = 0x20000000
+
+
+def connect(server: socket.socket) -> None:
+    with socket.socket(server.family) as client:
+        client.connect(server.getsockname())
+
+
+def connect_later(server: socket.socket) -> None:
+    """Without waiting for what becomes of it."""
+    with socket.socket(server.family) as client:
+        client.setblocking(False)
+        try:
+            client.connect(server.getsockname())
+        except BlockingIOError:
+            return
+
+
+def connect_with_bytes(server: socket.socket) -> None:
+    with socket.socket(server.family) as client:
+        client.sendto(b"x", MSG_FASTOPEN, server.getsockname())
+
+
+@pytest.mark.parametrize("attempt", [connect, connect_later, connect_with_bytes])
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_connection_that_is_denied_is_not_made(
+    deny: Any, spawn: Any, address: str, attempt: Callable[[socket.socket], None]
+) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with (
+        socket.create_server((address, 0), family=family) as server,
+        socket.create_server((address, 0), family=family) as other,
+    ):
+        port = server.getsockname()[1]
+        tracked = deny(*("socket_connect", "socket_sendmsg"), tracker="tcp", where_dport=only(port))
+
+        assert outcome(spawn, lambda: attempt(server)) == errno.EPERM
+        assert outcome(spawn, lambda: attempt(other)) == 0
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    rows = tracked.rows()
+    assert (rows.text("kind"), rows.text("error")) == (["connect"], ["EPERM"])
+    assert (rows.text("daddr"), rows.fixed["dport"].tolist()) == ([address], [port])
+    assert rows.fixed["subject_flags"].tolist() == [DENIED]
+    assert enforced(tracked) == 1
+
+
+def test_what_became_of_a_connection_may_be_asked(deny: Any, spawn: Any) -> None:
+    """One that was made before the rule was there goes on."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as client,
+    ):
+        where = server.getsockname()
+        tracked = deny("socket_connect", tracker="tcp", where_dport=only(where[1]))
+
+        assert outcome(spawn, lambda: client.connect(where)) == errno.EISCONN
+        assert outcome(spawn, lambda: client.sendall(b"x")) == 0
     assert enforced(tracked) == 0

@@ -16,6 +16,10 @@ PROJECT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "dev.kernels", "6.1", "--seconds", "900", "--tests"]
 EACH = "tests/kernels/test_trackers.py"
 EXACTLY = [  # by hooks that this machine may not have
+    "tests/node_agent/test_denying.py::"
+    "test_what_breaks_the_rule_is_refused_and_told_until_the_policy_goes",
+    "tests/bpf/test_deny.py::test_a_script_is_denied_by_what_interprets_it",
+    "tests/bpf/test_deny.py::test_nothing_is_denied_to_whom_it_may_not_be",
     "tests/bpf/test_files.py::test_every_operation_is_counted_with_its_bytes",
     "tests/bpf/test_tcp.py::test_a_refused_connect_says_so_and_has_no_end",
     "tests/bpf/test_tcp.py::test_whoever_accepts_owns_the_connection_and_not_who_listened",

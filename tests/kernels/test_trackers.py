@@ -18,9 +18,10 @@ import pytest
 from eunomia_agent.kernel import hooks
 from eunomia_agent.kernel.chain import Chain
 from eunomia_agent.kernel.object import Object
+from eunomia_agent.trackers import loading
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue, Tracker
 from eunomia_agent.trackers.instance import Instance
-from eunomia_agent.trackers.key import Key
+from eunomia_agent.trackers.key import Enforcement, Key
 from eunomia_agent.trackers.limit import Limit
 from eunomia_agent.trackers.loading import Node
 from eunomia_agent.trackers.paths import PathSet, path_columns
@@ -106,13 +107,11 @@ def test_a_tracker_runs_with_the_best_hooks_of_this_kernel(
     assert lost == 0
 
 
-@pytest.mark.parametrize("most", [False, True])
-@pytest.mark.parametrize("name", sorted(TRACKERS))
-def test_a_tracker_loads_with_every_option_and_condition(name: str, most: bool, node: Node) -> None:
-    """Each is a constant to the verifier: what they switch on is checked only then."""
-    tracker = TRACKERS[name]
-    if reasons := lacks(tracker):
-        pytest.skip(f"this kernel cannot run {name}: {reasons}")
+def with_everything(tracker: Tracker, *, most: bool = True) -> Key:
+    """Return a key with every option and condition, each of the most or least that it may be.
+
+    Each is a constant to the verifier: what they switch on is checked only then.
+    """
     params: dict[str, bool | int | str] = {}
     for param, about in tracker.params.items():
         if about.type == "bool":
@@ -123,7 +122,7 @@ def test_a_tracker_loads_with_every_option_and_condition(name: str, most: bool, 
             edge = about.max if most else about.min
             params[param] = about.default if edge is None else edge
     columns = {column.name for column in tracker.columns if column.filterable} - {"comm"}
-    with Object.open(OBJECTS / f"{name}.bpf.o") as compiled:
+    with Object.open(OBJECTS / f"{tracker.name}.bpf.o") as compiled:
         paths = path_columns(compiled.btf)
     conditions = {
         f"where_{column}": struct.pack("=2q", 1, 1 << 31) for column in columns - paths.keys()
@@ -133,7 +132,7 @@ def test_a_tracker_loads_with_every_option_and_condition(name: str, most: bool, 
     for column in set(paths.values()):
         others = frozenset(name for name in paths if paths[name] == column != name)
         conditions |= replace(some, others=others).variables(column)
-    key = replace(
+    return replace(
         key_of(tracker),
         params=tuple(sorted(params.items())),
         conditions=tuple(sorted(conditions.items())),
@@ -141,12 +140,39 @@ def test_a_tracker_loads_with_every_option_and_condition(name: str, most: bool, 
         children=True,
     )
 
-    instance = Instance.load(OBJECTS, tracker, key, node)
+
+@pytest.mark.parametrize("most", [False, True])
+@pytest.mark.parametrize("name", sorted(TRACKERS))
+def test_a_tracker_loads_with_every_option_and_condition(name: str, most: bool, node: Node) -> None:
+    tracker = TRACKERS[name]
+    if reasons := lacks(tracker):
+        pytest.skip(f"this kernel cannot run {name}: {reasons}")
+
+    instance = Instance.load(OBJECTS, tracker, with_everything(tracker, most=most), node)
     loaded = set(instance.sections)
     instance.retire()()
 
     assert set(tracker.hooks) <= loaded
     assert {section for section in tracker.programs if not hooks.missing(section)} <= loaded
+    assert not tracker.denies.keys() & loaded
+
+
+@pytest.mark.parametrize("name", sorted(n for n, tracker in TRACKERS.items() if tracker.denies))
+def test_what_refuses_loads_with_every_option_and_condition(
+    name: str, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = TRACKERS[name]
+    monkeypatch.setattr(loading, "cgroup_of", lambda pid, root: 1)  # it need be in none here
+    if reason := hooks.missing("lsm/file_open"):
+        pytest.skip(f"this kernel refuses nothing for us: {reason}")
+    key = replace(with_everything(tracker), enforcement=Enforcement.DENY)
+
+    instance = Instance.load(OBJECTS, tracker, key, node)
+    loaded = set(instance.sections)
+    instance.retire()()
+
+    assert tracker.denies.keys() <= loaded
+    assert not {*tracker.hooks, *(each for group in tracker.any_of for each in group)} & loaded
 
 
 @pytest.mark.parametrize("name", sorted(n for n, tracker in TRACKERS.items() if tracker.any_of))
