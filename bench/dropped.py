@@ -11,9 +11,9 @@ import sys
 from eunomia_agent.cli.job import MIB, Use, condition, job
 from eunomia_agent.cli.local import Local
 from eunomia_agent.cli.stop import Stop
+from eunomia_agent.jobs.standing import Standing
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.sinks.rows import Rows
-from eunomia_agent.standing import Standing
 from eunomia_agent.trackers.catalogue import Catalogue
 from eunomia_api import agent_pb2
 

@@ -19,10 +19,10 @@ from bench.program import compiled
 from eunomia_agent.containers.hierarchy import find_root
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
+from eunomia_agent.jobs.keys import Keys
+from eunomia_agent.jobs.tracing import Tracing
 from eunomia_agent.kernel.object import Object
-from eunomia_agent.keys import Keys
 from eunomia_agent.metrics.observed import Observed
-from eunomia_agent.tracing import Tracing
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
 from eunomia_agent.trackers.instance import Instance
 from eunomia_agent.trackers.key import Key

@@ -26,12 +26,13 @@ import grpc.aio
 
 from eunomia_api import agent_pb2, agent_pb2_grpc
 from eunomia_api.tracker import Catalogue
-from eunomia_operator import ca, leader
+from eunomia_operator import leader
+from eunomia_operator.agents.dispatch import Dispatch
+from eunomia_operator.certificates import ca
 from eunomia_operator.control import Control
-from eunomia_operator.dispatch import Dispatch
 from eunomia_operator.metrics import Metrics
+from eunomia_operator.objects.world import Kind
 from eunomia_operator.settings import Settings
-from eunomia_operator.world import Kind
 
 CHANGES = 3
 STEADY_SECONDS = 30

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 
 from bench.figure import Figure, Goal
-from eunomia_agent.metrics.exporter import Accounts, Exporter
+from eunomia_agent.exporter import Accounts, Exporter
 from eunomia_agent.metrics.observed import OWNER_LABELS, Observed
 
 SERIES = 10_000

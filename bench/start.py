@@ -4,8 +4,8 @@
 import time
 
 from bench.figure import Figure, Goal
+from eunomia_agent.jobs.keys import Keys
 from eunomia_agent.kernel.object import Object
-from eunomia_agent.keys import Keys
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
 from eunomia_agent.trackers.instance import Instance
 from eunomia_agent.trackers.loading import Node

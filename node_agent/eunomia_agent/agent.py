@@ -14,24 +14,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
-from eunomia_agent.admission import may_run
-from eunomia_agent.alerts import Spool
 from eunomia_agent.cgroups import Cgroups
 from eunomia_agent.containers.owner import Owner
+from eunomia_agent.containers.wearing import Wearing, Worn
 from eunomia_agent.errors import AgentError
+from eunomia_agent.exporter import Accounts
 from eunomia_agent.heap import trim
-from eunomia_agent.job import is_policy
-from eunomia_agent.metrics.exporter import Accounts
-from eunomia_agent.reporter import Reporter
+from eunomia_agent.jobs.admission import may_run
+from eunomia_agent.jobs.standing import Standing
+from eunomia_agent.jobs.tracing import Tracing
+from eunomia_agent.link.reporter import Reporter
+from eunomia_agent.link.sending import Sending
+from eunomia_agent.link.session import Heard, Session
+from eunomia_agent.link.spool import Spool
 from eunomia_agent.seccomp_files import SeccompFiles
-from eunomia_agent.sending import Sending
-from eunomia_agent.session import Heard, Session
 from eunomia_agent.silence import Moment
-from eunomia_agent.standing import Standing
 from eunomia_agent.state import Desired, JobTotals, Store
-from eunomia_agent.tracing import Tracing
 from eunomia_agent.trackers.instance import Instance
-from eunomia_agent.wearing import Wearing, Worn
+from eunomia_agent.wanted import is_policy
 from eunomia_api import agent_pb2
 
 logger = logging.getLogger("eunomia.agent")

@@ -8,35 +8,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eunomia_agent.agent import Agent
-from eunomia_agent.alerts import Spool
 from eunomia_agent.cgroups import Cgroups
 from eunomia_agent.containers.sockets import open_runtime
+from eunomia_agent.containers.wearing import Wearing
 from eunomia_agent.errors import OutputUnknown
-from eunomia_agent.guards import Guards
+from eunomia_agent.exporter import Accounts, Exporter
 from eunomia_agent.heap import map_large_blocks, trim
-from eunomia_agent.job import is_policy, name_of
+from eunomia_agent.jobs.guards import Guards
+from eunomia_agent.jobs.keys import Keys
+from eunomia_agent.jobs.lessons import Lessons
+from eunomia_agent.jobs.outputs import AlertOutputs
+from eunomia_agent.jobs.tracing import Tracing
 from eunomia_agent.kernel import features
-from eunomia_agent.keys import Keys
-from eunomia_agent.lessons import Lessons
-from eunomia_agent.metrics.exporter import Accounts, Exporter
+from eunomia_agent.link.sending import Sending
+from eunomia_agent.link.session import Session
+from eunomia_agent.link.spool import Spool
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.metrics.security import Security
-from eunomia_agent.outputs import AlertOutputs
 from eunomia_agent.seccomp_files import SeccompFiles, problem_of
-from eunomia_agent.sending import Sending
-from eunomia_agent.session import Session
 from eunomia_agent.settings import Settings
 from eunomia_agent.sinks.file import FileSink
 from eunomia_agent.sinks.log import LineWriter, LogSink
 from eunomia_agent.sinks.sink import Sink
 from eunomia_agent.state import Store
-from eunomia_agent.tracing import Tracing
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
 from eunomia_agent.trackers.instance import Instance
 from eunomia_agent.trackers.key import Key
 from eunomia_agent.trackers.pool import Pool
 from eunomia_agent.trackers.support import lacks
-from eunomia_agent.wearing import Wearing
+from eunomia_agent.wanted import is_policy, name_of
 from eunomia_api import agent_pb2
 from eunomia_api.param import shown
 

@@ -10,9 +10,10 @@ import sys
 import time
 from collections.abc import Iterator
 
-from eunomia_operator import lists, logs, web
-from eunomia_operator.admission import Admission
-from eunomia_operator.cluster import Cluster, connect
+from eunomia_operator import logs, web
+from eunomia_operator.admission.replica import Admission
+from eunomia_operator.cluster import lists
+from eunomia_operator.cluster.client import Cluster, connect
 from eunomia_operator.errors import ClusterError, LeaseLost, OperatorError, SettingsInvalid
 from eunomia_operator.leader import Leader
 from eunomia_operator.metrics import Metrics

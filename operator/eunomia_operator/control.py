@@ -15,19 +15,20 @@ from eunomia_api import agent_pb2, library
 from eunomia_api.message import SPARED
 from eunomia_api.tracejob import Phase
 from eunomia_api.tracker import Catalogue
-from eunomia_operator import conditions, plan
+from eunomia_operator import conditions
+from eunomia_operator.accounting.records import Slots
+from eunomia_operator.alerts.desk import Desk
+from eunomia_operator.cluster.publisher import Publisher, StatusStore
 from eunomia_operator.conditions import ACCEPTED, READY
-from eunomia_operator.desk import Desk
-from eunomia_operator.followed import Followed, Heard
-from eunomia_operator.job import Job
 from eunomia_operator.metrics import Metrics, PolicyState
-from eunomia_operator.news import News
-from eunomia_operator.policy import Policy, Terms
-from eunomia_operator.publisher import Publisher, StatusStore
-from eunomia_operator.records import Slots
-from eunomia_operator.shelf import Shelf, linux_nodes
-from eunomia_operator.turn import in_turn
-from eunomia_operator.world import Body, Kind, Reference, Resource, World
+from eunomia_operator.objects.followed import Followed, Heard
+from eunomia_operator.objects.job import Job
+from eunomia_operator.objects.policy import Policy, Terms
+from eunomia_operator.objects.shelf import Shelf, linux_nodes
+from eunomia_operator.objects.turn import in_turn
+from eunomia_operator.objects.world import Body, Kind, Reference, Resource, World
+from eunomia_operator.planning import plan
+from eunomia_operator.status.news import News
 
 logger = logging.getLogger("eunomia.control")
 

@@ -7,20 +7,20 @@ import time
 
 from eunomia_api.message import SPARED
 from eunomia_api.tracker import Catalogue
-from eunomia_operator.cluster import Cluster
+from eunomia_operator.agents.dispatch import Dispatch
+from eunomia_operator.alerts.desk import Desk
+from eunomia_operator.alerts.isolator import Isolator
+from eunomia_operator.certificates.trust import Trust
+from eunomia_operator.cluster.client import Cluster
+from eunomia_operator.cluster.journal import Journal
+from eunomia_operator.cluster.lists import Lists
+from eunomia_operator.cluster.operator import watch
+from eunomia_operator.cluster.reaction import Reaction
 from eunomia_operator.control import Control
-from eunomia_operator.desk import Desk
-from eunomia_operator.dispatch import Dispatch
-from eunomia_operator.handlers.operator import watch
-from eunomia_operator.isolator import Isolator
-from eunomia_operator.journal import Journal
-from eunomia_operator.lists import Lists
 from eunomia_operator.metrics import Metrics
-from eunomia_operator.reaction import Reaction
+from eunomia_operator.objects.shelf import Shelf
+from eunomia_operator.objects.world import Body, Kind
 from eunomia_operator.settings import Settings
-from eunomia_operator.shelf import Shelf
-from eunomia_operator.trust import Trust
-from eunomia_operator.world import Body, Kind
 
 logger = logging.getLogger("eunomia.leader")
 

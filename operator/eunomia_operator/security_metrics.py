@@ -3,10 +3,10 @@
 
 from prometheus_client import CollectorRegistry, Counter
 
-from eunomia_operator.alerts import OTHER, Alert
-from eunomia_operator.world import Reference
+from eunomia_operator.objects.world import Reference
 
 LABELS = ("policy", "namespace", "rule")
+OTHER = "other"
 MOST_SERIES = 2000
 """Of one policy: what comes above is counted with the namespace `other`."""
 
@@ -30,16 +30,15 @@ class SecurityMetrics:
         }
         self._series: dict[str, set[tuple[str, tuple[str, ...]]]] = {}
 
-    def count(self, policy: Reference, alert: Alert) -> None:
-        """Count an alert of a policy."""
+    def count(self, policy: Reference, severity: str, namespace: str, rule: str) -> None:
+        """Count an alert of a policy. namespace: of the pod; empty of what is in none."""
         name = policy.name if policy.namespace else f"cluster/{policy.name}"
-        namespace = alert.pod.namespace if alert.pod else ""
         known = self._series.setdefault(policy.uid, set())
-        labels = (name, namespace, alert.rule)
-        if (alert.severity, labels) not in known and len(known) >= MOST_SERIES:
-            labels = (name, OTHER, alert.rule)
-        known.add((alert.severity, labels))
-        self._counters[alert.severity].labels(*labels).inc()
+        labels = (name, namespace, rule)
+        if (severity, labels) not in known and len(known) >= MOST_SERIES:
+            labels = (name, OTHER, rule)
+        known.add((severity, labels))
+        self._counters[severity].labels(*labels).inc()
 
     def forget(self, uid: str) -> None:
         """Remove what was counted of a policy."""

@@ -300,7 +300,7 @@ def test_durations_are_exact() -> None:
 
 def test_without_a_condition_no_parser_is_loaded() -> None:
     program = (
-        "import sys, eunomia_api.where, eunomia_agent.tracing;"
+        "import sys, eunomia_api.where, eunomia_agent.jobs.tracing;"
         "assert not {'lark', 're2'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

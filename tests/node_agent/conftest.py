@@ -22,24 +22,24 @@ from cryptography.x509.oid import NameOID
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
-from eunomia_agent.guards import Guards
-from eunomia_agent.job import is_policy
+from eunomia_agent.jobs.guards import Guards
+from eunomia_agent.jobs.keys import Keys
+from eunomia_agent.jobs.lessons import Lessons
+from eunomia_agent.jobs.standing import Standing
+from eunomia_agent.jobs.tracing import Tracing
 from eunomia_agent.kernel.chain import Chain
 from eunomia_agent.kernel.object import Object
-from eunomia_agent.keys import Keys
-from eunomia_agent.lessons import Lessons
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.metrics.security import Security
 from eunomia_agent.sinks.rows import Rows
-from eunomia_agent.standing import Standing
 from eunomia_agent.state import JobTotals
-from eunomia_agent.tracing import Tracing
 from eunomia_agent.trackers.accounting import Totals
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
 from eunomia_agent.trackers.instance import Instance
 from eunomia_agent.trackers.key import Key
 from eunomia_agent.trackers.loading import Node
 from eunomia_agent.trackers.pool import Pool
+from eunomia_agent.wanted import is_policy
 from eunomia_api import agent_pb2
 
 INCLUDE = Path(__file__).parents[2] / "bpf/include"

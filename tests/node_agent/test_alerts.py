@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import pytest
 
-from eunomia_agent import sending as sending_module
-from eunomia_agent.alerts import MAX_ALERTS, MAX_ALERTS_A_CONTAINER, MAX_BYTES, Spool
-from eunomia_agent.sending import Sending
-from eunomia_agent.session import Session
+from eunomia_agent.link import sending as sending_module
+from eunomia_agent.link.sending import Sending
+from eunomia_agent.link.session import Session
+from eunomia_agent.link.spool import MAX_ALERTS, MAX_ALERTS_A_CONTAINER, MAX_BYTES, Spool
 from eunomia_api import agent_pb2
 
 

@@ -3,8 +3,8 @@
 
 import pytest
 
-from eunomia_agent.conditions import Conditions
 from eunomia_agent.errors import DenyNotInKernel
+from eunomia_agent.jobs.conditions import Conditions
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
 from eunomia_agent.trackers.key import Enforcement

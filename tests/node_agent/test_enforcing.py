@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from eunomia_agent.admission import admit
-from eunomia_agent.enforcing import deadline
-from eunomia_agent.job import policy_of
+from eunomia_agent.jobs.admission import admit
+from eunomia_agent.jobs.enforcing import deadline
+from eunomia_agent.jobs.job import policy_of
 from eunomia_agent.state import JobTotals
 from eunomia_agent.trackers.accounting import Totals
 from eunomia_api import agent_pb2

@@ -6,10 +6,10 @@ from typing import cast
 import numpy as np
 import pytest
 
-from eunomia_agent import held
 from eunomia_agent.events.batch import Batch
 from eunomia_agent.events.layout import Column, Layout, Source
-from eunomia_agent.held import Held
+from eunomia_agent.jobs import held
+from eunomia_agent.jobs.held import Held
 from eunomia_agent.trackers.instance import Instance
 
 ONE, OTHER = cast(Instance, "one tracker"), cast(Instance, "another")

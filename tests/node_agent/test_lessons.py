@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from eunomia_agent import lessons as lessons_module
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.events.syscalls import NATIVE
+from eunomia_agent.jobs import lessons as lessons_module
+from eunomia_agent.jobs.lessons import Lessons
 from eunomia_agent.kernel.errors import KernelError
 from eunomia_agent.learning.learner import Learner, Wanted
-from eunomia_agent.lessons import Lessons
 from eunomia_agent.trackers.catalogue import OBJECTS
 from eunomia_agent.trackers.loading import Node
 from eunomia_api import agent_pb2

@@ -11,9 +11,9 @@ import pytest
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.errors import OutputUnknown
 from eunomia_agent.finding import Finding
-from eunomia_agent.guards import Guards
+from eunomia_agent.jobs.guards import Guards
+from eunomia_agent.jobs.outputs import AlertOutputs
 from eunomia_agent.metrics.security import Security
-from eunomia_agent.outputs import AlertOutputs
 from eunomia_agent.sinks.log import LineWriter
 from eunomia_api import agent_pb2
 

@@ -5,9 +5,9 @@ from typing import cast
 
 import pytest
 
-from eunomia_agent import reporter as reporter_module
-from eunomia_agent.reporter import Reporter
-from eunomia_agent.session import Session
+from eunomia_agent.link import reporter as reporter_module
+from eunomia_agent.link.reporter import Reporter
+from eunomia_agent.link.session import Session
 from eunomia_agent.state import JobTotals
 from eunomia_agent.trackers.accounting import Totals
 from eunomia_api import agent_pb2

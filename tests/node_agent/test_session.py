@@ -10,8 +10,8 @@ import grpc
 import grpc.aio
 import pytest
 
-from eunomia_agent import session as session_module
-from eunomia_agent.session import Heard, Session
+from eunomia_agent.link import session as session_module
+from eunomia_agent.link.session import Heard, Session
 from eunomia_agent.settings import Settings
 from eunomia_api import agent_pb2, agent_pb2_grpc
 

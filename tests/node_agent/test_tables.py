@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from eunomia_agent import delivery
+from eunomia_agent.jobs import delivery
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.trackers import ladder
 from eunomia_agent.trackers.accounting import Totals

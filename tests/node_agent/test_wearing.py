@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from eunomia_agent import wearing as module
+from eunomia_agent.containers import wearing as module
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.runtime import Runtime
+from eunomia_agent.containers.wearing import AT_ONCE, Wearers, Wearing, wearers
 from eunomia_agent.errors import RuntimeUnavailable
-from eunomia_agent.wearing import AT_ONCE, Wearers, Wearing, wearers
 
 WEB, SIDE = "eunomia/shop/guard-web.json", "eunomia/shop/guard-side.json"
 PROFILES = {"web": WEB, "side": SIDE}

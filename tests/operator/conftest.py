@@ -17,17 +17,17 @@ import pytest
 from eunomia_api import agent_pb2, agent_pb2_grpc
 from eunomia_api.tracker import Catalogue
 from eunomia_operator import control as control_module
-from eunomia_operator import desk as desk_module
-from eunomia_operator.alerts import Alert
+from eunomia_operator.alerts import desk as desk_module
+from eunomia_operator.alerts.alert import Alert
+from eunomia_operator.alerts.desk import Desk
 from eunomia_operator.control import Control
-from eunomia_operator.desk import Desk
 from eunomia_operator.errors import ClusterError
 from eunomia_operator.metrics import Metrics
-from eunomia_operator.news import News
-from eunomia_operator.policy import Policy
+from eunomia_operator.objects.policy import Policy
+from eunomia_operator.objects.shelf import Shelf
+from eunomia_operator.objects.world import Kind, Reference, Resource
 from eunomia_operator.settings import Settings
-from eunomia_operator.shelf import Shelf
-from eunomia_operator.world import Kind, Reference, Resource
+from eunomia_operator.status.news import News
 
 BEGIN = 1767225600.0
 RUNNING = agent_pb2.JOB_STATE_RUNNING

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from eunomia_operator.access import LONGEST_TOKEN, bearer, expiry
+from eunomia_operator.agents.access import LONGEST_TOKEN, bearer, expiry
 from eunomia_operator.errors import Unauthenticated
 
 

@@ -9,8 +9,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from eunomia_operator import admission, ca, webhook
-from eunomia_operator.admission import Admission
+from eunomia_operator.admission import replica as admission
+from eunomia_operator.admission import webhook
+from eunomia_operator.admission.replica import Admission
+from eunomia_operator.certificates import ca
 from eunomia_operator.errors import AuthorityInvalid, ClusterError
 from eunomia_operator.settings import Settings
 

@@ -12,11 +12,11 @@ from prometheus_client import generate_latest
 
 from eunomia_api import agent_pb2
 from eunomia_api.alertreport import MAX_ALERTS, AlertReport, ReportedAlert
-from eunomia_operator import alerts
-from eunomia_operator import desk as desk_module
-from eunomia_operator.alertbook import LARGEST_REPORT, AlertBook
-from eunomia_operator.reaction import report_name
-from eunomia_operator.world import Reference
+from eunomia_operator.alerts import alert as alerts
+from eunomia_operator.alerts import desk as desk_module
+from eunomia_operator.alerts.book import LARGEST_REPORT, AlertBook
+from eunomia_operator.cluster.reaction import report_name
+from eunomia_operator.objects.world import Reference
 
 RULE = {
     "name": "shadow",

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from eunomia_api.selector import LabelSelector
-from eunomia_operator.binding import PROFILE_LABEL, Binding, bind, binding_of
+from eunomia_operator.admission.binding import PROFILE_LABEL, Binding, bind, binding_of
 
 WEB = Binding(
     "shop", "web-nginx", LabelSelector(match_labels={"app": "web"}), "nginx", "eunomia/shop/a.json"

@@ -10,12 +10,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from kubernetes.aio import client
 
-from eunomia_operator import ca
-from eunomia_operator import trust as trust_module
-from eunomia_operator.cluster import Cluster
+from eunomia_operator.certificates import ca
+from eunomia_operator.certificates import trust as trust_module
+from eunomia_operator.certificates.trust import Trust
+from eunomia_operator.cluster.client import Cluster
 from eunomia_operator.errors import AuthorityInvalid, ClusterError
 from eunomia_operator.settings import Settings
-from eunomia_operator.trust import Trust
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 NAMES = ("eunomia-operator.eunomia.svc", "localhost")

@@ -9,8 +9,9 @@ import pytest
 from prometheus_client import generate_latest
 
 from eunomia_api import agent_pb2
-from eunomia_operator import control, policy
-from eunomia_operator.world import Kind
+from eunomia_operator import control
+from eunomia_operator.objects import policy
+from eunomia_operator.objects.world import Kind
 
 BEGIN = 1767225600.0
 RUNNING = agent_pb2.JOB_STATE_RUNNING

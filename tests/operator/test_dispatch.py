@@ -13,8 +13,8 @@ import pytest
 import pytest_asyncio
 
 from eunomia_api import agent_pb2
-from eunomia_operator import ca
-from eunomia_operator.dispatch import Dispatch
+from eunomia_operator.agents.dispatch import Dispatch
+from eunomia_operator.certificates import ca
 from eunomia_operator.errors import ClusterError
 from eunomia_operator.metrics import Metrics
 from eunomia_operator.settings import Settings

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from eunomia_operator import cluster as cluster_module
-from eunomia_operator.cluster import Cluster, Election, _Lock
+from eunomia_operator.cluster import client as cluster_module
+from eunomia_operator.cluster.client import Cluster, Election, _Lock
 from eunomia_operator.errors import ClusterError
 from eunomia_operator.settings import Settings
 

@@ -16,9 +16,10 @@ import yaml
 from eunomia_api import agent_pb2, message
 from eunomia_api.library import Library
 from eunomia_api.tracker import Catalogue
-from eunomia_operator import alerts, isolator
-from eunomia_operator.errors import ClusterError
-from eunomia_operator.isolation import (
+from eunomia_operator.accounting.records import Slots
+from eunomia_operator.alerts import alert as alerts
+from eunomia_operator.alerts import isolator
+from eunomia_operator.alerts.isolation import (
     LABEL,
     MADE_FOR,
     MOST_PODS,
@@ -32,11 +33,11 @@ from eunomia_operator.isolation import (
     network_policy,
     ward_of,
 )
-from eunomia_operator.isolator import Isolator
-from eunomia_operator.news import News
-from eunomia_operator.policy import Policy, Terms
-from eunomia_operator.records import Slots
-from eunomia_operator.world import Reference, Resource
+from eunomia_operator.alerts.isolator import Isolator
+from eunomia_operator.errors import ClusterError
+from eunomia_operator.objects.policy import Policy, Terms
+from eunomia_operator.objects.world import Reference, Resource
+from eunomia_operator.status.news import News
 
 GUARD = label_of(Reference("SecurityPolicy", "shop", "guard", "uid-of-guard"))
 SPARED = ("eunomia-system", "kube-system")

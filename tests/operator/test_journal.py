@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from eunomia_operator.cluster.journal import BURST, REMEMBERED, Journal
 from eunomia_operator.errors import ClusterError
-from eunomia_operator.journal import BURST, REMEMBERED, Journal
-from eunomia_operator.news import News
-from eunomia_operator.world import Reference
+from eunomia_operator.objects.world import Reference
+from eunomia_operator.status.news import News
 
 NOW = 1767225600.0
 JOB = Reference("TraceJob", "shop", "opens", "uid-1")

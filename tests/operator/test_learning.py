@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from eunomia_api import agent_pb2
 from eunomia_api.profile import merge
-from eunomia_operator.learning import Learning
+from eunomia_operator.learned.learning import Learning
 
 NAMES = st.sampled_from(["read", "write", "mount", "#999", "rm -rf /"])
 COUNTS = st.builds(

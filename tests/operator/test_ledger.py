@@ -7,8 +7,8 @@ import hypothesis.strategies as st
 from hypothesis import given, settings
 
 from eunomia_api import agent_pb2
-from eunomia_operator.ledger import Census, Ledger, NodeReport
-from eunomia_operator.tally import NOTHING, Tally
+from eunomia_operator.accounting.ledger import Census, Ledger, NodeReport
+from eunomia_operator.accounting.tally import NOTHING, Tally
 
 NODES = ["node-a", "node-b", "node-c"]
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from eunomia_operator import lists
+from eunomia_operator.cluster import lists
+from eunomia_operator.cluster.lists import Lists
 from eunomia_operator.errors import ClusterError, OperatorError
-from eunomia_operator.lists import Lists
-from eunomia_operator.world import Kind, World
+from eunomia_operator.objects.world import Kind, World
 
 POLICIES = (Kind.SECURITY_POLICIES, Kind.CLUSTER_SECURITY_POLICIES)
 

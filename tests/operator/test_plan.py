@@ -8,7 +8,7 @@ from eunomia_api.library import Library
 from eunomia_api.policy_acceptance import accept_policy
 from eunomia_api.tracejob import ClusterTraceJobSpec, TraceJobSpec
 from eunomia_api.tracker import Catalogue
-from eunomia_operator.plan import (
+from eunomia_operator.planning.plan import (
     Bodies,
     Namespace,
     Node,

@@ -10,7 +10,7 @@ import yaml
 from eunomia_api import agent_pb2, library
 from eunomia_api.policy_acceptance import accept_policy
 from eunomia_api.tracker import Catalogue
-from eunomia_operator.seats import SLOTS
+from eunomia_operator.planning.seats import SLOTS
 
 RUNNING = agent_pb2.JOB_STATE_RUNNING
 FAILED = agent_pb2.JOB_STATE_FAILED

@@ -12,9 +12,9 @@ from eunomia_api import agent_pb2
 from eunomia_api.profile import allowed_names, digest
 from eunomia_api.seccomp import SeccompProfile, SeccompProfileSpec, SeccompProfileStatus
 from eunomia_api.selector import LabelSelector
-from eunomia_operator import profile
-from eunomia_operator.binding import PROFILE_LABEL
-from eunomia_operator.profile import MOST_BYTES, Kept, Spread
+from eunomia_operator.admission.binding import PROFILE_LABEL
+from eunomia_operator.learned import profile
+from eunomia_operator.learned.profile import MOST_BYTES, Kept, Spread
 
 DNS = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,60}[a-z0-9])?(\.[a-z0-9]{1,60}){0,2}", fullmatch=True)
 CONTAINER = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from eunomia_api import agent_pb2
-from eunomia_operator.binding import binding_of
-from eunomia_operator.world import Kind
+from eunomia_operator.admission.binding import binding_of
+from eunomia_operator.objects.world import Kind
 
 BEGIN = 1767225600.0
 RUNNING = agent_pb2.JOB_STATE_RUNNING

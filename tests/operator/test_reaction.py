@@ -5,10 +5,10 @@ from typing import Any, cast
 
 import pytest
 
-from eunomia_operator.cluster import Cluster
+from eunomia_operator.cluster.client import Cluster
+from eunomia_operator.cluster.reaction import Reaction
 from eunomia_operator.errors import ClusterError
-from eunomia_operator.reaction import Reaction
-from eunomia_operator.world import Reference
+from eunomia_operator.objects.world import Reference
 
 
 class Server:

@@ -4,7 +4,7 @@
 import hypothesis.strategies as st
 from hypothesis import given
 
-from eunomia_operator.records import Rows, Slots
+from eunomia_operator.accounting.records import Rows, Slots
 
 NODES = ["node-a", "node-b", "node-c", "node-d"]
 Row = tuple[int, ...]

@@ -20,10 +20,10 @@ from kmock._internal import parsing
 from eunomia_api import agent_pb2
 from eunomia_api.tracker import Catalogue
 from eunomia_operator import __main__ as operator
-from eunomia_operator.cluster import connect
-from eunomia_operator.isolation import label_of
+from eunomia_operator.alerts.isolation import label_of
+from eunomia_operator.cluster.client import connect
+from eunomia_operator.objects.world import Kind, Reference, Resource
 from eunomia_operator.settings import Settings
-from eunomia_operator.world import Kind, Reference, Resource
 
 JOBS = "eunomia.dev/v1alpha1/tracejobs"
 SPEC = {"target": {"podSelector": {}}, "trackers": [{"name": "process"}]}

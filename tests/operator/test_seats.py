@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A namespace that wants all of a node cannot keep the others from it."""
 
-from eunomia_operator.seats import MOST_BYTES, SLOTS, Candidate, Rank, left_out
+from eunomia_operator.planning.seats import MOST_BYTES, SLOTS, Candidate, Rank, left_out
 
 
 def candidates(namespace: str, count: int, *, begin: int = 0, **changes: object) -> list[Candidate]:

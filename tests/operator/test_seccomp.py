@@ -9,9 +9,9 @@ from eunomia_api import agent_pb2
 from eunomia_api.policy import ClusterSecurityPolicySpec, SecurityPolicySpec
 from eunomia_api.policystatus import MAX_CONTAINERS, SeccompStatus
 from eunomia_api.selector import LabelSelector
-from eunomia_operator import profile
-from eunomia_operator.profile import Kept, Spread
-from eunomia_operator.seccomp import Facts, Outcome, Worn, decide
+from eunomia_operator.learned import profile
+from eunomia_operator.learned.profile import Kept, Spread
+from eunomia_operator.learned.seccomp import Facts, Outcome, Worn, decide
 
 NOW = 1767225600.0
 LABELS = {"matchLabels": {"app": "web"}}

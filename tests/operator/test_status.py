@@ -9,11 +9,11 @@ import pytest
 from eunomia_api.acceptance import NotAccepted
 from eunomia_api.tracejob import Failure, NodeCounts, Phase, TraceJobSpec, TraceJobStatus
 from eunomia_operator import clock
-from eunomia_operator.ledger import Census
-from eunomia_operator.news import news
-from eunomia_operator.publisher import to_patch
-from eunomia_operator.status import Facts, is_terminal, is_urgent, judge
-from eunomia_operator.tally import Tally
+from eunomia_operator.accounting.ledger import Census
+from eunomia_operator.accounting.tally import Tally
+from eunomia_operator.cluster.publisher import to_patch
+from eunomia_operator.status.job import Facts, is_terminal, is_urgent, judge
+from eunomia_operator.status.news import news
 
 START = clock.read("2026-01-01T00:00:00Z")
 NEW = TraceJobStatus()

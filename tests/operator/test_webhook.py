@@ -10,8 +10,9 @@ import aiohttp
 import pytest
 
 from eunomia_api.selector import LabelSelector
-from eunomia_operator import ca, webhook
-from eunomia_operator.binding import Binding
+from eunomia_operator.admission import webhook
+from eunomia_operator.admission.binding import Binding
+from eunomia_operator.certificates import ca
 
 EVERY = Binding("shop", "p", LabelSelector(), "nginx", "eunomia/shop/a.json")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from eunomia_operator.world import Kind, World
+from eunomia_operator.objects.world import Kind, World
 
 
 def body(name: str, namespace: str | None = None, **metadata: Any) -> dict[str, Any]:

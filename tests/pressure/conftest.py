@@ -19,17 +19,17 @@ from typing import Any
 
 import pytest
 
-from eunomia_agent.alerts import Spool
 from eunomia_agent.cli.local import Local
 from eunomia_agent.cli.stop import Stop
 from eunomia_agent.containers.owner import Owner
-from eunomia_agent.guards import Guards
+from eunomia_agent.jobs.guards import Guards
+from eunomia_agent.jobs.standing import Standing
 from eunomia_agent.kernel.libbpf import library
+from eunomia_agent.link.spool import Spool
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.metrics.security import Security
 from eunomia_agent.sinks.rows import Rows
 from eunomia_agent.sinks.sink import Sink
-from eunomia_agent.standing import Standing
 from eunomia_agent.state import JobTotals
 from eunomia_agent.trackers.accounting import Totals
 from eunomia_agent.trackers.catalogue import Catalogue

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from eunomia_agent.alerts import Spool
-from eunomia_agent.guards import Guards
+from eunomia_agent.jobs.guards import Guards
+from eunomia_agent.link.spool import Spool
 from eunomia_agent.metrics.security import Security
 from eunomia_agent.node import Sinks
 from eunomia_agent.sinks.log import LineWriter

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from eunomia_agent.alerts import Spool
+from eunomia_agent.link.spool import Spool
 from eunomia_agent.silence import Moment
 from eunomia_agent.state import Desired, Store
 from eunomia_api import agent_pb2

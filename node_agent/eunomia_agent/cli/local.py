@@ -16,11 +16,11 @@ from eunomia_agent.cli.errors import CommandError
 from eunomia_agent.cli.stop import Stop
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.runtime import Runtime
-from eunomia_agent.keys import Keys
+from eunomia_agent.jobs.keys import Keys
+from eunomia_agent.jobs.standing import Standing
+from eunomia_agent.jobs.tracing import Tracing
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.sinks.sink import Sink
-from eunomia_agent.standing import Standing
-from eunomia_agent.tracing import Tracing
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
 from eunomia_agent.trackers.instance import Instance
 from eunomia_agent.trackers.key import Key

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from eunomia_agent.cli.errors import one_line
 from eunomia_agent.cli.local import FAILED
-from eunomia_agent.standing import Standing
+from eunomia_agent.jobs.standing import Standing
 
 MAX_TOLD = 1000
 """Problems that are remembered: a daemon may run into any number, such as with each file."""

@@ -23,11 +23,11 @@ from eunomia_agent.containers.lookup import find
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.runtime import Container, Runtime
 from eunomia_agent.containers.target import Target, matches
-from eunomia_agent.job import target_of
 from eunomia_agent.learning import libseccomp
 from eunomia_agent.learning.learner import Learner, Wanted
 from eunomia_agent.trackers.catalogue import OBJECTS
 from eunomia_agent.trackers.processes import descendants
+from eunomia_agent.wanted import target_of
 from eunomia_api import agent_pb2
 from eunomia_api.profile import Merged, encode, merge, profile
 

@@ -21,8 +21,8 @@ from eunomia_agent.cli.summary import summary
 from eunomia_agent.cli.target import cgroup_path, target
 from eunomia_agent.containers import hierarchy
 from eunomia_agent.containers.runtime import Runtime
+from eunomia_agent.jobs.standing import Standing
 from eunomia_agent.metrics.observed import Observed
-from eunomia_agent.standing import Standing
 from eunomia_agent.trackers.catalogue import Tracker
 from eunomia_api import agent_pb2, sample
 from eunomia_api.param import ParamValue

@@ -28,11 +28,11 @@ from eunomia_agent.cli.stop import Stop
 from eunomia_agent.cli.summary import summary
 from eunomia_agent.cli.target import target
 from eunomia_agent.cli.writer import Writer
-from eunomia_agent.metrics.exporter import Accounts, Exporter
+from eunomia_agent.exporter import Accounts, Exporter
+from eunomia_agent.jobs.standing import Standing
 from eunomia_agent.metrics.observed import Observed
 from eunomia_agent.metrics.security import Security
 from eunomia_agent.sinks.sink import Sink
-from eunomia_agent.standing import Standing
 from eunomia_api import agent_pb2
 
 STUCK_SECONDS = 60.0

@@ -29,6 +29,7 @@ from types import MappingProxyType
 from typing import Any
 
 from eunomia_agent.containers.owner import Owner
+from eunomia_agent.containers.wearing import Worn
 from eunomia_agent.finding import Finding
 from eunomia_agent.kernel.map import Map
 from eunomia_agent.learning import calls
@@ -37,7 +38,6 @@ from eunomia_agent.learning.book import Book
 from eunomia_agent.learning.recording import Recording
 from eunomia_agent.learning.run import Run
 from eunomia_agent.learning.seen import FILTERED, NOTHING, Bits, Seen
-from eunomia_agent.wearing import Worn
 from eunomia_api import agent_pb2
 
 logger = logging.getLogger("eunomia.learning")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.events.batch import Batch
 from eunomia_agent.events.group import groups
-from eunomia_agent.job import name_of
 from eunomia_agent.trackers.catalogue import Metric, Tracker
+from eunomia_agent.wanted import name_of
 from eunomia_api import agent_pb2
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ import pytest
 
 from eunomia_agent.cli import problems
 from eunomia_agent.cli.problems import Problems
-from eunomia_agent.standing import Standing
+from eunomia_agent.jobs.standing import Standing
 from eunomia_agent.trackers.ladder import Ladder, Rung
 from eunomia_api import agent_pb2
 
