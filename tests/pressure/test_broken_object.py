@@ -38,7 +38,7 @@ from pathlib import Path
 from eunomia_agent.errors import AgentError
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.events.tally import result_layouts
-from eunomia_agent.keys import Keys
+from eunomia_agent.jobs.keys import Keys
 from eunomia_agent.trackers.catalogue import Catalogue
 from eunomia_agent.trackers.instance import Instance
 from eunomia_agent.trackers.key import Key

@@ -2,7 +2,7 @@
 """Keeps the authority in its Secret, its certificates with agents and API server, and a server's.
 
 The webhook's configuration holds the certificates that the API server trusts. Whoever leads keeps
-it; each replica makes its own certificate (admission.py).
+it; each replica makes its own certificate (admission/replica.py).
 """
 
 import asyncio
