@@ -5,14 +5,24 @@ What a user writes is strict: an unknown field is an error. What a program wrote
 that an operator one release older or newer can read it.
 """
 
+from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+
+
+def _of_some_zone(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError(f"{text!r} has no offset from UTC")
+    return text
+
 
 Int64 = Annotated[int, Field(ge=0, le=2**63 - 1, json_schema_extra={"format": "int64"})]
 Int32 = Annotated[int, Field(ge=0, le=2**31 - 1, json_schema_extra={"format": "int32"})]
-Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+Time = Annotated[
+    str, Field(json_schema_extra={"format": "date-time"}), AfterValidator(_of_some_zone)
+]
 """RFC 3339, seconds, UTC: the API's own `metav1.Time`."""
 
 

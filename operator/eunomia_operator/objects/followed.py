@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """One object as the operator follows it: where it is meant for, and what its status says."""
 
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Generic, NamedTuple, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from eunomia_api import agent_pb2
+from eunomia_api.acceptance import NotAccepted
 from eunomia_api.status import Failure
 from eunomia_operator.accounting.ledger import Census, Ledger, NodeReport
 from eunomia_operator.accounting.tally import from_report
 from eunomia_operator.objects.world import Resource
 from eunomia_operator.planning.plan import Placement, Planned
 from eunomia_operator.status.news import News
+
+logger = logging.getLogger("eunomia.control")
 
 LONGEST_REASON = 128
 LONGEST_MESSAGE = 512
@@ -26,6 +30,7 @@ URGENT_BURST = 3
 LONGEST_BACKOFF_SECONDS = 30.0
 
 S = TypeVar("S", bound=BaseModel)
+V = TypeVar("V")
 
 
 class Heard(Enum):
@@ -182,3 +187,27 @@ def node_report(report: agent_pb2.JobReport) -> NodeReport | None:
         message=report.message[:LONGEST_MESSAGE],
         degraded=report.degraded[:LONGEST_MESSAGE],
     )
+
+
+def judged(seen: Resource, accept: Callable[[], V]) -> V | NotAccepted:
+    """Return what an object's spec comes to, or why it is refused.
+
+    Whatever an object holds, the others go on.
+    """
+    try:
+        return accept()
+    except NotAccepted as refusal:
+        return refusal
+    except Exception:
+        logger.exception("%s %s/%s could not be judged", seen.kind, seen.namespace, seen.name)
+        return NotAccepted("InvalidSpec", "spec: it cannot be read; see the operator's log")
+
+
+def last_status(seen: Resource, model: type[S]) -> S:
+    """Return the status that an object has; an empty one where that cannot be read."""
+    try:
+        return model.model_validate(seen.status or {})
+    except ValidationError as error:
+        where = f"{seen.kind} {seen.namespace}/{seen.name}"
+        logger.warning("the status of %s cannot be read: %s", where, error)
+        return model()

@@ -4,8 +4,6 @@
 import logging
 from collections.abc import Mapping
 
-from pydantic import ValidationError
-
 from eunomia_api import agent_pb2
 from eunomia_api.acceptance import NotAccepted, Spec, accept
 from eunomia_api.tracejob import Phase, TraceJobStatus
@@ -14,7 +12,7 @@ from eunomia_operator import clock
 from eunomia_operator.accounting import tally
 from eunomia_operator.accounting.ledger import Ledger
 from eunomia_operator.accounting.records import Slots
-from eunomia_operator.objects.followed import Followed, Heard, node_report
+from eunomia_operator.objects.followed import Followed, Heard, judged, last_status, node_report
 from eunomia_operator.objects.world import Resource
 from eunomia_operator.planning.plan import PlannedJob
 from eunomia_operator.status import job as status
@@ -28,12 +26,12 @@ class Job(Followed[TraceJobStatus]):
 
     def __init__(self, seen: Resource, catalogue: Catalogue, slots: Slots) -> None:
         """Begin with a job as it is first seen, and with what an earlier leader made of it."""
-        before = _status(seen)
+        before = last_status(seen, TraceJobStatus)
         ledger = Ledger(tally.from_status(before.events), tally.from_status(before.retired), slots)
         ledger.begin_generation(seen.generation)
         super().__init__(seen, before, ledger)
-        self.verdict: Spec | NotAccepted = _judged(seen, catalogue)
         self._catalogue = catalogue
+        self.verdict = self._judged(seen)
         self._refused_since: float | None = None
         self._unclaimed_since: float | None = None
 
@@ -67,7 +65,7 @@ class Job(Followed[TraceJobStatus]):
     def change(self, changed: Resource) -> None:
         """Take in an edit by a user."""
         self.object = changed
-        self.verdict = _judged(changed, self._catalogue)
+        self.verdict = self._judged(changed)
         self.ledger.begin_generation(changed.generation)
         self.dirty = True
 
@@ -127,25 +125,5 @@ class Job(Followed[TraceJobStatus]):
             return None
         return clock.read(self.status.completion_time) + spec.ttl_seconds_after_finished
 
-
-def _judged(job: Resource, catalogue: Catalogue) -> Spec | NotAccepted:
-    try:
-        return accept(job.kind, job.spec, catalogue)
-    except NotAccepted as refusal:
-        return refusal
-    except Exception:
-        # Whatever a job holds, the others go on.
-        logger.exception("job %s/%s could not be judged", job.namespace, job.name)
-        return NotAccepted("InvalidSpec", "spec: it cannot be read; see the operator's log")
-
-
-def _status(job: Resource) -> TraceJobStatus:
-    try:
-        found = TraceJobStatus.model_validate(job.status or {})
-        for moment in (found.start_time, found.deadline, found.completion_time):
-            if moment is not None:
-                clock.read(moment)
-    except (ValidationError, ValueError) as error:
-        logger.warning("the status of %s/%s cannot be read: %s", job.namespace, job.name, error)
-        return TraceJobStatus()
-    return found
+    def _judged(self, seen: Resource) -> Spec | NotAccepted:
+        return judged(seen, lambda: accept(seen.kind, seen.spec, self._catalogue))

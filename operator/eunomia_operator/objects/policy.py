@@ -7,8 +7,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pydantic import ValidationError
-
 from eunomia_api import agent_pb2
 from eunomia_api.acceptance import NotAccepted
 from eunomia_api.enforcement import by_response
@@ -34,7 +32,14 @@ from eunomia_operator.learned import capabilities, seccomp
 from eunomia_operator.learned.learning import Learning
 from eunomia_operator.learned.profile import Kept
 from eunomia_operator.learned.seccomp import Worn
-from eunomia_operator.objects.followed import LONGEST_MESSAGE, Followed, Heard, node_report
+from eunomia_operator.objects.followed import (
+    LONGEST_MESSAGE,
+    Followed,
+    Heard,
+    judged,
+    last_status,
+    node_report,
+)
 from eunomia_operator.objects.world import Resource
 from eunomia_operator.planning.plan import PlannedPolicy
 from eunomia_operator.status import policy as policy_status
@@ -66,12 +71,12 @@ class Policy(Followed[SecurityPolicyStatus]):
 
     def __init__(self, seen: Resource, terms: Terms, slots: Slots) -> None:
         """Begin with a policy as it is first seen, and with what an earlier leader made of it."""
-        before = _status(seen)
+        before = last_status(seen, SecurityPolicyStatus)
         ledger = Ledger(tally.from_status(before.events), tally.from_status(before.retired), slots)
         ledger.begin_generation(seen.generation)
         super().__init__(seen, before, ledger)
         self._terms = terms
-        self.verdict = _judged(seen, terms)
+        self.verdict = self._judged(seen)
         self._learning = Learning()
         self._learned: Mapping[str, Sequence[agent_pb2.Learned]] | None = None
         self.wanted_profiles: Mapping[str, SeccompProfileSpec] = {}
@@ -161,7 +166,7 @@ class Policy(Followed[SecurityPolicyStatus]):
         """Take in an edit by a user."""
         before = self._enforcing().keys()
         self.object = changed
-        self.verdict = _judged(changed, self._terms)
+        self.verdict = self._judged(changed)
         self.ledger.begin_generation(changed.generation)
         self._problems.clear()
         self._isolating = self._responding(Response.ISOLATE)
@@ -370,6 +375,12 @@ class Policy(Followed[SecurityPolicyStatus]):
                 told.setdefault(each.rule, RuleProblem(rule=each.rule, message=message))
         return tuple(told.values())
 
+    def _judged(self, seen: Resource) -> Accepted | NotAccepted:
+        terms = self._terms
+        return judged(
+            seen, lambda: accept_policy(seen.kind, seen.spec, terms.catalogue, terms.library)
+        )
+
 
 def _of_age(said: NodeReport, report: agent_pb2.JobReport) -> NodeReport:
     """Return what a node said; of an agent that knows no rules, that it cannot run it.
@@ -385,23 +396,3 @@ def _of_age(said: NodeReport, report: agent_pb2.JobReport) -> NodeReport:
         reason="AgentTooOld",
         message="the agent is older than policies and judges no rule: update it",
     )
-
-
-def _judged(policy: Resource, terms: Terms) -> Accepted | NotAccepted:
-    try:
-        return accept_policy(policy.kind, policy.spec, terms.catalogue, terms.library)
-    except NotAccepted as refusal:
-        return refusal
-    except Exception:
-        # Whatever a policy holds, the others go on.
-        logger.exception("policy %s/%s could not be judged", policy.namespace, policy.name)
-        return NotAccepted("InvalidSpec", "spec: it cannot be read; see the operator's log")
-
-
-def _status(policy: Resource) -> SecurityPolicyStatus:
-    try:
-        return SecurityPolicyStatus.model_validate(policy.status or {})
-    except ValidationError as error:
-        where = f"{policy.namespace}/{policy.name}"
-        logger.warning("the status of policy %s cannot be read: %s", where, error)
-        return SecurityPolicyStatus()
