@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from eunomia_api import API_VERSION
-from eunomia_api.budget import Budget, Output
+from eunomia_api.budget import Budget, Output, OutputType
 from eunomia_api.duration import LONGEST_SECONDS, PATTERN, seconds
 from eunomia_api.findings import FINDINGS
 from eunomia_api.model import AbsentIsEmpty, Told, Written
@@ -176,6 +176,9 @@ class Responses(Written):
 class PolicyOutput(Output):
     """One place to which a policy's alerts go."""
 
+    type: OutputType = OutputType.LOG
+    """log: the agent's standard output, at most 1000 lines a second. file: a bounded and rotated
+    file a policy, in the agent's folder on the node."""
     rows: bool = False
     """Write all rows that the rules read there as well, broken or not."""
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Seccomp profiles, from what nodes have learned to the pods that wear them."""
 
+import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from eunomia_api import agent_pb2
@@ -559,16 +560,26 @@ async def test_what_was_not_written_is_written_later(story: Any) -> None:
 
 
 async def test_capabilities_are_recommended_and_stay_as_they_are_while_audited(story: Any) -> None:
-    story.policy("guard", capabilities={"mode": "Audit"}, target={"podSelector": {}})
+    generations = itertools.count(1)
+
+    def write(kind: str, mode: str) -> None:
+        story.policy(
+            *("guard", kind),
+            generation=next(generations),
+            capabilities={"mode": mode},
+            target={"podSelector": {}},
+        )
+
+    write("ADDED", "Learn")
     await story.look()
 
-    def ask(*granted: str) -> None:
+    def ask(*granted: str, beside: Sequence[agent_pb2.Learned] = ()) -> None:
         counts = [agent_pb2.CapabilityCount(name=name, granted=1, runs=1) for name in granted]
         counts.append(agent_pb2.CapabilityCount(name="CAP_SYS_BOOT", denied=2, runs=1))
         counts.append(agent_pb2.CapabilityCount(name="CAP_{evil}", granted=1))
         told = agent_pb2.Learned(container="web", runs=1, capabilities=counts)
         for node in NODES:
-            report = agent_pb2.PolicyReport(learned=[told])
+            report = agent_pb2.PolicyReport(learned=[told, *beside])
             story.tell(node, "guard", state=RUNNING, policy=report)
 
     ask("CAP_CHOWN")
@@ -582,8 +593,10 @@ async def test_capabilities_are_recommended_and_stay_as_they_are_while_audited(s
             "securityContext": {"capabilities": {"drop": ["ALL"], "add": ["CHOWN"]}},
         }
     ]
-    # What is used beside it lets nobody in: nodes go on to tell of it.
-    ask("CAP_CHOWN", "CAP_NET_ADMIN")
+    # What is used beside it lets nobody in: nodes go on to tell of it. What comes later and has
+    # asked for nothing yet is not held to that.
+    write("MODIFIED", "Audit")
+    ask("CAP_CHOWN", "CAP_NET_ADMIN", beside=[agent_pb2.Learned(container="late", runs=1)])
     await story.look(6)
     (later,) = story.status("guard")["capabilities"]["containers"]
     assert later == web | {"used": ["CAP_CHOWN", "CAP_NET_ADMIN"]}
@@ -591,14 +604,10 @@ async def test_capabilities_are_recommended_and_stay_as_they_are_while_audited(s
     assert (audited.container, audited.used, audited.denied) == (
         *("web", ["CAP_CHOWN"], ["CAP_SYS_BOOT"]),
     )
-    story.policy(
-        *("guard", "MODIFIED"),
-        generation=2,
-        capabilities={"mode": "Learn"},
-        target={"podSelector": {}},
-    )
+    write("MODIFIED", "Learn")
     await story.look(6)
-    (learned,) = story.status("guard")["capabilities"]["containers"]
+    late, learned = story.status("guard")["capabilities"]["containers"]
+    assert (late["name"], late["add"]) == ("late", [])
     assert learned["add"] == ["CHOWN", "NET_ADMIN"]
     assert not story.jobs("node-a")[0].learning.audited_capabilities
 

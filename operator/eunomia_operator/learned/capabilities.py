@@ -12,26 +12,29 @@ from eunomia_api.policystatus import (
 )
 
 LONGEST_PATCH = 2048
-NOTHING = CapabilitiesStatus()
 
 Expected = tuple[str, tuple[str, ...], tuple[str, ...]]
 """A container, the capabilities that it uses, and those that it is denied, as ever."""
 
 
-def recommended(
-    learned: Mapping[str, Sequence[agent_pb2.Learned]],
-    audited: CapabilitiesStatus = NOTHING,
-) -> CapabilitiesStatus:
-    """Return what the containers asked for, and the least that they need. learned: by container.
-
-    audited: what was recommended before, and stays so whatever is used: else who uses what it
-    leaves out would be let in after a while.
-    """
-    kept = {each.name: each for each in audited.containers}
-    seen = sorted(name for name, told in learned.items() if any(each.runs for each in told))
-    names = [*kept, *(name for name in seen if name not in kept)][:MAX_CONTAINERS]
+def recommended(learned: Mapping[str, Sequence[agent_pb2.Learned]]) -> CapabilitiesStatus:
+    """Return what the containers asked for, and the least that they need. learned: by container."""
+    names = sorted(name for name, told in learned.items() if any(each.runs for each in told))
     return CapabilitiesStatus(
-        containers=[_of(name, learned.get(name, ()), kept.get(name)) for name in sorted(names)]
+        containers=[_of(name, learned[name]) for name in names[:MAX_CONTAINERS]]
+    )
+
+
+def held(
+    audited: CapabilitiesStatus, learned: Mapping[str, Sequence[agent_pb2.Learned]]
+) -> CapabilitiesStatus:
+    """Return what was recommended before, which stays so whatever is used, with what is used.
+
+    Else who uses what it leaves out would be let in after a while. Containers of which nothing was
+    recommended are not in it: a first glimpse of them is no measure.
+    """
+    return CapabilitiesStatus(
+        containers=[_with_use(each, learned.get(each.name, ())) for each in audited.containers]
     )
 
 
@@ -43,12 +46,14 @@ def expected(audited: CapabilitiesStatus) -> tuple[Expected, ...]:
     )
 
 
-def _of(
-    name: str, reports: Sequence[agent_pb2.Learned], kept: ContainerCapabilities | None
+def _with_use(
+    kept: ContainerCapabilities, reports: Sequence[agent_pb2.Learned]
 ) -> ContainerCapabilities:
-    if kept is not None:
-        used = capabilities.recommend(reports).used
-        return kept.model_copy(update={"used": sorted({*kept.used, *used})})
+    used = capabilities.recommend(reports).used
+    return kept.model_copy(update={"used": sorted({*kept.used, *used})})
+
+
+def _of(name: str, reports: Sequence[agent_pb2.Learned]) -> ContainerCapabilities:
     needed = capabilities.recommend(reports)
     # What the pods say themselves is not known here: beside containers that say nothing.
     dropped = sorted(capabilities.DEFAULT.difference(needed.used))

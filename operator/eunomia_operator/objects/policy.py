@@ -306,9 +306,9 @@ class Policy(Followed[SecurityPolicyStatus]):
             return CapabilitiesStatus()
         if not settled:
             return self.status.capabilities
-        audits = self._capabilities_mode == CapabilitiesMode.AUDIT
-        audited = self.status.capabilities if audits else capabilities.NOTHING
-        return capabilities.recommended(self._all_learned(), audited)
+        if self._capabilities_mode == CapabilitiesMode.AUDIT:
+            return capabilities.held(self.status.capabilities, self._all_learned())
+        return capabilities.recommended(self._all_learned())
 
     def _expected(self) -> tuple[capabilities.Expected, ...]:
         """Return beside which capabilities nodes are to tell of any."""
