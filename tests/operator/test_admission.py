@@ -217,3 +217,23 @@ async def test_a_namespaces_labels_are_asked_for_only_where_a_profile_goes_by_th
     monkeypatch.setattr(admission, "LIST_SECONDS", 0.0)
     store.namespaces["bank"] = {"tier": "two"}
     assert await reaching("bank") == ["cluster-all"]
+
+
+async def test_pods_that_come_at_once_wait_for_one_answer_though_the_first_gives_up() -> None:
+    class Slow(Store):
+        async def read_namespace(self, name: str) -> Mapping[str, Any]:
+            found = await super().read_namespace(name)
+            await asyncio.sleep(0.1)
+            return found
+
+    store = Slow()
+    serving = Admission(store, SETTINGS)
+    store.profiles = [wide("cluster-one", {"matchLabels": {"tier": "one"}})]
+    await serving.look_at_profiles()
+    store.read.clear()
+    first, *others = [asyncio.create_task(serving.reaching("bank")) for _ in range(8)]
+    await asyncio.sleep(0.02)
+    first.cancel()
+    found = await asyncio.gather(*others)
+    assert [[each.name for each in bindings] for bindings in found] == [["cluster-one"]] * 7
+    assert store.read == ["bank"]

@@ -20,6 +20,8 @@ from kmock._internal import parsing
 from eunomia_api import agent_pb2
 from eunomia_api.tracker import Catalogue
 from eunomia_operator import __main__ as operator
+from eunomia_operator.admission import webhook
+from eunomia_operator.admission.replica import Admission
 from eunomia_operator.alerts.isolation import label_of
 from eunomia_operator.cluster.client import connect
 from eunomia_operator.objects.world import Kind, Reference, Resource
@@ -300,6 +302,34 @@ async def test_a_profile_of_the_whole_cluster_lies_beside_the_operator(
         await cluster.create_profile(policy, ("eunomia", "cluster-wide-web"), {"version": "v1"})
     made = api.objects[PROFILES, "eunomia", "cluster-wide-web"]
     assert made["metadata"]["ownerReferences"][0]["kind"] == "ClusterSecurityPolicy"
+
+
+async def test_a_namespace_that_is_not_told_of_in_time_costs_no_pod_its_own_profile(
+    api: Any, outside: Settings
+) -> None:
+    async def never(_: Any) -> None:
+        await asyncio.sleep(30)
+
+    api["get", "/api/v1/namespaces/shop"] << never
+    spec = {"container": "web", "version": "v1", "architectures": ["SCMP_ARCH_X86_64"]}
+    ready = {"type": "Ready", "status": "True", "reason": "OnAllNodes"}
+    ready["lastTransitionTime"] = "2026-01-01T00:00:00Z"
+    for namespace, name, where in (
+        ("shop", "guard-web", None),
+        ("eunomia", "cluster-web", {"matchLabels": {"tier": "one"}}),
+    ):
+        api.objects[PROFILES, namespace, name] = {
+            **metadata(name, namespace),
+            "spec": {**spec, "binding": {"podSelector": {}, "namespaceSelector": where}},
+            "status": {"localhostProfile": f"{name}.json", "conditions": [ready]},
+        }
+    async with connect(outside) as cluster:
+        admission = Admission(cluster, outside)
+        await admission.look_at_profiles()
+        assert {each.name for each in admission.bindings} == {"guard-web", "cluster-web"}
+        began = time.monotonic()
+        assert [each.name for each in await admission.reaching("shop")] == ["guard-web"]
+        assert time.monotonic() - began < webhook.REVIEW_SECONDS * 0.4
 
 
 async def test_one_leads_and_the_other_follows_when_it_stops(

@@ -3,7 +3,9 @@ import asyncio
 import base64
 import json
 import ssl
+import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -52,15 +54,15 @@ async def every(_: str) -> list[Binding]:
     return [EVERY]
 
 
-@pytest.fixture
-async def ask() -> AsyncIterator[Any]:
-    """Posts to a webhook that is served; returns the answer's status."""
+@asynccontextmanager
+async def asking(bindings: webhook.Bindings) -> AsyncIterator[Any]:
+    """Yield what posts to a webhook that is served, and returns the answer's status."""
     authority = ca.make_authority(ca.now())
     context = webhook.server_context()
     webhook.use(context, ca.issue(authority, ["localhost"], ca.now()))
     trusting = ssl.create_default_context(cadata=authority.certificate.decode())
     async with (
-        webhook.serve("127.0.0.1:0", context, every) as port,
+        webhook.serve("127.0.0.1:0", context, bindings) as port,
         aiohttp.ClientSession() as client,
     ):
 
@@ -69,6 +71,12 @@ async def ask() -> AsyncIterator[Any]:
             async with client.post(url, data=data, ssl=trusting) as got:
                 return got.status
 
+        yield asked
+
+
+@pytest.fixture
+async def ask() -> AsyncIterator[Any]:
+    async with asking(every) as asked:
         yield asked
 
 
@@ -102,6 +110,32 @@ async def test_slow_and_many_reviews_hold_nothing_up_for_long(
     assert await ask(b'{"request":{"uid":"7"}}') == 503
     assert set(await asyncio.gather(*slow)) == {503}
     assert await ask(b'{"request":{"uid":"7"}}') == 200
+
+
+async def test_what_is_asked_of_the_cluster_for_one_review_holds_up_no_other() -> None:
+    async def slowly(_: str) -> list[Binding]:
+        await asyncio.sleep(0.5)
+        return [EVERY]
+
+    body = json.dumps(review({"spec": {"containers": [{"name": "nginx"}]}}))
+    async with asking(slowly) as ask:
+        began = time.monotonic()
+        found = await asyncio.gather(*(ask(body) for _ in range(webhook.MOST_AT_ONCE)))
+        assert found == [200] * webhook.MOST_AT_ONCE
+        assert time.monotonic() - began < webhook.REVIEW_SECONDS
+
+
+async def test_what_cannot_be_read_costs_who_asks_as_much_time_as_what_can(
+    ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stalls(*_: object) -> None:
+        time.sleep(0.1)
+        raise KeyError("uid")
+
+    monkeypatch.setattr(webhook, "answer", stalls)
+    began = time.monotonic()
+    assert await ask(json.dumps(review({}))) == 400
+    assert time.monotonic() - began > 0.1 * (1 + webhook.PAUSE)
 
 
 async def test_it_serves_with_a_certificate_that_can_be_exchanged_meanwhile():

@@ -80,6 +80,7 @@ class Admission:
         self.bindings: Sequence[Binding] = ()
         """What is bound."""
         self._labels: dict[str, _Labels] = {}
+        self._reading: dict[str, asyncio.Task[dict[str, str]]] = {}
 
     async def run(self) -> None:
         """Serve until cancelled. What is not to be had is tried again: nobody waits for it."""
@@ -162,17 +163,26 @@ class Admission:
 
     async def _labels_of(self, namespace: str) -> dict[str, str]:
         now = time.monotonic()
-        fresh = {
+        self._labels = {
             name: each for name, each in self._labels.items() if now - each.read_at < LIST_SECONDS
         }
-        if namespace not in fresh:
-            if not _NAMESPACE.fullmatch(namespace):  # whoever asks need not be an API server
-                raise ClusterError("GET", f"{namespace[:80]!r} is no name of a namespace")
-            body = await self._store.read_namespace(namespace)
-            labels = body["metadata"].get("labels") or {}
-            fresh[namespace] = _Labels(now, labels)
-        self._labels = fresh
-        return fresh[namespace].labels
+        if namespace in self._labels:
+            return self._labels[namespace].labels
+        if not _NAMESPACE.fullmatch(namespace):  # whoever asks need not be an API server
+            raise ClusterError("GET", f"{namespace[:80]!r} is no name of a namespace")
+        if namespace not in self._reading:
+            task = asyncio.create_task(self._read_labels(namespace))
+            self._reading[namespace] = task
+            task.add_done_callback(lambda _: self._reading.pop(namespace))
+        # Others wait for the same answer: it comes although who asked first waits no more.
+        return await asyncio.shield(self._reading[namespace])
+
+    async def _read_labels(self, namespace: str) -> dict[str, str]:
+        began = time.monotonic()
+        body = await self._store.read_namespace(namespace)
+        labels: dict[str, str] = body["metadata"].get("labels") or {}
+        self._labels[namespace] = _Labels(began, labels)
+        return labels
 
 
 def _goes_by_labels(binding: Binding) -> bool:

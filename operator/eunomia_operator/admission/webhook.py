@@ -14,7 +14,8 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from aiohttp import web
 
@@ -37,6 +38,7 @@ LONGEST_REASON = 500
 
 Bindings = Callable[[str], Awaitable[Iterable[Binding]]]
 """Returns those that reach a namespace."""
+_Done = TypeVar("_Done")
 
 
 def answer(review: Mapping[str, Any], bindings: Iterable[Binding]) -> dict[str, Any]:
@@ -80,24 +82,35 @@ class _Reviews:
         try:
             async with asyncio.timeout(REVIEW_SECONDS):
                 body = await request.read()
-                async with self._turn:
-                    began = time.monotonic()
-                    found = await self._answer(body)
-                    await asyncio.sleep(PAUSE * (time.monotonic() - began))
-                    return found
+                review, namespace = await self._in_turn(partial(_read, body))
+                bindings = await self._bindings(namespace)
+                return await self._in_turn(partial(_answered, review, bindings))
         except TimeoutError:
             raise web.HTTPServiceUnavailable(text="that took too long\n") from None
         finally:
             self._present -= 1
 
-    async def _answer(self, body: bytes) -> web.Response:
-        try:
-            review = json.loads(body)
-            bindings = await self._bindings(str(review["request"].get("namespace") or ""))
-            return web.json_response(answer(review, bindings))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            why = repr(error)[:LONGEST_REASON]
-            raise web.HTTPBadRequest(text=f"no AdmissionReview: {why}\n") from None
+    async def _in_turn(self, work: Callable[[], _Done]) -> _Done:
+        """Do what takes the process's time, and then leave it to others: nothing here may wait."""
+        async with self._turn:
+            began = time.monotonic()
+            try:
+                return work()
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                why = repr(error)[:LONGEST_REASON]
+                raise web.HTTPBadRequest(text=f"no AdmissionReview: {why}\n") from None
+            finally:
+                await asyncio.sleep(PAUSE * (time.monotonic() - began))
+
+
+def _read(body: bytes) -> tuple[dict[str, Any], str]:
+    """Return a review, and the namespace of its pod."""
+    review = json.loads(body)
+    return review, str(review["request"].get("namespace") or "")
+
+
+def _answered(review: Mapping[str, Any], bindings: Iterable[Binding]) -> web.Response:
+    return web.json_response(answer(review, bindings))
 
 
 @asynccontextmanager
