@@ -111,6 +111,25 @@ def test_a_profile_of_the_pods_own_namespace_goes_before_one_of_the_whole_cluste
     assert bind(pod({"name": "nginx"}), [wide]).patch[1]["value"]["localhostProfile"] == "x.json"
 
 
+def test_a_profile_that_overrides_is_not_held_up_by_a_nearer_one_that_does_not():
+    wide = Binding("eunomia-system", "wide", EVERYWHERE, "nginx", "x.json", True, EVERYWHERE)
+    own = {"name": "nginx", "securityContext": {"seccompProfile": {"type": "Unconfined"}}}
+    bound = bind(pod(own), [WEB, wide])
+    bound_to, label = bound.patch
+    assert bound_to["value"] == {"type": "Localhost", "localhostProfile": "x.json"}
+    assert label["value"] == "wide"
+    assert bound.warnings == ["container nginx gets wide; web-nginx would be for it as well"]
+
+    # The API server may ask again after other webhooks: what was bound then stays, silently.
+    for profile in (bound_to["value"], PROFILE):
+        done = {"name": "nginx", "securityContext": {"seccompProfile": profile}}
+        assert bind(pod(done), [WEB, wide]) == bind({}, [])
+    privileged = {"name": "nginx", "securityContext": {"privileged": True}}
+    assert bind(pod(privileged), [WEB, wide]).warnings == [
+        "container nginx is privileged: web-nginx is not set"
+    ]
+
+
 @pytest.mark.parametrize(
     ("namespace", "selector", "reached"),
     [

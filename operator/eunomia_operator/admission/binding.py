@@ -84,7 +84,8 @@ def bind(pod: Json, bindings: Iterable[Binding]) -> Bound:
 
     A container that is privileged, or for which the pod itself names a profile, is left alone, and
     so are ephemeral containers and pods of Windows. Of two profiles for one container that of the
-    pod's own namespace goes before one of the whole cluster, and then the first by name.
+    pod's own namespace goes before one of the whole cluster, and then the first by name; where the
+    pod names one itself, only those that override it count.
     """
     bound = Bound()
     spec = pod.get("spec") or {}
@@ -98,8 +99,8 @@ def bind(pod: Json, bindings: Iterable[Binding]) -> Bound:
             (each for each in matching if each.container == container.get("name")),
             key=lambda each: (each.namespaces is not None, each.name),
         )
-        if of_it and _bind_one(bound, path, container, spec, of_it):
-            taken.append(of_it[0].name)
+        if of_it and (name := _bind_one(bound, path, container, spec, of_it)):
+            taken.append(name)
     if taken:
         bound.patch.extend(_labelled(pod, taken[0]))
     return bound
@@ -113,16 +114,18 @@ def _containers(spec: Json) -> Iterator[tuple[str, Json]]:
 
 def _bind_one(
     bound: Bound, path: str, container: Json, spec: Json, bindings: Sequence[Binding]
-) -> bool:
+) -> str | None:
+    """Bind the first that may be, unless the container has it already; return its name."""
     context = container.get("securityContext")
-    binding = bindings[0]
-    why = _left_alone(context or {}, spec.get("securityContext") or {}, binding)
+    of_pod = spec.get("securityContext") or {}
+    told = [(each, _left_alone(context or {}, of_pod, each)) for each in bindings]
+    binding, why = next((each for each in told if not each[1]), told[0])
     if why is not None:
         if why:
             bound.warnings.append(f"container {container['name']} {why}: {binding.name} is not set")
-        return False
+        return None
     if len(bindings) > 1:
-        others = ", ".join(each.name for each in bindings[1:])
+        others = ", ".join(each.name for each in bindings if each is not binding)
         bound.warnings.append(
             f"container {container['name']} gets {binding.name}; {others} would be for it as well"
         )
@@ -132,7 +135,7 @@ def _bind_one(
     bound.patch.append(
         {"op": "add", "path": f"{path}/securityContext/seccompProfile", "value": profile}
     )
-    return True
+    return binding.name
 
 
 def _left_alone(context: Json, of_pod: Json, binding: Binding) -> str | None:
