@@ -52,14 +52,49 @@ def test_the_file_is_that_of_the_version_and_its_path_is_not() -> None:
     assert first.sha256 == digest(first.content) != second.sha256
 
 
+def file(path: str, size: int) -> agent_pb2.SeccompFile:
+    return agent_pb2.SeccompFile(path=path, content=bytes(size))
+
+
+def test_a_namespace_that_fills_the_room_pushes_nobody_else_out() -> None:
+    size = MOST_BYTES // 10
+    many = {("bank", f"p{number:02}"): size for number in range(20)}
+    few = {("shop", "web"): size, ("shop", "db"): size, ("zoo", "gate"): size}
+    own = {("eunomia", f"cluster-{number}"): size for number in range(3)}
+    whole = {key: file("/".join(key), each) for key, each in (many | few | own).items()}
+    fitting = profile.fitting(whole, "eunomia")
+    assert [each.path for each in fitting] == [
+        "bank/p00",
+        "bank/p01",
+        "bank/p02",
+        "eunomia/cluster-0",
+        "eunomia/cluster-1",
+        "eunomia/cluster-2",
+        "shop/db",
+        "shop/web",
+        "zoo/gate",
+    ]
+
+
+def test_the_operators_own_profiles_find_room_before_any_other() -> None:
+    size = MOST_BYTES // 4
+    whole = {
+        (namespace, "p"): file(namespace, size)
+        for namespace in ("a", "b", "c", "d", "eunomia", "z")
+    }
+    whole["eunomia", "q"] = file("eunomia-q", size)
+    found = [each.path for each in profile.fitting(whole, "eunomia")]
+    assert found == ["a", "eunomia", "eunomia-q"]
+
+
 def test_files_that_do_not_fit_a_message_are_left_out_and_say_so() -> None:
     size = MOST_BYTES // 3
-    files = [agent_pb2.SeccompFile(path=f"{number}", content=bytes(size)) for number in range(4)]
-    assert [each.path for each in profile.fitting(reversed(files))] == ["0", "1"]
+    files = {("shop", f"{number}"): file(f"{number}", size) for number in reversed(range(4))}
+    assert [each.path for each in profile.fitting(files, "eunomia")] == ["0", "1"]
     status = profile.judge(
         SeccompProfileStatus(),
         SPEC,
-        files[3],
+        files["shop", "3"],
         Spread(nodes=1, ready=0, no_room=True),
         generation=1,
         now=NOW,

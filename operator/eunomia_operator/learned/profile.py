@@ -4,6 +4,7 @@
 import errno
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -107,15 +108,27 @@ def file_of(namespace: str, name: str, spec: SeccompProfileSpec) -> agent_pb2.Se
     )
 
 
-def fitting(files: Iterable[agent_pb2.SeccompFile]) -> list[agent_pb2.SeccompFile]:
-    """Return the files for which there is room in a message, in the order of their paths."""
+def fitting(
+    files: Mapping[tuple[str, str], agent_pb2.SeccompFile], own_namespace: str
+) -> list[agent_pb2.SeccompFile]:
+    """Return the files for which there is room in a message, in the order of their paths.
+
+    files: by namespace and name of the profile. own_namespace: the operator's, whose files go
+    before all others. Of the others those go first whose namespace has the fewest bytes up to
+    there: one that has much keeps none that has little from its share.
+    """
+    used = Counter[str]()
+    queue: list[tuple[bool, int, str, agent_pb2.SeccompFile]] = []
+    for (namespace, _), file in sorted(files.items(), key=lambda each: each[0]):
+        used[namespace] += file.ByteSize()
+        queue.append((namespace != own_namespace, used[namespace], file.path, file))
     room, found = MOST_BYTES, list[agent_pb2.SeccompFile]()
-    for file in sorted(files, key=lambda file: file.path):
+    for *_, file in sorted(queue, key=lambda each: each[:3]):
         size = file.ByteSize()
         if size <= room:
             room -= size
             found.append(file)
-    return found
+    return sorted(found, key=lambda file: file.path)
 
 
 def next_version(history: Iterable[ProfileVersion]) -> str:

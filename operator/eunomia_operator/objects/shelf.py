@@ -173,7 +173,8 @@ class Shelf:
             if before is None or before.seen != each:
                 self._read(key, each, before)
         self._orders = {uid: each for uid, each in self._orders.items() if uid in self._homes}
-        files = profile.fitting(each.file for each in self._records.values())
+        held = {key: each.file for key, each in self._records.items()}
+        files = profile.fitting(held, self._namespace)
         self._fitting = frozenset(each.path for each in files)
         self._files = tuple(each.SerializeToString(deterministic=True) for each in files)
 
