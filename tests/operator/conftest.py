@@ -238,28 +238,19 @@ class Profiles:
         self.bodies[name] = {"metadata": metadata, "spec": spec}
         return self.bodies[name]
 
-    async def patch_profile(self, seen: Resource, spec: dict[str, Any]) -> dict[str, Any]:
+    async def replace_profile(self, seen: Resource, spec: dict[str, Any]) -> dict[str, Any]:
         if self.away:
             raise ClusterError("patch", "no answer")
         before = self.bodies[seen.name]
         generation = before["metadata"]["generation"] + 1
         metadata = {**before["metadata"], "generation": generation}
-        self.bodies[seen.name] = {**before, "metadata": metadata, "spec": _merged(spec)}
+        self.bodies[seen.name] = {**before, "metadata": metadata, "spec": spec}
         return self.bodies[seen.name]
 
     async def patch_status(self, seen: Resource, status: dict[str, Any]) -> None:
         if self.away:
             raise ClusterError("write", "no answer")
         self.bodies[seen.name]["status"] = status
-
-
-def _merged(patch: dict[str, Any]) -> dict[str, Any]:
-    """What a merge patch leaves of what it names: RFC 7386 removes what is null."""
-    return {
-        key: _merged(value) if isinstance(value, dict) else value
-        for key, value in patch.items()
-        if value is not None
-    }
 
 
 class Cut:

@@ -24,6 +24,7 @@ from eunomia_operator.admission import webhook
 from eunomia_operator.admission.replica import Admission
 from eunomia_operator.alerts.isolation import label_of
 from eunomia_operator.cluster.client import connect
+from eunomia_operator.errors import ClusterError
 from eunomia_operator.objects.world import Kind, Reference, Resource
 from eunomia_operator.settings import Settings
 
@@ -285,13 +286,36 @@ async def test_a_profile_is_written_so_that_it_goes_with_its_policy(
             }
         ]
         seen = Resource("SeccompProfile", "shop", "guard-web", "uid-1", 1, spec, None)
-        await cluster.patch_profile(seen, {"version": "v2", "binding": None})
+        api.objects[key].patch({"metadata": {"uid": "uid-1"}})  # as an API server does
+        await cluster.replace_profile(seen, {**spec, "version": "v2"})
         await cluster.patch_status(seen, {"nodesReady": 1})
         assert [body["spec"] for body in await cluster.list(Kind.SECCOMP_PROFILES)] == [
             {"container": "web", "version": "v2", "syscalls": ["read"]}
         ]
-    assert api.objects[key]["metadata"]["uid"] == "uid-1"
     assert api.objects[key]["status"] == {"nodesReady": 1}
+
+
+async def test_what_somebody_added_to_a_profile_is_taken_away_and_another_object_stays(
+    api: Any, outside: Settings
+) -> None:
+    def bound(labels: dict[str, str]) -> dict[str, Any]:
+        return {"version": "v1", "binding": {"podSelector": {"matchLabels": labels}}}
+
+    edited = {**bound({"app": "web", "tier": "one"}), "defaultAction": "SCMP_ACT_LOG"}
+    for name in ("guard-web", "made-anew"):
+        api.objects[PROFILES, "shop", name] = {**metadata(name, "shop"), "spec": edited}
+
+    def seen(name: str, uid: str) -> Resource:
+        return Resource("SeccompProfile", "shop", name, uid, 1, edited, None)
+
+    async with connect(outside) as cluster:
+        wanted = bound({"app": "web"})
+        written = await cluster.replace_profile(seen("guard-web", "uid-of-guard-web"), wanted)
+        assert written["spec"] == wanted
+        with pytest.raises(ClusterError):
+            await cluster.replace_profile(seen("made-anew", "uid-of-another"), wanted)
+    assert api.objects[PROFILES, "shop", "guard-web"]["spec"] == wanted
+    assert api.objects[PROFILES, "shop", "made-anew"]["spec"] == edited
 
 
 async def test_a_profile_of_the_whole_cluster_lies_beside_the_operator(

@@ -173,10 +173,16 @@ class Cluster:
         path = f"{OURS}/namespaces/{namespace}/{Kind.SECCOMP_PROFILES}"
         return await self.call("POST", path, body=body)
 
-    async def patch_profile(self, seen: Resource, spec: Mapping[str, object]) -> Body:
-        """Merge into the spec of a SeccompProfile, if it is still the same object; return it."""
-        body = {"metadata": {"uid": seen.uid}, "spec": spec}
-        return await self.call("PATCH", _path(seen), body=body)
+    async def replace_profile(self, seen: Resource, spec: Mapping[str, object]) -> Body:
+        """Replace the spec of a SeccompProfile, if it is still the same object; return it.
+
+        The API server refuses it as a whole (422) where the uid is another.
+        """
+        body: list[Mapping[str, object]] = [
+            {"op": "test", "path": "/metadata/uid", "value": seen.uid},
+            {"op": "replace", "path": "/spec", "value": spec},
+        ]
+        return await self.call("PATCH", _path(seen), body=body, media=JSON_PATCH)
 
     async def list_profiles(self) -> Sequence[Body]:
         """Return the metadata of all SeccompProfiles, as the API server has it in its memory."""

@@ -47,8 +47,8 @@ class ProfileStore(Protocol):
         """Create a SeccompProfile that goes with its policy; return it. key: its own."""
         ...
 
-    async def patch_profile(self, seen: Resource, spec: dict[str, object], /) -> Body:
-        """Merge into the spec of a SeccompProfile, if it is still the same object; return it."""
+    async def replace_profile(self, seen: Resource, spec: dict[str, object], /) -> Body:
+        """Replace the spec of a SeccompProfile, if it is still the same object; return it."""
         ...
 
     async def patch_status(self, resource: Resource, status: dict[str, object], /) -> None:
@@ -285,7 +285,7 @@ class Shelf:
         if record.seen is None:
             self._create(key, policy, spec, now)
         elif record.kept.spec != spec and record.can_change:
-            self._begin(key, partial(self._patch, record.seen, spec), now)
+            self._begin(key, partial(self._replace, record.seen, spec), now)
 
     def _begin(self, key: Key, work: Callable[[], Awaitable[None]], now: float) -> None:
         if key in self._busy or now < self._retry_at.get(key, 0.0):
@@ -310,9 +310,9 @@ class Shelf:
         body = _body(spec, exclude_none=True)
         self.see(await self._store.create_profile(policy, key, body))
 
-    async def _patch(self, seen: Resource, spec: SeccompProfileSpec) -> None:
-        body = _body(spec, exclude_none=False)
-        self.see(await self._store.patch_profile(seen, body))
+    async def _replace(self, seen: Resource, spec: SeccompProfileSpec) -> None:
+        body = _body(spec, exclude_none=True)
+        self.see(await self._store.replace_profile(seen, body))
 
     async def _write_status(self, record: _Record, now: float) -> None:
         status = record.kept.status
