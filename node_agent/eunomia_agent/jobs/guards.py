@@ -12,7 +12,7 @@ from eunomia_agent.metrics.security import Security
 from eunomia_agent.trackers.catalogue import Tracker
 from eunomia_agent.wanted import name_of
 from eunomia_api import agent_pb2
-from eunomia_api.enforcement import ENFORCEMENTS, Enforcement
+from eunomia_api.enforcement import DENY, ENFORCEMENTS, Enforcement
 
 if TYPE_CHECKING:
     from eunomia_agent.rules.guard import Guard, Outlet
@@ -67,9 +67,14 @@ class Guards:
                 self._outputs.forget(job)
 
     def _enforces(self, policy: str, rule: str, owner: Owner) -> Enforcement | None:
-        """Return how a rule of a policy is enforced on an owner's processes by a job at work."""
+        """Return how a rule of a policy is enforced on an owner's processes by a job at work.
+
+        A job that may kill no more goes on telling of all rows; one that may deny no more does not.
+        """
         for enforcement in ENFORCEMENTS:
             job = self.jobs.get(policy + enforcement.part(rule))
-            if job is not None and job.attached and matches(job.target, owner):
+            if job is None or not job.attached or not matches(job.target, owner):
+                continue
+            if enforcement is not DENY or any(judge.enforcing for judge in job.judges()):
                 return enforcement
         return None

@@ -257,7 +257,8 @@ class Guard:
             return broken
         if elsewhere is KILL:
             return broken[:0]
-        return broken[~self._refused.among(broken, reading, rows.tracker, rows.scope)]
+        refused = self._refused.among(broken, reading, rows.tracker, rows.scope)
+        return broken[~refused | rows.pending[broken]]
 
     def _admitted(self, cases: Sequence[_Case]) -> Iterator[_Case]:
         """Give the cases that are told: what the container's rate leaves room for."""

@@ -170,7 +170,7 @@ class Recorded:
         constants["container_id"] = self.owner.short_id
         self.scope: Scope = RecordedScope(events, tracker, first.source, constants)
         self.times: NDArray[np.int64] = np.array([event.time_ns for event in events], np.int64)
-        self.enforced = np.zeros(len(events), np.bool_)
+        self.enforced = self.pending = np.zeros(len(events), np.bool_)
 
     def json(self, rows: Index) -> Sequence[bytes]:
         """Return some rows as they were written down, with what is zero in them."""

@@ -12,8 +12,8 @@ from eunomia_agent.events.where.scope import Scope
 from eunomia_agent.sinks.rows import Rows
 
 Index = NDArray[np.intp]
-ENFORCED = 2 | 4
-"""subject_killed and subject_denied: see enum subject_flags of bpf/include/eunomia.h."""
+PENDING, ENFORCED = 1, 2 | 4
+"""subject_pending; subject_killed and subject_denied: see enum subject_flags of eunomia.h."""
 
 
 class Judged(Protocol):
@@ -21,6 +21,7 @@ class Judged(Protocol):
 
     times: int64 of shape (n,), nanoseconds of one clock; offset_ns: what makes Unix time of them.
     enforced: bool of shape (n,), whether its process was sent SIGKILL, or was refused it.
+    pending: bool of shape (n,), whether its cgroup was not yet known as any job's.
     """
 
     tracker: str
@@ -28,6 +29,7 @@ class Judged(Protocol):
     scope: Scope
     times: NDArray[np.int64]
     enforced: NDArray[np.bool_]
+    pending: NDArray[np.bool_]
     offset_ns: int
 
     def json(self, rows: Index) -> Sequence[bytes]:
@@ -44,7 +46,8 @@ class Live:
         self.owner = rows.owner
         self.scope = Scope(rows.batch, rows.constants)
         self.times: NDArray[np.int64] = rows.batch.fixed["time"].astype(np.int64)
-        self.enforced: NDArray[np.bool_] = _enforced(rows)
+        self.enforced = _flagged(rows, ENFORCED)
+        self.pending = _flagged(rows, PENDING)
         self.offset_ns = rows.offset_ns
 
     def json(self, rows: Index) -> Sequence[bytes]:
@@ -52,10 +55,10 @@ class Live:
         return list(self._rows.take(rows).json())
 
 
-def _enforced(rows: Rows) -> NDArray[np.bool_]:
+def _flagged(rows: Rows, any_of: int) -> NDArray[np.bool_]:
     """Read the kernel's own word; results that add up what several did have none."""
     if "subject_flags" not in rows.batch.layout:
         return np.zeros(len(rows), np.bool_)
     flags: NDArray[np.uint32] = rows.batch.fixed["subject_flags"]
-    enforced: NDArray[np.bool_] = (flags & ENFORCED) != 0
-    return enforced
+    flagged: NDArray[np.bool_] = (flags & any_of) != 0
+    return flagged

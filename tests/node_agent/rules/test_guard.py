@@ -11,11 +11,16 @@ import pytest
 
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.finding import Finding
+from eunomia_agent.jobs.guards import Guards
+from eunomia_agent.jobs.job import Job
+from eunomia_agent.metrics.security import Security
 from eunomia_agent.rules.alert import MAX_ANCESTORS, Case, alert_of, evidence_of
 from eunomia_agent.rules.limit import BURST, MAX_BUCKETS, Limit
 from eunomia_agent.rules.recorded import Event
-from eunomia_agent.rules.replay import replay
+from eunomia_agent.rules.replay import Kept, replay
 from eunomia_agent.rules.window import LONGEST_KEY, key_of
+from eunomia_agent.trackers.catalogue import Tracker
+from eunomia_agent.wanted import target_of
 from eunomia_api import agent_pb2
 from eunomia_api.alertreport import MAX_EVIDENCE
 from eunomia_api.enforcement import DENY, KILL
@@ -504,6 +509,7 @@ def test_what_was_not_refused_is_left_to_the_job_that_observes(
         ("writing", {"error": errno.EPERM}, False),
         ("writing", {"error": errno.EACCES}, True),
         ("writing", {"error": errno.EPERM, "kind": 1}, True),
+        ("writing", {"error": errno.EPERM, "subject_flags": 1}, True),  # none of ours knew it yet
         ('writing && error != ""', {"error": errno.EPERM}, True),
         ('writing && error == ""', {}, True),
     ],
@@ -514,6 +520,31 @@ def test_who_observes_tells_of_all_that_the_job_that_denies_has_not_refused(
     seen = watch(rule(when=when), elsewhere=lambda *_: DENY)
     seen.guard.write(rows_of([{"at": 1, "writing": 1, **row}]))
     assert bool(seen.alerts) is told
+
+
+def test_what_the_kernel_refuses_by_itself_is_told_once_the_operator_was_silent_for_too_long(
+    trackers: dict[str, Tracker], rule: Make, rows_of: Make
+) -> None:
+    kept = Kept()
+    guards = Guards(trackers, kept, Security("n1"))
+    target = agent_pb2.Target(pods=True, namespaces=["shop"])
+    wanted = [
+        agent_pb2.Job(uid=uid, target=target, rules=[rule(deduplicate_ms=0)], enforcement=how)
+        for uid, how in (("p", 0), ("p/deny/written", agent_pb2.ENFORCEMENT_DENY))
+    ]
+    jobs = [Job(each, target_of(target), {}, running=True) for each in wanted]
+    guards.jobs = {each.wanted.uid: each for each in jobs}
+    observes, denies = (guards.guard(each) for each in wanted)
+    for job, guard in zip(jobs, (observes, denies), strict=True):
+        job.open([guard])
+    refused = rows_of([{"at": 1, "writing": 1, "error": errno.EPERM}])
+
+    observes.write(refused)
+    assert kept.alerts == []
+    denies.enforcing = False
+    observes.write(refused)
+    denies.write(refused)
+    assert [each.response for each in kept.alerts] == [""]
 
 
 def test_a_long_row_is_cut_and_says_so(watch: Make, rule: Make, rows_of: Make) -> None:
