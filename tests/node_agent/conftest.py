@@ -118,6 +118,7 @@ class World:
         self._make_cgroup = make_cgroup
         self.room = 10**9
         self.rate = 10**9
+        self.on_forget: Callable[[agent_pb2.Job], None] = lambda _: None
         self.sinks: dict[str, list[ListSink]] = {}
         self.catalogue = Catalogue.load()
         self.programs = Object.open(OBJECTS / "cgroups.bpf.o")
@@ -141,6 +142,7 @@ class World:
             open_sinks=self._open_sinks,
             observed=self.observed,
             lessons=lessons,
+            on_forget=self._forget,
         )
         self.tracing.open(
             Targets(
@@ -152,6 +154,9 @@ class World:
         sink = ListSink(self.room, self.rate)
         self.sinks.setdefault(job.uid, []).append(sink)
         return [sink]
+
+    def _forget(self, job: agent_pb2.Job) -> None:
+        self.on_forget(job)
 
     def cgroup(self, name: str) -> Path:
         return self._make_cgroup(name)

@@ -73,6 +73,25 @@ def test_a_job_that_only_tries_its_rules_kills_nobody(
     assert world.total("p/kill/r") == Totals(matched=1, delivered=1)
 
 
+def test_no_job_of_a_policy_that_is_deleted_runs_on_when_the_first_is_forgotten(
+    world: Any, job: Callable[..., agent_pb2.Job], killer: Callable[..., agent_pb2.Job]
+) -> None:
+    cgroup = world.cgroup("deleted")
+    world.tracing.meet(world.owner(cgroup))
+    world.apply(job("p", "/none/k-"), killer(dry_run=True))
+    world.opens(cgroup, "/none/k-", 2)
+    forgotten: list[str] = []
+
+    def on_forget(gone: agent_pb2.Job) -> None:
+        forgotten.append(gone.uid)
+        world.opens(cgroup, "/none/k-", 3)
+
+    world.on_forget = on_forget
+    world.apply()
+    assert forgotten == ["p", "p/kill/r"]
+    assert len(world.rows("p/kill/r")) == 2
+
+
 def test_killing_stops_first_when_the_operator_is_silent_and_counting_goes_on(
     world: Any, killer: Callable[..., agent_pb2.Job]
 ) -> None:

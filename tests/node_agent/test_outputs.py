@@ -99,10 +99,14 @@ def test_an_output_that_takes_nothing_is_told_and_told_no_more_once_it_does(node
 
 def test_files_are_closed_with_the_policy(node: Node) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    node.guards.guard(policy("file")).find(refused("mount"))
+    guard = node.guards.guard(policy("file"))
+    guard.find(refused("mount"))
     assert len(os.listdir("/proc/self/fd")) > before
     node.guards.forget(policy("file", uid="p-1"))
     assert len(os.listdir("/proc/self/fd")) == before
+    guard.find(refused("acct"))
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert [each["evidence"]["call"] for each in node.filed()] == ["mount"]
 
 
 def test_an_output_that_this_agent_does_not_have_is_named(node: Node) -> None:

@@ -31,15 +31,17 @@ class _Filed:
 
     def __init__(self, folder: Path, policy: str) -> None:
         self._sink = FileSink(folder, policy, max_bytes=MAX_BYTES, beside=BESIDE)
+        self._closed = False
 
     @property
     def problem(self) -> str | None:
         return self._sink.problem
 
     def append(self, line: bytes) -> bool:
-        return self._sink.append(FILE, Lines.of([line])) == 1
+        return not self._closed and self._sink.append(FILE, Lines.of([line])) == 1
 
     def close(self) -> None:
+        self._closed = True
         self._sink.close()
 
 

@@ -112,8 +112,10 @@ class Tracing:
         agent came to; each is taken out once it is counted on.
         """
         fresh = {job.uid: job for job in wanted}
-        for uid in [uid for uid in self.jobs if uid not in fresh]:
+        over = [uid for uid in self.jobs if uid not in fresh]
+        for uid in over:
             self._stop(self.jobs[uid])
+        for uid in over:  # after all have told what was in flight: a policy's jobs share outputs
             self._forget(uid)
         new = fresh.keys() - self.jobs.keys()
         for uid, job in fresh.items():  # all, before the first starts: lessons go by who is wanted
