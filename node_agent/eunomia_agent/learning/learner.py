@@ -223,13 +223,13 @@ class Learner:
         """Find out what is to be told of a cgroup.
 
         Of whom the runtime has not said what it wears, nothing is told yet, or at last what was
-        seen.
+        seen. How a container started is told of those alone whose start was seen.
         """
         run, audit = self._runs[self._members[owner.cgroup_id].run_id], self._audits[uid]
         worn = self._worn.get(owner.container_id)
         wears = last if worn is None else audit.wears(owner, worn)
         self._find(run, uid, audit.of_deeds(owner, seen, run.told.get(uid, ()), wears=wears))
-        if worn is not None and uid in run.to_be_bound:
+        if worn is not None and uid in run.to_be_bound and run.did().whole:
             self._find(run, uid, audit.of_start(owner, worn, run.told.get(uid, ())))
 
     def _find(self, run: Run, uid: str, findings: Iterable[Finding]) -> None:
@@ -278,6 +278,9 @@ class Learner:
         """Forget what a job has learned."""
         for key in [key for key in self._books if key[0] == uid]:
             del self._books[key]
+        for run in self._runs.values():
+            run.told.pop(uid, None)
+            run.to_be_bound.discard(uid)
 
     def saved(self) -> dict[str, Any]:
         """Return all that was learned, as JSON has it."""

@@ -336,18 +336,42 @@ def test_a_refused_call_is_found_once_a_container_with_who_made_it_over_restarts
 def test_a_container_that_starts_without_its_profile_is_found_those_that_ran_before_are_not(
     node: Node,
 ) -> None:
+    unseen = node.cgroup("3")
     learner = node.learner(None, a=Wanted(1, agent_pb2.Learning(seccomp=True)))
     before, after = node.cgroup("1"), node.cgroup("2")
+    run(before, "flock")
     node.meet(learner, before, "a")
     learner.apply({"a": Wanted(1, GUARDED)})
-    for cgroup in (before, after, after):
+    for cgroup in (before, unseen, after, after):  # unseen: only now it came to be the policy's
+        run(cgroup, "flock")
         node.meet(learner, cgroup, "a")
+
+    def missing() -> list[str]:
+        found = learner.take_findings()
+        return [each.owner.pod for _, each in found if each.rule == "profile-missing"]
+
     learner.tick()
-    assert learner.take_findings() == []  # the runtime has not said what it wears
+    assert missing() == []  # the runtime has not said what it wears
     for _ in range(2):
-        learner.tick({node.owner(each).container_id: "" for each in (before, after)})
-    found = learner.take_findings()
-    assert [(each.rule, each.owner.pod) for _, each in found] == [("profile-missing", "pod-2")]
+        learner.tick({node.owner(each).container_id: "" for each in (before, unseen, after)})
+    assert missing() == ["pod-2"]
+
+
+def test_of_a_job_that_is_forgotten_nothing_is_kept_with_runs_that_go_on(node: Node) -> None:
+    learner = node.learner(a=Wanted(1, GUARDED), b=Wanted(2, GUARDED))
+    cgroup = node.cgroup("1")
+    node.meet(learner, cgroup, "a", "b")
+    run(cgroup, "acct")
+    learner.tick()
+
+    def told() -> list[str]:
+        [saved] = learner.saved()["runs"].values()
+        return sorted(saved["told"])
+
+    assert told() == ["a", "b"]
+    learner.apply({"b": Wanted(2, GUARDED)})
+    learner.forget("a")
+    assert told() == ["b"]
 
 
 def test_a_filter_that_was_on_is_told_and_what_the_runtime_does_under_it(node: Node) -> None:
