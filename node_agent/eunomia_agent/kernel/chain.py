@@ -10,6 +10,7 @@ from eunomia_agent.kernel.errors import KernelError
 from eunomia_agent.kernel.link import Attachment
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.kernel.program import Program
+from eunomia_agent.kernel.rcu import wait_for_programs
 
 SECTION = "tp_btf/sys_exit"
 MAX_CHAINED = 32
@@ -34,7 +35,6 @@ class Chain:
         self._object: Object | None = None
         self._order: list[int] = []
         self._free = _places()
-        """The one that has been free for longest comes first: who just left may still run."""
 
     def share(self, loading: Object) -> None:
         """Let an object take part that is not loaded yet, if it is made for that."""
@@ -80,14 +80,16 @@ class Chain:
                 self._remove(first, place)
 
     def _remove(self, first: Object, place: int) -> None:
-        self._free.append(place)
         if place not in self._order:
+            self._free.append(place)
             return
         at = self._order.index(place)
         after = self._order[at + 1] if at + 1 < len(self._order) else NONE
         first.map(NEXT).update(_number(self._before(place)), _number(after))
-        first.map(PROGRAMS).delete(_number(place))
         self._order.remove(place)
+        wait_for_programs()  # who was about to jump here would find nothing, and skip all behind it
+        first.map(PROGRAMS).delete(_number(place))
+        self._free.append(place)
         if not self._order:
             first.detach()
 

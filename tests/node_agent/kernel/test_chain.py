@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from eunomia_agent.kernel.chain import MAX_CHAINED, Chain
+from eunomia_agent.kernel import chain as chain_module
+from eunomia_agent.kernel.chain import MAX_CHAINED, PLACE, PROGRAMS, Chain
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.trackers.catalogue import OBJECTS
 
@@ -96,6 +97,24 @@ def test_each_sees_every_call_once_while_it_is_attached_whoever_else_comes_and_g
     assert seen(first, second) == [0, 0]
     attach(chain, second)
     assert seen(first, second) == [0, 10]
+
+
+def test_who_was_about_to_jump_to_a_program_that_leaves_still_finds_it(
+    chain: Chain, counter: Callable[[], Object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = three = [counter() for _ in range(3)]
+    for each in three:
+        attach(chain, each)
+    place = second.map(PLACE).lookup(bytes(4)) or b""
+    waits: list[tuple[bool, list[int]]] = []
+
+    def wait() -> None:
+        waits.append((first.map(PROGRAMS).lookup(place) is not None, seen(*three)))
+
+    monkeypatch.setattr(chain_module, "wait_for_programs", wait)
+    second.detach()
+    assert waits == [(True, [10, 0, 10])]
+    assert third.map(PROGRAMS).lookup(place) is None
 
 
 def test_places_are_used_again_and_who_finds_none_is_attached_by_itself(
