@@ -693,6 +693,19 @@ static __always_inline int deny(const struct deed *deed)
 	return refusal(is_denied(deed));
 }
 
+/* Whether it has a name on one of the mounts that only the kernel has (MNT_NS_INTERNAL of fs/mount.h), such
+ * as those of an overlay's layers, of which it copies what is to be changed. What a process has from there,
+ * such as a file in memory, is below nothing. */
+static __always_inline bool is_kernels_own(const struct path *path)
+{
+	const struct mount *mount =
+		(const void *)path->mnt - bpf_core_field_offset(struct mount, mnt);
+	const struct dentry *dentry = path->dentry;
+
+	return is_error((s64)READ(struct mount, mount, mnt_ns)) &&
+	       READ(struct dentry, dentry, d_parent) != dentry;
+}
+
 /* A file that a stacked file system opens below was asked for above; one that was made by the open itself
  * was asked for before that. */
 SEC("lsm/file_open")
@@ -702,7 +715,7 @@ int BPF_PROG(file_opens, struct file *file)
 	u32 mode = file->f_mode, flags = file->f_flags;
 
 	if (flags & __FMODE_EXEC || mode & (FMODE_NOACCOUNT | FMODE_CREATED) ||
-	    !match_deed(&match))
+	    !match_deed(&match) || is_kernels_own(&file->f_path))
 		return 0;
 	struct deed deed = {
 		.kind = kind_open,
@@ -722,6 +735,9 @@ int BPF_PROG(node_is_made, const struct path *directory, struct dentry *entry, u
 	s32 number = call_number((struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf()));
 	bool by_mknod = number == call_mknod || number == call_mknodat;
 	u32 type = mode & S_IFMT;
+
+	/* Made by nothing else, and calls of 32-bit programs on arm64 are not known by their numbers. */
+	by_mknod |= type && type != S_IFREG && type != S_IFSOCK;
 	struct deed deed = {
 		.kind = by_mknod ? kind_mknod : kind_create,
 		.writing = true,

@@ -209,6 +209,48 @@ def test_a_name_is_denied_wherever_it_is(deny: Any, spawn: Any, guarded: Path) -
     assert tracked.rows().text("path") == [str(guarded / "file")]
 
 
+@pytest.fixture
+def overlay(mounts: None, tmp_path: Path) -> Path:
+    """An overlay whose folders have each a file in its lower layer."""
+    memory, merged = tmp_path / "memory", tmp_path / "merged"
+    memory.mkdir()
+    merged.mkdir()
+    checked(libc.mount(b"none", bytes(memory), b"tmpfs", 0, None))
+    for name in ("upper", "work"):
+        (memory / name).mkdir()
+    for name in ("written", "chmod", "renamed", "read"):
+        furnish(memory / "lower" / name)
+    layers = f"lowerdir={memory}/lower,upperdir={memory}/upper,workdir={memory}/work"
+    checked(libc.mount(b"overlay", bytes(merged), b"overlay", 0, layers.encode()))
+    return merged
+
+
+def test_what_an_overlay_copies_is_not_opened_by_who_changes_it(
+    deny: Any, spawn: Any, overlay: Path
+) -> None:
+    tracked = deny("file_open", where_kind=only(OPEN), where_writing=only(0), **NAMES)
+    asked(tracked, name="file")
+
+    assert outcome(spawn, lambda: os.open(overlay / "written/file", os.O_RDWR)) == 0
+    assert outcome(spawn, lambda: (overlay / "chmod/file").chmod(0o777)) == 0
+    renamed = overlay / "renamed/other"
+    assert outcome(spawn, lambda: (overlay / "renamed/file").rename(renamed)) == 0
+    assert (len(tracked.rows()), enforced(tracked)) == (0, 0)
+
+    assert outcome(spawn, (overlay / "read/file").read_text) == errno.EPERM
+    assert tracked.rows().text("path") == [str(overlay / "read/file")]
+    assert enforced(tracked) == 1
+
+
+def test_a_file_in_memory_is_opened_as_any_other(deny: Any, spawn: Any) -> None:
+    tracked = deny("file_open", where_kind=only(OPEN))
+    memory = os.memfd_create("file")
+
+    assert outcome(spawn, lambda: os.open(f"/proc/self/fd/{memory}", os.O_RDONLY)) == errno.EPERM
+    os.close(memory)
+    assert enforced(tracked) == 1
+
+
 @pytest.mark.parametrize("why", ["the agent itself", "not known yet", "silent for too long"])
 def test_nothing_is_denied_to_whom_it_may_not_be(
     deny: Any, spawn: Any, cgroup: Path, guarded: Path, why: str
