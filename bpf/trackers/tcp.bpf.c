@@ -570,7 +570,19 @@ static __always_inline void tell_refused(struct match *match, const struct repor
 	event_send(match);
 }
 
-/* A socket that is connected, or about to be, is asked what became of that. */
+/* Whether a connection that it has, or is about to have, is the one that is asked for. Both are compared,
+ * since a process can make connections to itself from a port that it may not connect to. */
+static __always_inline bool is_connected_so(struct sock *sk, const struct ends *asked)
+{
+	struct ends present = {};
+	const u64 *here = (const void *)present.daddr, *there = (const void *)asked->daddr;
+
+	return ends_of(&present, sk) && present.dport == asked->dport && here[0] == there[0] &&
+	       here[1] == there[1];
+}
+
+/* A socket that is connected, or about to be, to where it is asked to connect is asked what became of that.
+ * To anywhere else it fails now, but need not once another thread has disconnected it meanwhile. */
 static __always_inline int deny_connect(struct socket *socket, const void *address)
 {
 	struct match match = {};
@@ -579,14 +591,14 @@ static __always_inline int deny_connect(struct socket *socket, const void *addre
 	struct sock *sk = socket->sk;
 
 	if (!connects || !within(&where_kind, kind_connect) || !within(&where_error, 0) ||
-	    !within(&where_duration, 0) || !match_deed(&match) || !sk || !connects_by_tcp(sk) ||
-	    socket->state != SS_UNCONNECTED)
+	    !within(&where_duration, 0) || !match_deed(&match) || !sk || !connects_by_tcp(sk))
 		return 0;
 	bpf_probe_read_kernel(&to, sizeof(to), address);
 	if (to.family != AF_INET && to.family != AF_INET6)
 		return 0;
 	ends_towards(&report.ends, sk, &to);
-	if (!are_wanted(&report.ends, report.ends.dport))
+	if (!are_wanted(&report.ends, report.ends.dport) ||
+	    (socket->state != SS_UNCONNECTED && is_connected_so(sk, &report.ends)))
 		return 0;
 	event_admit(&match);
 	report.error = match.enforced ? EPERM : 0;

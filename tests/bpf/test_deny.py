@@ -456,3 +456,36 @@ def test_what_became_of_a_connection_may_be_asked(deny: Any, spawn: Any) -> None
         assert outcome(spawn, lambda: client.connect(where)) == errno.EISCONN
         assert outcome(spawn, lambda: client.sendall(b"x")) == 0
     assert enforced(tracked) == 0
+
+
+def connect_again(client: socket.socket, to: tuple[str, int]) -> None:
+    client.connect(to)
+
+
+def connect_again_with_bytes(client: socket.socket, to: tuple[str, int]) -> None:
+    client.sendto(b"x", MSG_FASTOPEN, to)
+
+
+@pytest.mark.parametrize("attempt", [connect_again, connect_again_with_bytes])
+def test_a_socket_that_is_connected_may_be_connected_to_nothing_that_is_denied(
+    deny: Any, spawn: Any, attempt: Callable[[socket.socket, tuple[str, int]], None]
+) -> None:
+    """Another thread could disconnect it between the question and the connection."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_server(("127.0.0.1", 0)) as denied,
+        socket.create_connection(server.getsockname()) as client,
+        socket.create_connection(denied.getsockname()) as older,
+    ):
+        to = denied.getsockname()
+        programs = ("socket_connect", "socket_sendmsg")
+        tracked = deny(*programs, tracker="tcp", where_dport=only(to[1]))
+
+        assert outcome(spawn, lambda: attempt(client, server.getsockname())) == errno.EISCONN
+        assert outcome(spawn, lambda: attempt(older, to)) == errno.EISCONN
+        assert enforced(tracked) == 0
+        assert outcome(spawn, lambda: attempt(client, to)) == errno.EPERM
+        assert outcome(spawn, lambda: attempt(older, ("127.0.0.2", to[1]))) == errno.EPERM
+    rows = tracked.rows()
+    assert rows.text("daddr") == ["127.0.0.1", "127.0.0.2"]
+    assert enforced(tracked) == 2
