@@ -4,7 +4,13 @@
 import time
 from typing import Any
 
-from eunomia_agent.events.drain import DELAY, HURRIED_DELAY, LONGEST_DELAY, Drain
+from eunomia_agent.events.drain import (
+    DELAY,
+    HURRIED_DELAY,
+    LONGEST_DELAY,
+    LONGEST_HURRIED_DELAY,
+    Drain,
+)
 
 
 def waits(drain: Drain, times: int) -> list[float]:
@@ -28,6 +34,7 @@ def test_rows_that_come_without_a_pause_wait_longer_and_those_that_are_judged_ha
     with Drain(ring, layout) as drain:
         drain.hurry()
         soon = HURRIED_DELAY
-        assert waits(drain, 6) == [soon, 2 * soon, 4 * soon, 8 * soon, DELAY, DELAY]
+        longest = LONGEST_HURRIED_DELAY
+        assert waits(drain, 7) == [*(soon * 2**n for n in range(5)), longest, longest]
         time.sleep(10 * DELAY + 0.01)
         assert drain.woken() == soon

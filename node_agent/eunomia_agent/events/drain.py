@@ -18,7 +18,9 @@ DELAY = 0.02
 LONGEST_DELAY = 5 * DELAY
 """While records come without a pause: a batch costs something for each owner that is in it."""
 HURRIED_DELAY = DELAY / 10
-"""Instead of DELAY, where somebody has to hear of a row soon; and then DELAY is the longest."""
+"""Instead of DELAY, where somebody has to hear of a row soon."""
+LONGEST_HURRIED_DELAY = 2 * DELAY
+"""While records come without a pause, then."""
 PAUSE = 10 * DELAY
 """Without a record for so long, the next one is drained soon again."""
 MAX_TAIL = 1 << 16
@@ -84,7 +86,7 @@ class Drain:
 
     def hurry(self) -> None:
         """Let no record wait long from now on, and one that comes after a pause hardly at all."""
-        self._least_delay, self._longest_delay = HURRIED_DELAY, DELAY
+        self._least_delay, self._longest_delay = HURRIED_DELAY, LONGEST_HURRIED_DELAY
 
     @property
     def malformed(self) -> int:

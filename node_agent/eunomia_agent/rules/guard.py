@@ -11,6 +11,8 @@ from typing import Protocol
 import numpy as np
 
 from eunomia_agent.containers.owner import Owner
+from eunomia_agent.events.where.scope import Scope
+from eunomia_agent.events.where.sieve import Sieve
 from eunomia_agent.finding import Finding
 from eunomia_agent.rules.alert import Case, alert_of
 from eunomia_agent.rules.judge import MAX_PROBLEM, Compiled, Reading, compile_all
@@ -81,6 +83,15 @@ class _Watch:
 
 
 @dataclass(frozen=True, slots=True)
+class _Asked:
+    """Rules that read one tracker, and which of them a batch can break at all."""
+
+    watches: Sequence[_Watch]
+    readings: Sequence[Reading]
+    sieve: Sieve
+
+
+@dataclass(frozen=True, slots=True)
 class _Case:
     """A case with the place of its row, and what is said of it."""
 
@@ -130,6 +141,7 @@ class Guard:
         self._node = node
         rules, self._problems = compile_all(job.rules, trackers)
         self._watches = [_Watch(rule, Windows(rule.wire)) for rule in rules]
+        self._asked = _by_tracker(self._watches)
         self._limit = Limit()
         self._by_severity: Counter[int] = Counter()
         self._base = agent_pb2.PolicyReport()
@@ -168,13 +180,15 @@ class Guard:
 
     def judge(self, rows: Judged) -> None:
         """Judge rows by every rule that reads their tracker, and tell of them by their time."""
+        asked = self._asked.get(rows.tracker)
+        if asked is None:
+            return
+        scope = Attempted(rows.scope) if self._enforcement is DENY else rows.scope
         cases: list[_Case] = []
-        for watch in list(self._watches):
-            reading = watch.rule.by_tracker.get(rows.tracker)
-            if reading is None:
-                continue
+        for number in asked.sieve.passing(scope):
+            watch, reading = asked.watches[number], asked.readings[number]
             try:
-                cases += self._judged(watch, reading, rows)
+                cases += self._judged(watch, reading, rows, scope)
             except Exception as error:
                 logger.exception("rule %s is not judged any more", watch.rule.name)
                 self._give_up(watch, error)
@@ -220,9 +234,11 @@ class Guard:
         """Go on from the counts of an earlier run."""
         self._base.CopyFrom(report)
 
-    def _judged(self, watch: _Watch, reading: Reading, rows: Judged) -> Iterator[_Case]:
-        """Give the cases of one rule."""
-        broken = self._broken(watch.rule, reading, rows)
+    def _judged(
+        self, watch: _Watch, reading: Reading, rows: Judged, scope: Scope
+    ) -> Iterator[_Case]:
+        """Give the cases of one rule. scope: what it is asked about."""
+        broken = self._broken(watch.rule, reading, rows, scope)
         if not len(broken):
             return
         keys = reading.keys(rows.scope, broken)
@@ -246,12 +262,11 @@ class Guard:
             )
             yield _Case(case, place, rule.message, reading.types, bool(rows.enforced[place]))
 
-    def _broken(self, rule: Compiled, reading: Reading, rows: Judged) -> Index:
+    def _broken(self, rule: Compiled, reading: Reading, rows: Judged, scope: Scope) -> Index:
         """Return the rows that break a rule and are for this guard to tell of."""
+        broken = reading.broken_by(scope)
         if self._enforcement is DENY:
-            broken = reading.broken_by(Attempted(rows.scope))
             return broken[rows.enforced[broken]]
-        broken = reading.broken_by(rows.scope)
         elsewhere = self._elsewhere(rule.name, rows.owner) if len(broken) else None
         if elsewhere is None:
             return broken
@@ -312,8 +327,18 @@ class Guard:
 
     def _give_up(self, watch: _Watch, error: Exception) -> None:
         self._watches.remove(watch)
+        self._asked = _by_tracker(self._watches)
         message = f"is not judged any more: {error!r}"[:MAX_PROBLEM]
         self._problems.append(agent_pb2.RuleProblem(rule=watch.rule.name, message=message))
+
+
+def _by_tracker(watches: Sequence[_Watch]) -> Mapping[str, _Asked]:
+    asked: dict[str, _Asked] = {}
+    for tracker in {name for watch in watches for name in watch.rule.by_tracker}:
+        reading = [watch for watch in watches if tracker in watch.rule.by_tracker]
+        readings = [watch.rule.by_tracker[tracker] for watch in reading]
+        asked[tracker] = _Asked(reading, readings, Sieve(each.when for each in readings))
+    return asked
 
 
 def _flood(case: Case, refused: int) -> Case:

@@ -6,6 +6,7 @@ import math
 import operator
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from hypothesis import strategies as st
 from eunomia_agent.events.batch import Batch
 from eunomia_agent.events.layout import Column, Layout
 from eunomia_agent.events.where import mask
+from eunomia_agent.events.where.scope import Scope
+from eunomia_agent.events.where.sieve import Sieve
 from eunomia_agent.trackers.catalogue import Column as Described
-from eunomia_api.where import WhereInvalid, parse, pattern, syntax, types
+from eunomia_api.where import Expression, WhereInvalid, parse, pattern, syntax, types
 
 KINDS = {0: "exec", 1: "exit"}
 LAYOUT = Layout(
@@ -399,6 +402,64 @@ def test_what_passes_is_what_cel_lets_pass_row_by_row(
         raise
     batch = batch_of(rows)
     assert mask(found, batch, OWNER).tolist() == [met(written, row) for row in rows_of(batch)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(ROW, min_size=1, max_size=3), st.lists(expressions(2), max_size=8))
+def test_a_condition_that_is_sifted_out_is_met_by_no_row(
+    rows: list[dict[str, Any]], written: list[str]
+) -> None:
+    found: list[Expression] = []
+    for each in written:
+        with suppress(WhereInvalid):
+            found.append(parse(each, COLUMNS))
+    batch = batch_of(rows)
+    passed = set(Sieve(each.conjuncts for each in found).passing(Scope(batch, OWNER)))
+    met_by_some = {n for n, each in enumerate(found) if mask(each, batch, OWNER).any()}
+    assert met_by_some <= passed
+
+
+@pytest.mark.parametrize(
+    ("written", "passes"),
+    [
+        ('path == "/etc/passwd"', True),
+        ('"/etc/shadow" == path', False),
+        ('path != "/etc/passwd"', True),
+        ('path != "/etc/passwd" && path != "/usr/bin/id"', True),
+        ('comm != "cat"', False),
+        ('path.startsWith("/usr")', True),
+        ('path.startsWith("/usr/lib/")', False),
+        ('path.startsWith("/e") && path.endsWith("/shadow")', False),
+        ('path.endsWith("/id")', True),
+        ('path.endsWith("d")', True),
+        ('path.endsWith("/passwd/")', False),
+        ('path in ["/etc/shadow", "/usr/bin/id"]', True),
+        ('path in ["/etc/shadow", "/bin/id"]', False),
+        ('path in ["/bin/id", comm]', True),
+        ('path.endsWith("/shadow") || comm == "cat"', True),
+        ('path.endsWith("/shadow") || comm == "dog"', False),
+        ('path.endsWith("/shadow") || size(comm) == 3', True),
+        ('size(comm) > 3 && path == "/bin/id"', False),
+        ('failed || path.endsWith("/shadow") && pid > 0', False),
+        ("failed", False),
+        ("!failed", True),
+        ("pid == 7", True),
+        ("pid in [1, 2]", False),
+        ('pod == "cart-0"', True),
+        ('namespace == "kube-system" && path.startsWith("/")', False),
+        ('path.endsWith("") && comm.startsWith("")', True),
+        ('args.exists(path, path == "/bin/id")', True),
+    ],
+)
+def test_conditions_are_sifted_by_what_they_name(written: str, passes: bool) -> None:
+    rows = [
+        {"pid": 7, "comm": b"cat", "path": b"/etc/passwd", "args": b"/bin/id\0"},
+        {"pid": 8, "comm": b"cat", "path": b"/usr/bin/id"},
+    ]
+    sieve = Sieve(
+        [parse("failed && !failed", COLUMNS).conjuncts, parse(written, COLUMNS).conjuncts]
+    )
+    assert list(sieve.passing(Scope(batch_of(rows), OWNER))) == ([1] if passes else [])
 
 
 def passing(written: str, *rows: Mapping[str, Any]) -> list[int]:

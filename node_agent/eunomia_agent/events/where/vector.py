@@ -109,6 +109,9 @@ def distinct(values: Sequence[bytes]) -> tuple[NDArray[np.intp], list[bytes]]:
 
 def distinct_numbers(values: Array) -> tuple[NDArray[np.intp], Array]:
     """Return distinct numbers, and for each number which of them it is."""
+    if values.dtype == np.bool_:
+        codes, known = distinct_numbers(values.view(np.uint8))
+        return codes, known.astype(np.bool_)
     if values.size and values.dtype.kind in "iu":
         least, most = int(values.min()), int(values.max())
         if most - least < _NARROW:

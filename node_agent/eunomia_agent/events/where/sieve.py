@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tells which of many conditions no row of a batch can meet, without asking each of them.
+
+Most conditions hold only where some column is a text, or begins or ends with one. Such claims of
+all conditions are looked for at once, in each distinct value of a column: so conditions that have
+nothing to do with a batch cost it next to nothing, however many there are.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from eunomia_agent.events.where.scope import Scope
+from eunomia_agent.events.where.vector import terms_of
+from eunomia_api.where import syntax, types
+from eunomia_api.where.syntax import Node, Value
+
+_KEY = 4
+"""Characters by which texts that a value may begin or end with are looked up."""
+Sign = Literal["==", "!=", "startsWith", "endsWith"]
+_AFFIX = frozenset({"startsWith", "endsWith"})
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """That a name is a value, is another, or begins or ends with it."""
+
+    name: syntax.Name
+    sign: Sign
+    value: Value
+
+
+class Sieve:
+    """Some conditions, each as its conjuncts: all must hold."""
+
+    def __init__(self, conditions: Iterable[Iterable[Node]]) -> None:
+        self._columns: dict[str, _Column] = {}
+        self._needs = [
+            [self._need(claims) for each in conjuncts if (claims := claims_of(each))]
+            for conjuncts in conditions
+        ]
+
+    def passing(self, scope: Scope) -> Iterator[int]:
+        """Give the numbers of the conditions that some rows may meet."""
+        found: dict[str, int] = {}
+        for number, needs in enumerate(self._needs):
+            if all(self._is_met(need, scope, found) for need in needs):
+                yield number
+
+    def _need(self, claims: Sequence[Claim]) -> dict[str, int]:
+        """Return the claims as bits, by column."""
+        need: dict[str, int] = {}
+        for claim in claims:
+            name = claim.name.name
+            column = self._columns.setdefault(name, _Column(claim.name))
+            need[name] = need.get(name, 0) | column.bit(claim)
+        return need
+
+    def _is_met(self, need: dict[str, int], scope: Scope, found: dict[str, int]) -> bool:
+        """Tell whether one of some claims is true of some row. found: what is, by column."""
+        for name, claims in need.items():
+            if name not in found:
+                found[name] = self._columns[name].true_of(scope)
+            if found[name] & claims:
+                return True
+        return False
+
+
+class _Column:
+    """What conditions claim of a column, a bit for each claim."""
+
+    def __init__(self, name: syntax.Name) -> None:
+        self._name = name
+        self._claims: dict[tuple[str, Value], int] = {}
+        self._same: dict[Value, int] = {}
+        self._others: list[tuple[Value, int]] = []
+        self._begins = _Affixes(last=False)
+        self._ends = _Affixes(last=True)
+
+    def bit(self, claim: Claim) -> int:
+        """Return the bit of a claim."""
+        known = claim.sign, claim.value
+        if known not in self._claims:
+            self._claims[known] = 1 << len(self._claims)
+            self._add(claim, self._claims[known])
+        return self._claims[known]
+
+    def _add(self, claim: Claim, bit: int) -> None:
+        if claim.sign == "==":
+            self._same[claim.value] = bit
+        elif claim.sign == "!=":
+            self._others.append((claim.value, bit))
+        else:
+            affixes = self._begins if claim.sign == "startsWith" else self._ends
+            affixes.add(str(claim.value), bit)
+
+    def true_of(self, scope: Scope) -> int:
+        """Return the bits of the claims that are true of some row."""
+        found = 0
+        for value in terms_of(scope.value(self._name)).known:
+            found |= self._same.get(value, 0) | self._begins.of(value) | self._ends.of(value)
+            for other, bit in self._others:
+                if value != other:
+                    found |= bit
+        return found
+
+
+class _Affixes:
+    """Texts that others may begin with or, if last, end with; looked up by a few characters."""
+
+    def __init__(self, *, last: bool) -> None:
+        self._whether = str.endswith if last else str.startswith
+        self._last = last
+        self._tables: dict[tuple[int, int | None], dict[str, list[tuple[str, int]]]] = {}
+
+    def add(self, text: str, bit: int) -> None:
+        """Take note of a text that is not empty."""
+        size = min(_KEY, len(text))
+        part = (-size, None) if self._last else (0, size)
+        table = self._tables.setdefault(part, {})
+        table.setdefault(text[slice(*part)], []).append((text, bit))
+
+    def of(self, value: Any) -> int:
+        """Return the bits of those that a value has."""
+        found = 0
+        for part, table in self._tables.items():
+            for text, bit in table.get(value[slice(*part)], ()):
+                if self._whether(value, text):
+                    found |= bit
+        return found
+
+
+def claims_of(node: Node) -> list[Claim]:
+    """Return claims of which one is true where a condition holds; empty: there are none such."""
+    claims: list[Claim] = []
+    match node:
+        case syntax.Either():
+            claims = _any_of(map(claims_of, node.operands))
+        case syntax.Both():
+            claims = min(filter(None, map(claims_of, node.operands)), key=_breadth, default=[])
+        case syntax.Compare(operator="==" | "!=" as sign):
+            claims = _claim(sign, node.left, node.right) or _claim(sign, node.right, node.left)
+        case syntax.Call(function="startsWith" | "endsWith" as function):
+            claims = _claim(function, *node.arguments)
+        case syntax.In(container=syntax.ListOf(elements=elements)):
+            claims = _any_of(_claim("==", node.item, element) for element in elements)
+        case syntax.Name(type=types.BOOL):
+            claims = [Claim(node, "==", value=True)]
+        case _:
+            pass
+    return claims
+
+
+def _any_of(alternatives: Iterable[list[Claim]]) -> list[Claim]:
+    """Return the claims of all; empty where something else would do as well."""
+    each = list(alternatives)
+    return [claim for claims in each for claim in claims] if all(each) else []
+
+
+def _claim(sign: Sign, name: Node, value: Node) -> list[Claim]:
+    """Return what is claimed where it is of a name and a value that is written there."""
+    if not isinstance(name, syntax.Name) or name.kind == "variable":
+        return []
+    if not isinstance(value, syntax.Literal) or (value.value == "" and sign in _AFFIX):
+        return []
+    return [Claim(name, sign, value.value)]
+
+
+def _breadth(claims: Sequence[Claim]) -> tuple[bool, int]:
+    """Return how much is likely to pass: what is not any value but one, or either of two, does."""
+    broad = any(claim.sign == "!=" or isinstance(claim.value, bool) for claim in claims)
+    return broad, len(claims)
