@@ -5,7 +5,7 @@
 char LICENSE[] SEC("license") = "GPL";
 
 SEC("tp_btf/sys_exit")
-int BPF_PROG(call_ends)
+int BPF_PROG(call_ends, struct pt_regs *regs)
 {
-	return chain_go_on(ctx);
+	return chain_go_on(ctx, call_number(regs));
 }

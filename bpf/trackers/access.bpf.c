@@ -139,36 +139,29 @@ static __always_inline bool is_open(s32 number, struct pt_regs *regs)
 	return false;
 }
 
-/* Whether a call is one of the above. It is asked of each call of the machine. */
-static __always_inline bool is_known(s32 number)
-{
-	switch (number) {
+const volatile u8 chained_calls[CHAINED_CALLS] = {
 #if defined(__TARGET_ARCH_x86)
-	case call_open:
-	case call_truncate ... call_ftruncate:
-	case call_rename ... call_symlink:
-	case call_chmod ... call_lchown:
-	case call_mknod:
-	case call_pivot_root:
-	case call_mount ... call_umount2:
-	case call_openat ... call_fchownat:
-	case call_unlinkat ... call_symlinkat:
-	case call_fchmodat:
-	case call_renameat2:
+	[call_open] = true,
+	[call_truncate ... call_ftruncate] = true,
+	[call_rename ... call_symlink] = true,
+	[call_chmod ... call_lchown] = true,
+	[call_mknod] = true,
+	[call_pivot_root] = true,
+	[call_mount ... call_umount2] = true,
+	[call_openat ... call_fchownat] = true,
+	[call_unlinkat ... call_symlinkat] = true,
+	[call_fchmodat] = true,
 #else
-	case call_mknodat ... call_pivot_root:
-	case call_truncate ... call_ftruncate:
-	case call_fchmod ... call_openat:
-	case call_renameat2:
+	[call_mknodat ... call_pivot_root] = true,
+	[call_truncate ... call_ftruncate] = true,
+	[call_fchmod ... call_openat] = true,
 #endif
-	case call_open_by_handle_at:
-	case call_open_tree ... call_move_mount:
-	case call_openat2:
-	case call_fchmodat2:
-		return true;
-	}
-	return false;
-}
+	[call_open_by_handle_at] = true,
+	[call_renameat2] = true,
+	[call_open_tree ... call_move_mount] = true,
+	[call_openat2] = true,
+	[call_fchmodat2] = true,
+};
 
 /* ---- what a call asks for ---- */
 
@@ -531,7 +524,7 @@ static __always_inline int call_ended(struct pt_regs *regs, s64 result, bool ope
 {
 	s32 number = call_number(regs);
 
-	if (!is_known(number))
+	if (!chained_calls[chained_call(number)])
 		return 0;
 	struct call_arguments call;
 
@@ -554,7 +547,7 @@ SEC("tp_btf/sys_exit")
 int BPF_PROG(call_ends, struct pt_regs *regs, long result)
 {
 	call_ended(regs, result, true);
-	return chain_go_on(ctx);
+	return chain_go_on(ctx, call_number(regs));
 }
 
 /* ---- where the kernel's functions can be hooked ---- */

@@ -320,48 +320,47 @@ enum topic {
 	topic_other,
 };
 
+const volatile u8 chained_calls[CHAINED_CALLS] = {
+	[call_connect] = topic_connect,
+	[call_accept] = topic_accept,
+	[call_accept4] = topic_accept,
+#if defined(__TARGET_ARCH_x86)
+	[call_pipe] = topic_other,
+#endif
+	[call_pipe2] = topic_other,
+	[call_socketpair] = topic_other,
+	[call_msgget] = topic_other,
+	[call_semget] = topic_other,
+	[call_shmget] = topic_other,
+	[call_shmat] = topic_other,
+	[call_msgctl] = topic_other,
+	[call_semctl] = topic_other,
+	[call_shmctl] = topic_other,
+	[call_mq_open] = topic_other,
+	[call_mq_unlink] = topic_other,
+};
+const volatile u8 chained_calls_traffic[CHAINED_CALLS] = {
+	[call_read] = topic_read,
+	[call_readv] = topic_read,
+	[call_write] = topic_write,
+	[call_writev] = topic_write,
+	[call_recvfrom] = topic_receive,
+	[call_recvmsg] = topic_receive,
+	[call_sendto] = topic_send,
+	[call_sendmsg] = topic_send,
+	[call_msgsnd] = topic_operate,
+	[call_msgrcv] = topic_operate,
+	[call_semop] = topic_operate,
+	[call_semtimedop] = topic_operate,
+	[call_mq_timedsend] = topic_operate,
+	[call_mq_timedreceive] = topic_operate,
+};
+
 static __always_inline enum topic topic_of(s32 number)
 {
-	switch (number) {
-	case call_read:
-	case call_readv:
-		return topic_read;
-	case call_write:
-	case call_writev:
-		return topic_write;
-	case call_recvfrom:
-	case call_recvmsg:
-		return topic_receive;
-	case call_sendto:
-	case call_sendmsg:
-		return topic_send;
-	case call_msgsnd:
-	case call_msgrcv:
-	case call_semop:
-	case call_semtimedop:
-	case call_mq_timedsend:
-	case call_mq_timedreceive:
-		return topic_operate;
-	case call_connect:
-		return topic_connect;
-	case call_accept:
-	case call_accept4:
-		return topic_accept;
-	case call_pipe:
-	case call_pipe2:
-	case call_socketpair:
-	case call_msgget:
-	case call_semget:
-	case call_shmget:
-	case call_shmat:
-	case call_msgctl:
-	case call_semctl:
-	case call_shmctl:
-	case call_mq_open:
-	case call_mq_unlink:
-		return topic_other;
-	}
-	return topic_none;
+	u32 at = chained_call(number);
+
+	return chained_calls[at] ?: traffic ? chained_calls_traffic[at] : topic_none;
 }
 
 /* ---- traffic ---- */
@@ -665,7 +664,7 @@ static __always_inline int call_ended(struct pt_regs *regs, s64 result)
 	enum topic topic = topic_of(number);
 	struct match match = {};
 
-	if (!topic || (topic <= topic_operate && (!traffic || result < 0)))
+	if (!topic || (topic <= topic_operate && result < 0))
 		return 0;
 	u32 fd = topic == topic_accept ? result : CALL_ARGUMENT_0(regs);
 
@@ -688,5 +687,5 @@ SEC("tp_btf/sys_exit")
 int BPF_PROG(call_ends, struct pt_regs *regs, long result)
 {
 	call_ended(regs, result);
-	return chain_go_on(ctx);
+	return chain_go_on(ctx, call_number(regs));
 }

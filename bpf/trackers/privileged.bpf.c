@@ -132,6 +132,10 @@ WHERE(new_uid);
 #endif
 enum number { CALLS(NUMBER_OF, ) };
 
+/* What is not there stands where no call does. */
+#define ENTRY_OF(W, name, x86, arm64) [call_##name & (CHAINED_CALLS - 1)] = call_##name >= 0,
+const volatile u8 chained_calls[CHAINED_CALLS] = {CALLS(ENTRY_OF, )};
+
 /* Calls that set user and group, by which one may regain what one had. */
 #define IDENTITY_CALLS(X, W)                                     \
 	X(W, setuid, , ) X(W, setgid, , ) X(W, setreuid, , )     \
@@ -141,27 +145,6 @@ enum number { CALLS(NUMBER_OF, ) };
 /* The bits of 64 calls: those of the list are 1. */
 #define BIT_OF(W, name, x86, arm64) \
 	| (call_##name >= 64 * W && call_##name < 64 * (W + 1) ? 1ull << call_##name % 64 : 0)
-
-static __always_inline bool is_chosen(u32 number)
-{
-	switch (number / 64) {
-	case 0:
-		return (0 CALLS(BIT_OF, 0)) >> number % 64 & 1;
-	case 1:
-		return (0 CALLS(BIT_OF, 1)) >> number % 64 & 1;
-	case 2:
-		return (0 CALLS(BIT_OF, 2)) >> number % 64 & 1;
-	case 3:
-		return (0 CALLS(BIT_OF, 3)) >> number % 64 & 1;
-	case 4:
-		return (0 CALLS(BIT_OF, 4)) >> number % 64 & 1;
-	case 5:
-		return (0 CALLS(BIT_OF, 5)) >> number % 64 & 1;
-	case 6:
-		return (0 CALLS(BIT_OF, 6)) >> number % 64 & 1;
-	}
-	return false;
-}
 
 static __always_inline bool sets_identity(u32 number)
 {
@@ -706,7 +689,7 @@ static __always_inline int call_ended(struct pt_regs *regs, s64 result)
 	s32 number = call_number(regs);
 	struct match match = {};
 
-	if (!is_chosen(number) || call_is_of_parent(number, result) || !match_current(&match))
+	if (!chained_calls[chained_call(number)] || call_is_of_parent(number, result) || !match_current(&match))
 		return 0;
 	struct report report = {
 		.number = number,
@@ -726,5 +709,5 @@ SEC("tp_btf/sys_exit")
 int BPF_PROG(call_ends, struct pt_regs *regs, long result)
 {
 	call_ended(regs, result);
-	return chain_go_on(ctx);
+	return chain_go_on(ctx, call_number(regs));
 }

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chains: programs of several objects at one hook, each run by the one before it."""
+"""Chains: programs of several objects at one hook, each run by the one before it that runs."""
 
 import struct
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
 
@@ -20,6 +21,10 @@ SHARED = frozenset({PROGRAMS, NEXT})
 """Maps that are the chain's, and not the objects'."""
 FIRST, NONE, OUTSIDE = 0, 0, MAX_CHAINED + 1
 """The first program's place, what says that there is no next one, and the place of who has none."""
+CALLS = "chained_calls"
+"""How the variables are called, or begin to be, that tell which calls a program is for."""
+CHAINED_CALLS = 512
+"""Their size. Also of chain.h."""
 _NUMBER = struct.Struct("=I")
 
 
@@ -34,6 +39,8 @@ class Chain:
         self._lock = Lock()
         self._object: Object | None = None
         self._order: list[int] = []
+        self._wanted: dict[int, bytes] = {}
+        """By place: for each call whether that one's program wants it."""
         self._free = _places()
 
     def share(self, loading: Object) -> None:
@@ -59,6 +66,7 @@ class Chain:
             place = self._free.popleft()
             try:
                 loaded.map(PLACE).update(_number(0), _number(place))
+                self._wanted[place] = calls_of(loaded.variables)
                 self._append(first, place, program)
             except BaseException:
                 self._remove(first, place)
@@ -66,10 +74,9 @@ class Chain:
             return Entry(self, first, place)
 
     def _append(self, first: Object, place: int, program: Program) -> None:
-        first.map(NEXT).update(_number(place), _number(NONE))
         first.map(PROGRAMS).update(_number(place), _number(program.fd))
-        first.map(NEXT).update(_number(self._before(place)), _number(place))
         self._order.append(place)
+        self._write(first)
         if len(self._order) == 1:
             first.attach()
 
@@ -83,20 +90,23 @@ class Chain:
         if place not in self._order:
             self._free.append(place)
             return
-        at = self._order.index(place)
-        after = self._order[at + 1] if at + 1 < len(self._order) else NONE
-        first.map(NEXT).update(_number(self._before(place)), _number(after))
         self._order.remove(place)
+        self._write(first)
         wait_for_programs()  # who was about to jump here would find nothing, and skip all behind it
         first.map(PROGRAMS).delete(_number(place))
         self._free.append(place)
         if not self._order:
             first.detach()
 
-    def _before(self, place: int) -> int:
-        """Return the place before one, or before where the next one goes."""
-        at = self._order.index(place) if place in self._order else len(self._order)
-        return self._order[at - 1] if at else FIRST
+    def _write(self, first: Object) -> None:
+        """Write who is next for each call, for the last one first: nobody jumps to a gap."""
+        following = bytearray([NONE]) * CHAINED_CALLS
+        for place in reversed(self._order):
+            first.map(NEXT).update(_number(place), bytes(following))
+            for call, wanted in enumerate(self._wanted[place]):
+                if wanted:
+                    following[call] = place
+        first.map(NEXT).update(_number(FIRST), bytes(following))
 
     def close(self) -> None:
         """Take the first program out of the kernel: none runs any more. It may be shared again."""
@@ -129,6 +139,15 @@ class Entry:
         chain, self._chain = self._chain, None
         if chain is not None:
             chain.remove(self._first, self._place)
+
+
+def calls_of(variables: Mapping[str, bytes]) -> bytes:
+    """Return for each number of a call whether a program with these variables wants it: not 0."""
+    if CALLS not in variables:
+        return b"\1" * CHAINED_CALLS
+    params = (name.removeprefix(f"{CALLS}_") for name in variables if name.startswith(f"{CALLS}_"))
+    tables = [variables[f"{CALLS}_{param}"] for param in params if any(variables[param])]
+    return bytes(map(any, zip(variables[CALLS], *tables, strict=True)))
 
 
 def _places() -> deque[int]:

@@ -12,6 +12,7 @@ from eunomia_agent.errors import AgentError
 from eunomia_agent.events.layout import KIND, SUBJECT_COLUMNS, Column, Layout, Source
 from eunomia_agent.events.tally import result_layouts
 from eunomia_agent.kernel.btf import Btf
+from eunomia_agent.kernel.chain import CALLS
 from eunomia_agent.kernel.errors import ObjectInvalid
 from eunomia_agent.kernel.types import Array, Int, Type
 from eunomia_agent.trackers.paths import CONDITION, path_columns, path_variables
@@ -53,9 +54,10 @@ COMMON = frozenset(
         "enforcement",
         "own_cgroup",
         "matches_owners",
+        CALLS,
     }
 )
-"""Variables that trackers have from match.h."""
+"""Variables that trackers have from match.h, and of chain.h."""
 
 
 REFUSING = "lsm/"
@@ -141,7 +143,7 @@ def _params(description: Description, btf: Btf) -> Iterator[str]:
             yield from _variable(name, param, btf.resolve(variables[variable][0])[1], btf, say)
         used[variable] = name
     for variable in variables.keys() - used.keys() - COMMON:
-        if variable.startswith(CONDITION):
+        if variable.startswith(CONDITION) or variable.removeprefix(f"{CALLS}_") in used:
             continue
         yield description.problem(("params",), f"variable {variable} in C has no param")
 

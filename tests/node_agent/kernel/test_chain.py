@@ -3,6 +3,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,26 @@ int BPF_PROG(count, struct pt_regs *regs, long result)
     u64 *run = bpf_map_lookup_elem(&runs, &zero);
     if (run && (u32)bpf_get_current_pid_tgid() == whose && result == whose)
         __sync_fetch_and_add(run, 1);
-    return chain_go_on(ctx);
+    return chain_go_on(ctx, call_number(regs));
 }
+"""
+GETPID, GETPPID, GETUID = (39, 110, 102) if os.uname().machine == "x86_64" else (172, 173, 174)
+CHOOSY = f"""
+const volatile bool parents = false;
+const volatile u8 chained_calls[CHAINED_CALLS] = {{[{GETPID}] = 1, [{GETUID}] = 1}};
+const volatile u8 chained_calls_parents[CHAINED_CALLS] = {{[{GETPPID}] = 1}};
+struct {{ __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, CHAINED_CALLS);
+     __type(key, u32); __type(value, u64); }} runs SEC(".maps");
+const volatile u32 whose = 0;
+SEC("tp_btf/sys_exit")
+int BPF_PROG(count, struct pt_regs *regs)
+{{
+    u32 number = call_number(regs);
+    u64 *run = bpf_map_lookup_elem(&runs, &number);
+    if (run && (u32)bpf_get_current_pid_tgid() == whose)
+        __sync_fetch_and_add(run, 1);
+    return chain_go_on(ctx, number);
+}}
 """
 
 
@@ -41,14 +60,19 @@ def chain() -> Iterator[Chain]:
 
 
 @pytest.fixture
-def counter(chain: Chain, compile_bpf: Callable[..., Path]) -> Iterator[Callable[[], Object]]:
-    compiled = compile_bpf(COUNTER, "-include", "chain.h")
+def counter(chain: Chain, compile_bpf: Callable[..., Path]) -> Iterator[Callable[..., Object]]:
     opened: list[Object] = []
 
-    def load() -> Object:
-        loading = Object.open(compiled)
+    @cache
+    def compiled(source: str) -> Path:
+        made = compile_bpf(source, "-include", "chain.h")
+        return made.rename(made.with_name(f"{hash(source)}.o"))
+
+    def load(source: str = COUNTER, **params: bool) -> Object:
+        loading = Object.open(compiled(source))
         opened.append(loading)
-        loading.set("whose", os.getpid())
+        for name, value in {"whose": os.getpid(), **params}.items():
+            loading.set(name, value)
         chain.share(loading)
         loading.load()
         return loading
@@ -76,7 +100,7 @@ def seen(*counters: Object) -> list[int]:
 
 
 def test_each_sees_every_call_once_while_it_is_attached_whoever_else_comes_and_goes(
-    chain: Chain, counter: Callable[[], Object]
+    chain: Chain, counter: Callable[..., Object]
 ) -> None:
     first, second, third = three = [counter() for _ in range(3)]
     assert seen(*three) == [0, 0, 0]
@@ -99,8 +123,35 @@ def test_each_sees_every_call_once_while_it_is_attached_whoever_else_comes_and_g
     assert seen(first, second) == [0, 10]
 
 
+def test_a_program_is_run_for_the_calls_that_it_wants_and_no_others(
+    chain: Chain, counter: Callable[..., Object]
+) -> None:
+    whole, some = counter(), counter(CHOOSY)
+    more, last = counter(CHOOSY, parents=True), counter(CHOOSY, parents=True)
+    for each in (some, whole, more, last):
+        attach(chain, each)
+    assert seen(whole) == [10]
+
+    def runs(each: Object) -> dict[int, int]:
+        """By number of the call."""
+        counts = {
+            int.from_bytes(call, "little"): int.from_bytes(count, "little")
+            for call, count in each.map("runs").items()
+        }
+        return {call: count for call, count in counts.items() if count}
+
+    for _ in range(10):
+        os.getpid(), os.getppid(), os.getuid(), os.getgid()
+    for each in (whole, some, more, last):
+        each.detach()
+    assert runs(some).keys() == {GETPID, GETUID}
+    for each in (more, last):
+        assert runs(each).keys() == {GETPID, GETPPID, GETUID}
+        assert runs(each)[GETPPID] == 10
+
+
 def test_who_was_about_to_jump_to_a_program_that_leaves_still_finds_it(
-    chain: Chain, counter: Callable[[], Object], monkeypatch: pytest.MonkeyPatch
+    chain: Chain, counter: Callable[..., Object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, third = three = [counter() for _ in range(3)]
     for each in three:
@@ -118,7 +169,7 @@ def test_who_was_about_to_jump_to_a_program_that_leaves_still_finds_it(
 
 
 def test_places_are_used_again_and_who_finds_none_is_attached_by_itself(
-    chain: Chain, counter: Callable[[], Object]
+    chain: Chain, counter: Callable[..., Object]
 ) -> None:
     some = counter()
     for _ in range(2 * MAX_CHAINED):
@@ -131,7 +182,7 @@ def test_places_are_used_again_and_who_finds_none_is_attached_by_itself(
 
 
 def test_a_chain_that_was_closed_begins_anew_without_those_of_before(
-    chain: Chain, counter: Callable[[], Object]
+    chain: Chain, counter: Callable[..., Object]
 ) -> None:
     before = counter()
     attach(chain, before)
