@@ -221,6 +221,7 @@ class Profiles:
     def __init__(self) -> None:
         self.bodies: dict[str, dict[str, Any]] = {}
         self.away = False
+        self.takes_status = True
 
     async def create_profile(
         self, policy: Reference, key: tuple[str, str], spec: Any
@@ -248,7 +249,7 @@ class Profiles:
         return self.bodies[seen.name]
 
     async def patch_status(self, seen: Resource, status: dict[str, Any]) -> None:
-        if self.away:
+        if self.away or not self.takes_status:
             raise ClusterError("write", "no answer")
         self.bodies[seen.name]["status"] = status
 

@@ -297,6 +297,24 @@ async def test_a_profile_grows_while_it_learns_and_one_may_go_back(story: Any) -
     assert story.files("node-a") == [first]
 
 
+async def test_nothing_is_changed_before_there_is_a_way_back_from_it(story: Any) -> None:
+    story.profiles.takes_status = False
+    shop = Shop(story)
+    shop.ask("Learn")
+    await story.look()
+    shop.learn()
+    await shop.look()
+    shop.learn("read", "openat")
+    await shop.look()
+    assert shop.profile["spec"]["version"] == "v1"
+    assert "openat" not in shop.profile["spec"]["syscalls"]
+
+    story.profiles.takes_status = True
+    await shop.look()
+    assert shop.profile["spec"]["version"] == "v2"
+    assert [each["version"] for each in shop.profile["status"]["history"]] == ["v2", "v1"]
+
+
 async def test_one_goes_back_to_exactly_what_a_version_was(story: Any) -> None:
     shop = Shop(story)
     shop.ask("Learn")

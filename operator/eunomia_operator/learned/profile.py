@@ -37,7 +37,7 @@ class Kept:
     name: str
     spec: SeccompProfileSpec
     status: SeccompProfileStatus
-    """What its status should say."""
+    """What its status should say; its version is in the history."""
 
     @property
     def ready(self) -> bool:
@@ -53,11 +53,6 @@ class Kept:
         told = content(self.spec)
         absent = (rule for rule in told["syscalls"] if rule.get("errnoRet") == errno.ENOSYS)
         return allowed_names(told) | {name for rule in absent for name in rule["names"]}
-
-    @property
-    def is_recorded(self) -> bool:
-        """Whether its version is written down among those that one may go back to."""
-        return any(each.version == self.spec.version for each in self.status.history)
 
 
 @dataclass(frozen=True, slots=True)

@@ -248,9 +248,6 @@ def _wanted(seccomp: Seccomp, subject: _Subject, now: float) -> SeccompProfileSp
     kept, merged = subject.kept, subject.merged
     if kept is None:
         return _first(seccomp, subject, now)
-    if not kept.is_recorded:
-        # Nothing is changed before there is a way back from it.
-        return kept.spec
     known = versions(kept)
     if seccomp.profile is not None:
         named = known.get(seccomp.profile)

@@ -7,13 +7,16 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Generic, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from eunomia_api import agent_pb2
 from eunomia_api.acceptance import NotAccepted
+from eunomia_api.policystatus import SecurityPolicyStatus
 from eunomia_api.status import Failure
+from eunomia_api.tracejob import TraceJobStatus
 from eunomia_operator.accounting.ledger import Census, Ledger, NodeReport
-from eunomia_operator.accounting.tally import from_report
+from eunomia_operator.accounting.records import Slots
+from eunomia_operator.accounting.tally import from_report, from_status
 from eunomia_operator.objects.world import Resource
 from eunomia_operator.planning.plan import Placement, Planned
 from eunomia_operator.status.news import News
@@ -29,7 +32,7 @@ URGENT_BURST = 3
 """So many urgent writes of one object may follow each other at once, then one in URGENT_SECONDS."""
 LONGEST_BACKOFF_SECONDS = 30.0
 
-S = TypeVar("S", bound=BaseModel)
+S = TypeVar("S", TraceJobStatus, SecurityPolicyStatus)
 V = TypeVar("V")
 
 
@@ -54,13 +57,20 @@ class Count(NamedTuple):
 class Followed(ABC, Generic[S]):
     """One object that nodes have a part in. Times are Unix times in seconds."""
 
-    def __init__(self, resource: Resource, status: S, ledger: Ledger) -> None:
+    def __init__(self, resource: Resource, model: type[S], slots: Slots) -> None:
+        """Begin with an object as it is first seen, and with what an earlier leader made of it.
+
+        model: of its status.
+        """
         self.object = resource
-        self.status = status
+        self.status: S = _last_status(resource, model)
         """What the status should say."""
-        self.written = status
+        self.written: S = self.status
         """What it says, as far as is known."""
-        self.ledger = ledger
+        self.ledger = Ledger(
+            from_status(self.status.events), from_status(self.status.retired), slots
+        )
+        self.ledger.begin_generation(resource.generation)
         self.nodes: frozenset[str] = frozenset()
         """Names of the nodes that it is meant for."""
         self.left_out: frozenset[str] = frozenset()
@@ -203,7 +213,7 @@ def judged(seen: Resource, accept: Callable[[], V]) -> V | NotAccepted:
         return NotAccepted("InvalidSpec", "spec: it cannot be read; see the operator's log")
 
 
-def last_status(seen: Resource, model: type[S]) -> S:
+def _last_status(seen: Resource, model: type[S]) -> S:
     """Return the status that an object has; an empty one where that cannot be read."""
     try:
         return model.model_validate(seen.status or {})

@@ -9,10 +9,9 @@ from eunomia_api.acceptance import NotAccepted, Spec, accept
 from eunomia_api.tracejob import Phase, TraceJobStatus
 from eunomia_api.tracker import Catalogue
 from eunomia_operator import clock
-from eunomia_operator.accounting import tally
 from eunomia_operator.accounting.ledger import Ledger
 from eunomia_operator.accounting.records import Slots
-from eunomia_operator.objects.followed import Followed, Heard, judged, last_status, node_report
+from eunomia_operator.objects.followed import Followed, Heard, judged, node_report
 from eunomia_operator.objects.world import Resource
 from eunomia_operator.planning.plan import PlannedJob
 from eunomia_operator.status import job as status
@@ -26,10 +25,7 @@ class Job(Followed[TraceJobStatus]):
 
     def __init__(self, seen: Resource, catalogue: Catalogue, slots: Slots) -> None:
         """Begin with a job as it is first seen, and with what an earlier leader made of it."""
-        before = last_status(seen, TraceJobStatus)
-        ledger = Ledger(tally.from_status(before.events), tally.from_status(before.retired), slots)
-        ledger.begin_generation(seen.generation)
-        super().__init__(seen, before, ledger)
+        super().__init__(seen, TraceJobStatus, slots)
         self._catalogue = catalogue
         self.verdict = self._judged(seen)
         self._refused_since: float | None = None

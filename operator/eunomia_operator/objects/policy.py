@@ -23,10 +23,9 @@ from eunomia_api.policystatus import (
 from eunomia_api.rule import Response
 from eunomia_api.seccomp import SeccompProfileSpec
 from eunomia_api.tracker import Catalogue
-from eunomia_operator.accounting import tally
 from eunomia_operator.accounting.account import Account
 from eunomia_operator.accounting.alerttally import tally_of
-from eunomia_operator.accounting.ledger import Ledger, NodeReport
+from eunomia_operator.accounting.ledger import NodeReport
 from eunomia_operator.accounting.records import Slots
 from eunomia_operator.learned import capabilities, seccomp
 from eunomia_operator.learned.learning import Learning
@@ -37,7 +36,6 @@ from eunomia_operator.objects.followed import (
     Followed,
     Heard,
     judged,
-    last_status,
     node_report,
 )
 from eunomia_operator.objects.world import Resource
@@ -71,10 +69,8 @@ class Policy(Followed[SecurityPolicyStatus]):
 
     def __init__(self, seen: Resource, terms: Terms, slots: Slots) -> None:
         """Begin with a policy as it is first seen, and with what an earlier leader made of it."""
-        before = last_status(seen, SecurityPolicyStatus)
-        ledger = Ledger(tally.from_status(before.events), tally.from_status(before.retired), slots)
-        ledger.begin_generation(seen.generation)
-        super().__init__(seen, before, ledger)
+        super().__init__(seen, SecurityPolicyStatus, slots)
+        before = self.status
         self._terms = terms
         self.verdict = self._judged(seen)
         self._learning = Learning()

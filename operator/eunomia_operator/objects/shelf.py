@@ -73,7 +73,10 @@ class _Record:
 
     @property
     def can_change(self) -> bool:
-        """Whether its version is written down among those that one may go back to."""
+        """Whether its version is written down among those that one may go back to.
+
+        Nothing is changed before there is a way back from it.
+        """
         return any(each.version == self.kept.spec.version for each in self.written.history)
 
     def is_write_due(self, now: float) -> bool:
