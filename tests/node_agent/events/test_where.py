@@ -442,6 +442,7 @@ def test_a_condition_that_is_sifted_out_is_met_by_no_row(
         ('size(comm) > 3 && path == "/bin/id"', False),
         ('failed || path.endsWith("/shadow") && pid > 0', False),
         ("failed", False),
+        (r'comm == "\\xff"', True),
         ("!failed", True),
         ("pid == 7", True),
         ("pid in [1, 2]", False),

@@ -6,28 +6,31 @@ all conditions are looked for at once, in each distinct value of a column: so co
 nothing to do with a batch cost it next to nothing, however many there are.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from eunomia_agent.events.where.scope import Scope
-from eunomia_agent.events.where.vector import terms_of
+from eunomia_agent.events.where.vector import Raw, Vector, terms_of
 from eunomia_api.where import syntax, types
-from eunomia_api.where.syntax import Node, Value
+from eunomia_api.where.syntax import Node
 
 _KEY = 4
-"""Characters by which texts that a value may begin or end with are looked up."""
+"""Bytes by which texts that a value may begin or end with are looked up."""
 Sign = Literal["==", "!=", "startsWith", "endsWith"]
 _AFFIX = frozenset({"startsWith", "endsWith"})
 
 
+Known = int | float | bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """That a name is a value, is another, or begins or ends with it."""
+    """That a name is a value, is another, or begins or ends with it. Texts are in UTF-8."""
 
     name: syntax.Name
     sign: Sign
-    value: Value
+    value: Known
 
 
 class Sieve:
@@ -71,9 +74,9 @@ class _Column:
 
     def __init__(self, name: syntax.Name) -> None:
         self._name = name
-        self._claims: dict[tuple[str, Value], int] = {}
-        self._same: dict[Value, int] = {}
-        self._others: list[tuple[Value, int]] = []
+        self._claims: dict[tuple[str, Known], int] = {}
+        self._same: dict[Known, int] = {}
+        self._others: list[tuple[Known, int]] = []
         self._begins = _Affixes(last=False)
         self._ends = _Affixes(last=True)
 
@@ -90,14 +93,14 @@ class _Column:
             self._same[claim.value] = bit
         elif claim.sign == "!=":
             self._others.append((claim.value, bit))
-        else:
+        elif isinstance(claim.value, bytes):
             affixes = self._begins if claim.sign == "startsWith" else self._ends
-            affixes.add(str(claim.value), bit)
+            affixes.add(claim.value, bit)
 
     def true_of(self, scope: Scope) -> int:
         """Return the bits of the claims that are true of some row."""
         found = 0
-        for value in terms_of(scope.value(self._name)).known:
+        for value in _values(scope.value(self._name)):
             found |= self._same.get(value, 0) | self._begins.of(value) | self._ends.of(value)
             for other, bit in self._others:
                 if value != other:
@@ -109,11 +112,11 @@ class _Affixes:
     """Texts that others may begin with or, if last, end with; looked up by a few characters."""
 
     def __init__(self, *, last: bool) -> None:
-        self._whether = str.endswith if last else str.startswith
+        self._whether = bytes.endswith if last else bytes.startswith
         self._last = last
-        self._tables: dict[tuple[int, int | None], dict[str, list[tuple[str, int]]]] = {}
+        self._tables: dict[tuple[int, int | None], dict[bytes, list[tuple[bytes, int]]]] = {}
 
-    def add(self, text: str, bit: int) -> None:
+    def add(self, text: bytes, bit: int) -> None:
         """Take note of a text that is not empty."""
         size = min(_KEY, len(text))
         part = (-size, None) if self._last else (0, size)
@@ -128,6 +131,13 @@ class _Affixes:
                 if self._whether(value, text):
                     found |= bit
         return found
+
+
+def _values(vector: Vector) -> Collection[Any]:
+    """Return each value once, or more often; texts as bytes."""
+    if isinstance(vector, Raw) and vector.plain:
+        return set(vector.text.values())
+    return [each.encode() if isinstance(each, str) else each for each in terms_of(vector).known]
 
 
 def claims_of(node: Node) -> list[Claim]:
@@ -161,9 +171,14 @@ def _claim(sign: Sign, name: Node, value: Node) -> list[Claim]:
     """Return what is claimed where it is of a name and a value that is written there."""
     if not isinstance(name, syntax.Name) or name.kind == "variable":
         return []
-    if not isinstance(value, syntax.Literal) or (value.value == "" and sign in _AFFIX):
+    if not isinstance(value, syntax.Literal):
         return []
-    return [Claim(name, sign, value.value)]
+    if not isinstance(value.value, str):
+        return [Claim(name, sign, value.value)]
+    # A backslash may stand for a byte that is no text: see render.decoded.
+    if "\\" in value.value or (not value.value and sign in _AFFIX):
+        return []
+    return [Claim(name, sign, value.value.encode())]
 
 
 def _breadth(claims: Sequence[Claim]) -> tuple[bool, int]:
