@@ -37,7 +37,9 @@ def build() -> None:
     sources = [*sorted(BPF.glob("*.bpf.c")), *sorted((BPF / "trackers").glob("*.bpf.c"))]
     for source in sources:
         target = OBJECTS / source.name.replace(".bpf.c", ".bpf.o")
-        _renew(target, [source, *headers], lambda out, source=source: _compile_bpf(source, out))
+        own = source.parent.glob(f"{source.name.removesuffix('.bpf.c')}.*.h")
+        parts = [source, *own, *headers]
+        _renew(target, parts, lambda out, source=source: _compile_bpf(source, out))
     for description in (BPF / "trackers").glob("*.yaml"):
         target = OBJECTS / description.name
         _renew(target, [description], lambda out, source=description: shutil.copy(source, out))

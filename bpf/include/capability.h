@@ -4,16 +4,28 @@
 
 #include "syscall.h"
 
+/* include/uapi/linux/capability.h */
+enum {
+	CAP_SYS_MODULE = 16,
+	CAP_SYS_RAWIO = 17,
+	CAP_SYS_PACCT = 20,
+	CAP_SYS_ADMIN = 21,
+	CAP_SYS_BOOT = 22,
+};
+
 /* include/linux/security.h: a check that leaves no trace in the audit log, as it only looks */
 enum { CAP_OPT_NOAUDIT = 2 };
+
+static __always_inline struct pt_regs *asking_registers(void)
+{
+	return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+}
 
 /* The call that the current task is in; negative: none, or one that the
  * machine's own table lacks. */
 static __always_inline s32 asking_call(void)
 {
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
-
-	return call_number(regs);
+	return call_number(asking_registers());
 }
 
 /* Whether it is only asked if there may be more memory than there is, as every mapping does: see
@@ -27,7 +39,7 @@ static __always_inline bool is_about_memory(u32 capability, s32 number)
 	enum { SHMAT = 196, BRK = 214, MUNMAP = 215, MREMAP = 216, CLONE = 220, EXECVE = 221 };
 	enum { MMAP = 222, MPROTECT = 226, EXECVEAT = 281, FORK = CLONE, VFORK = CLONE };
 #endif
-	enum { CAP_SYS_ADMIN = 21, CLONE3 = 435 };
+	enum { CLONE3 = 435 };
 
 	return capability == CAP_SYS_ADMIN &&
 	       (number < 0 || number == MMAP || number == MPROTECT || number == MUNMAP ||

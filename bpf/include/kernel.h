@@ -368,9 +368,15 @@ struct idr {
 	struct xarray idr_rt;
 };
 
+/* include/linux/proc_ns.h */
+struct proc_ns_operations {
+	s32 type;
+};
+
 /* include/linux/ns_common.h */
 struct ns_common {
-	void *ops;
+	u32 ns_type;
+	const struct proc_ns_operations *ops; /* and there is its type, before Linux 6.18 */
 };
 
 /* include/linux/pid_namespace.h */

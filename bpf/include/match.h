@@ -94,6 +94,34 @@ static __always_inline bool within(const volatile struct range *range, s64 value
 	return value >= range->least && value <= range->most;
 }
 
+/* AMONG(column), beside WHERE(column): one of some values, where not all values between the least and the
+ * most are meant. */
+enum { MAX_AMONG = 16 };
+struct numbers {
+	u64 count; /* 0: any value */
+	s64 of[MAX_AMONG];
+};
+#define AMONG(column) const volatile struct numbers among_##column = {}
+
+static __always_inline bool among(const volatile struct numbers *numbers, s64 value)
+{
+	if (!numbers->count)
+		return true;
+#pragma unroll
+	for (u32 i = 0; i < MAX_AMONG; i++)
+		if (i < numbers->count && value == numbers->of[i])
+			return true;
+	return false;
+}
+
+/* WHERE_FLAGS(column): all of some bits of it. */
+#define WHERE_FLAGS(column) const volatile u32 where_##column = 0
+
+static __always_inline bool has_flags(u32 wanted, u32 value)
+{
+	return (value & wanted) == wanted;
+}
+
 static __always_inline bool has_range(const volatile struct range *range)
 {
 	return range->least != S64_MIN || range->most != S64_MAX;

@@ -51,6 +51,14 @@ static __always_inline void namespaces_of(struct namespaces *to, const struct ta
 	to->of[6] = NS_COMMON(cgroup_namespace, proxy, cgroup_ns);
 }
 
+/* Of which kind a namespace is: include/uapi/linux/sched.h, CLONE_NEW…, and one bit alone. */
+static __always_inline u32 type_of_namespace(const struct ns_common *namespace)
+{
+	return bpf_core_field_exists(struct ns_common, ns_type)
+		       ? READ(struct ns_common, namespace, ns_type)
+		       : BPF_CORE_READ(namespace, ops, type);
+}
+
 /* 1 or 0, without a branch: each would double what the verifier has to walk. */
 static __always_inline u32 are_same(u64 one, u64 other)
 {

@@ -31,7 +31,9 @@ struct event {
 };
 enum { MAX_TEXT = 1024, EVENT_TAIL = 2 * MAX_TEXT + LINEAGE_TAIL };
 
+#include "capability.h"
 #include "chain.h"
+#include "deny.h"
 #include "event_lineage.h"
 #include "layer.h"
 #include "runtime.h"
@@ -49,9 +51,12 @@ const volatile bool interfaces = true;
 
 WHERE(ppid);
 WHERE(call);
+AMONG(call);
 WHERE(error);
 WHERE(result);
 WHERE(request);
+AMONG(request);
+WHERE_FLAGS(namespaces);
 WHERE(target_pid);
 WHERE(foreign);
 WHERE(host);
@@ -236,7 +241,7 @@ int BPF_PROG(started, struct task_struct *task, s32 old_tid, struct linux_binprm
 /* ---- what a call was about ---- */
 
 /* Where the text of an event is. */
-enum text { text_none, text_user, text_file };
+enum text { text_none, text_user, text_descriptor, text_file };
 
 struct report {
 	s32 number;
@@ -244,7 +249,7 @@ struct report {
 	s64 result;
 	struct call_arguments call;
 	s64 request;
-	u64 text;	    /* an address of user space, or a descriptor */
+	u64 text;	    /* an address of user space, a descriptor, or the address of a file */
 	u32 text_is;	    /* enum text */
 	u32 text_length;    /* 0: up to its NUL */
 	tgid_t target_pid;
@@ -263,7 +268,7 @@ static __always_inline bool has_text(struct report *report, u64 address)
 
 static __always_inline bool has_file(struct report *report, s64 fd)
 {
-	report->text_is = text_file;
+	report->text_is = text_descriptor;
 	report->text = fd;
 	return true;
 }
@@ -293,6 +298,14 @@ static __always_inline const struct pid *pid_of_number(s32 number)
 	return number > 0 ? find_pid(READ(struct upid, own, ns), number) : NULL;
 }
 
+static __always_inline void report_target(struct report *report, const struct task_struct *task)
+{
+	report->target_pid = READ(struct task_struct, task, tgid);
+	bpf_probe_read_kernel(report->target_comm, sizeof(report->target_comm),
+			      (const void *)task + bpf_core_field_offset(struct task_struct, comm));
+	report->foreign = cgroup_id_of(task) != task_cgroup_id(bpf_get_current_task_btf());
+}
+
 /* Who a call was for: a number, or a pidfd. Global: see lose_for_first in match.h. */
 __weak int find_target(struct report *report, s32 number, bool is_pidfd)
 {
@@ -300,12 +313,8 @@ __weak int find_target(struct report *report, s32 number, bool is_pidfd)
 	const struct pid *pid = is_pidfd ? file ? pid_of_file(file) : NULL : pid_of_number(number);
 	const struct task_struct *task = pid ? task_of_pid(pid) : NULL;
 
-	if (!report || !task)
-		return 0;
-	report->target_pid = READ(struct task_struct, task, tgid);
-	bpf_probe_read_kernel(report->target_comm, sizeof(report->target_comm),
-			      (const void *)task + bpf_core_field_offset(struct task_struct, comm));
-	report->foreign = cgroup_id_of(task) != task_cgroup_id(bpf_get_current_task_btf());
+	if (report && task)
+		report_target(report, task);
 	return 0;
 }
 
@@ -374,26 +383,18 @@ static __always_inline bool clones3(struct report *report)
 	return makes(report, flags & ~0xffull);
 }
 
-/* A namespace has been entered by the file that stands for it, and that file is all that tells which
- * it is where the call does not: it is the current task's now, or the host's. */
+/* A namespace is entered by the file that stands for it. */
 static __always_inline void enter_file(struct report *report, const struct file *file)
 {
 	const struct inode *inode = READ(struct file, file, f_inode);
 	u64 entered = (u64)BPF_CORE_READ(inode, i_private);
-	const struct task_struct *task = bpf_get_current_task_btf();
-	const struct nsproxy *proxy = READ(struct task_struct, task, nsproxy);
-	struct namespaces mine, hosts;
+	struct namespaces hosts;
 
-	namespaces_of(&mine, task);
 	namespaces_of(&hosts, host_task());
-	mine.of[1] = NS_COMMON(pid_namespace, proxy, pid_ns_for_children);
+	report->namespaces |= namespaces_of_flags(type_of_namespace((const void *)entered));
 #pragma unroll
-	for (u32 i = 0; i < NAMESPACES; i++) {
-		u32 is_hosts = are_same(entered, hosts.of[i]);
-
-		report->namespaces |= (is_hosts | are_same(entered, mine.of[i])) << i;
-		report->host |= is_hosts;
-	}
+	for (u32 i = 0; i < NAMESPACES; i++)
+		report->host |= are_same(entered, hosts.of[i]);
 }
 
 /* Those of a process have been entered, by its pidfd. */
@@ -435,19 +436,26 @@ __weak int enter(struct report *report)
 
 /* ---- identities ---- */
 
+static __always_inline bool is_changed(const struct report *report)
+{
+	const struct identity *before = &report->before, *now = &report->after;
+
+	return before->uid != now->uid || before->euid != now->euid || before->suid != now->suid ||
+	       before->fsuid != now->fsuid || before->gid != now->gid ||
+	       before->egid != now->egid || before->sgid != now->sgid ||
+	       before->fsgid != now->fsgid;
+}
+
 static __always_inline bool changes_identity(struct report *report)
 {
-	struct identity *before = &report->before, *now = &report->after;
 	struct task_struct *task = bpf_get_current_task_btf();
 
 	if (report->error)
 		return true;
-	identity_before(before, task);
-	if (before->uid == now->uid && before->euid == now->euid && before->suid == now->suid &&
-	    before->fsuid == now->fsuid && before->gid == now->gid && before->egid == now->egid &&
-	    before->sgid == now->sgid && before->fsgid == now->fsgid)
+	identity_before(&report->before, task);
+	if (!is_changed(report))
 		return false;
-	identity_note(task, now);
+	identity_note(task, &report->after);
 	return true;
 }
 
@@ -631,8 +639,10 @@ __weak string_t event_text(const struct report *report)
 {
 	if (!report)
 		return 0;
-	if (report->text_is == text_file)
+	if (report->text_is == text_descriptor)
 		return event_file_path(file_of(report->text));
+	if (report->text_is == text_file)
+		return event_file_path((const struct file *)report->text);
 	if (report->text_is != text_user)
 		return 0;
 	u32 length = report->text_length;
@@ -644,8 +654,10 @@ __weak string_t event_text(const struct report *report)
 
 static __always_inline bool is_wanted(const struct report *report)
 {
-	return within(&where_call, report->number) && within(&where_error, report->error) &&
-	       within(&where_result, report->result) && within(&where_request, report->request) &&
+	return within(&where_call, report->number) && among(&among_call, report->number) &&
+	       within(&where_error, report->error) && within(&where_result, report->result) &&
+	       within(&where_request, report->request) && among(&among_request, report->request) &&
+	       has_flags(where_namespaces, report->namespaces) &&
 	       within(&where_target_pid, report->target_pid) &&
 	       within(&where_foreign, report->foreign) && within(&where_host, report->host) &&
 	       within(&where_old_uid, report->before.euid) &&
@@ -653,16 +665,8 @@ static __always_inline bool is_wanted(const struct report *report)
 	       within(&where_ppid, bpf_get_current_task_btf()->real_parent->tgid);
 }
 
-static __always_inline int tell(struct match *match, const struct report *report)
+static __always_inline void fill(struct event *event, const struct report *report, bool runtime)
 {
-	bool runtime = is_runtime();
-
-	if (!is_wanted(report) || !within(&where_runtime, runtime) || !event_admit(match))
-		return 0;
-	struct event *event = event_begin(match);
-
-	if (!event)
-		return 0;
 	event->call = report->number;
 	event->error = report->error;
 	event->result = report->result;
@@ -681,6 +685,19 @@ static __always_inline int tell(struct match *match, const struct report *report
 	event->exe_in_image = runs_image(false);
 	event->text = event_text(report);
 	event_lineage(event);
+}
+
+static __always_inline int tell(struct match *match, const struct report *report)
+{
+	bool runtime = is_runtime();
+
+	if (!is_wanted(report) || !within(&where_runtime, runtime) || !event_admit(match))
+		return 0;
+	struct event *event = event_begin(match);
+
+	if (!event)
+		return 0;
+	fill(event, report, runtime);
 	return event_send(match);
 }
 
@@ -711,3 +728,5 @@ int BPF_PROG(call_ends, struct pt_regs *regs, long result)
 	call_ended(regs, result);
 	return chain_go_on(ctx, call_number(regs));
 }
+
+#include "privileged.deny.h"

@@ -13,6 +13,7 @@ from eunomia_agent.trackers.catalogue import Tracker
 from eunomia_agent.trackers.key import Enforcement
 from eunomia_agent.trackers.paths import path_columns
 from eunomia_agent.trackers.pushdown import NO_ROWS, Condition, around, split
+from eunomia_agent.trackers.ranges import among_columns
 from eunomia_api import agent_pb2
 from eunomia_api.where import Expression, WhereInvalid, parse, syntax, types
 
@@ -35,6 +36,7 @@ class Conditions:
         self._kills = KILLS in btf.maps() and OTHERS not in btf.section(".rodata")
         self._paths = path_columns(btf)
         self._filterable = _filterable(tracker, btf)
+        self._among = among_columns(btf)
         self._read = lru_cache(maxsize=MAX_READ)(self._parsed_alone)
 
     def of_where(self, text: str) -> tuple[Mapping[str, Condition], Expression | None]:
@@ -42,7 +44,7 @@ class Conditions:
 
         Raises ConditionInvalid.
         """
-        pushed, rest = split(self._parsed(text), self._filterable, self._paths)
+        pushed, rest = split(self._parsed(text), self._filterable, self._paths, self._among)
         hidden = {column.name for column in self._tracker.hidden}
         left = rest.columns & hidden if rest else None
         if left:
@@ -59,7 +61,9 @@ class Conditions:
         that cannot be read as well: here they are left out.
         """
         roots = [root for rule in rules if (root := self._rule(rule)) is not None]
-        return around(roots, self._filterable, self._paths) if roots else NO_ROWS
+        if not roots:
+            return NO_ROWS
+        return around(roots, self._filterable, self._paths, self._among)
 
     def of_enforced(
         self, text: str, rules: Iterable[agent_pb2.Rule], enforcement: Enforcement
@@ -92,7 +96,7 @@ class Conditions:
         pushed: Mapping[str, Condition] = {}
         rest = Expression.of(others)
         if rest is not None:
-            pushed, rest = split(rest, self._filterable, self._paths, whole_paths=True)
+            pushed, rest = split(rest, self._filterable, self._paths, self._among, whole_paths=True)
         if rest is not None or not pushed:
             left = rest.conjuncts if rest else expression.conjuncts
             parts = "; ".join(_quoted(text, expression.conjuncts, left))

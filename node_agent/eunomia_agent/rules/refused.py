@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from eunomia_agent.events.kinds import CALL
+from eunomia_agent.events.layout import KIND
 from eunomia_agent.events.where import in_order, met
 from eunomia_agent.events.where.scope import Part, Scope
 from eunomia_agent.events.where.vector import Mask, Vector, constant
@@ -65,5 +67,6 @@ def _as_seen(tracker: Tracker) -> Conjuncts | None:
     if not tracker.denies or ERROR not in {column.name for column in tracker.columns}:
         return None
     kinds = sorted({kind for refused in tracker.denies.values() for kind in refused})
-    of_kind = f" && kind in {json.dumps(kinds)}" if kinds else ""
+    column = KIND if KIND in {column.name for column in tracker.columns} else CALL
+    of_kind = f" && {column} in {json.dumps(kinds)}" if kinds else ""
     return in_order(parse(f'{ERROR} == "EPERM"{of_kind}', tracker.columns))

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which programs of a tracker refuse what a rule denies: those at security hooks."""
 
-import struct
 from collections.abc import Collection, Mapping, Sequence
 
 from eunomia_agent.errors import DenyNotInKernel, DenyUnsupported
-from eunomia_agent.events.layout import KIND
+from eunomia_agent.events.kinds import kinds_of
 from eunomia_agent.events.tally import result_layouts
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.trackers.catalogue import Tracker
 from eunomia_agent.trackers.key import Key
 from eunomia_agent.trackers.paths import CONDITION
+from eunomia_agent.trackers.ranges import AMONG, numbers_in
 
 
 def chosen(tracker: Tracker, key: Key, btf: Btf, missing: Mapping[str, str]) -> frozenset[str]:
@@ -40,15 +40,10 @@ def telling(tracker: Tracker) -> frozenset[str]:
 
 def _kinds(key: Key, btf: Btf) -> frozenset[str] | None:
     """Return the kinds of events that a key's condition lets pass; None for all that there are."""
-    asked = dict(key.conditions).get(f"{CONDITION}{KIND}")
-    if asked is None:
+    asked = dict(key.conditions)
+    columns = [column for layout in result_layouts(btf).values() for column in layout.columns]
+    column, kinds = kinds_of(columns)
+    if (within := asked.get(f"{CONDITION}{column}")) is None:
         return None
-    least, most = struct.unpack("=2q", asked)
-    return frozenset(
-        name
-        for layout in result_layouts(btf).values()
-        for column in layout.columns
-        if column.name == KIND
-        for number, name in column.values.items()
-        if least <= number <= most
-    )
+    passed = numbers_in(kinds, within, asked.get(f"{AMONG}{column}"))
+    return frozenset(kinds[number] for number in passed)

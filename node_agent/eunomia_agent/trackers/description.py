@@ -9,13 +9,15 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from eunomia_agent.errors import AgentError
-from eunomia_agent.events.layout import KIND, SUBJECT_COLUMNS, Column, Layout, Source
+from eunomia_agent.events.kinds import kinds_of
+from eunomia_agent.events.layout import SUBJECT_COLUMNS, Column, Layout, Source
 from eunomia_agent.events.tally import result_layouts
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.kernel.chain import CALLS
 from eunomia_agent.kernel.errors import ObjectInvalid
 from eunomia_agent.kernel.types import Array, Int, Type
 from eunomia_agent.trackers.paths import CONDITION, path_columns, path_variables
+from eunomia_agent.trackers.ranges import AMONG, among_columns
 from eunomia_agent.trackers.variable import variable_name
 from eunomia_api.document import Document, DocumentInvalid, Place, read
 from eunomia_api.param import shown
@@ -143,7 +145,7 @@ def _params(description: Description, btf: Btf) -> Iterator[str]:
             yield from _variable(name, param, btf.resolve(variables[variable][0])[1], btf, say)
         used[variable] = name
     for variable in variables.keys() - used.keys() - COMMON:
-        if variable.startswith(CONDITION) or variable.removeprefix(f"{CALLS}_") in used:
+        if variable.startswith((CONDITION, AMONG)) or variable.removeprefix(f"{CALLS}_") in used:
             continue
         yield description.problem(("params",), f"variable {variable} in C has no param")
 
@@ -177,6 +179,8 @@ def _conditions(
     columns = {column.name for layout in layouts.values() for column in layout.columns}
     for column in conditions(btf) - columns - SUBJECT_HELP.keys():
         yield description.problem((), f"WHERE({column}) in C: no result has a column {column}")
+    for column in among_columns(btf) - conditions(btf):
+        yield description.problem((), f"AMONG({column}) in C: there is no WHERE({column})")
 
 
 def conditions(btf: Btf) -> frozenset[str]:
@@ -286,13 +290,8 @@ def _denies(
     for section in sorted(sections or ()):
         if section.startswith(REFUSING) and section not in denies:
             yield description.problem(("denies",), f"{section} in C has no list of what it refuses")
-    kinds = {
-        value
-        for layout in layouts.values()
-        for column in layout.columns
-        if column.name == KIND
-        for value in column.values.values()
-    }
+    columns = [column for layout in layouts.values() for column in layout.columns]
+    kinds = set(kinds_of(columns)[1].values())
     for section, refused in denies.items():
         say = partial(description.problem, ("denies", section))
         if sections is not None and section not in sections:

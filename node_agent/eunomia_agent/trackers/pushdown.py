@@ -1,24 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a `where` the kernel decides: match.h, WHERE and where_comm; match_path.h, WHERE_PATH.
+"""What of a `where` the kernel decides: match.h, WHERE and its like; match_path.h, WHERE_PATH.
 
-The kernel takes one range a column, or one set of paths, which all events must be in. A condition
+The kernel takes one range a column, some of them with the only values that are meant, or one set of
+paths, which all events must be in. A condition
 that is no more than such ranges is the kernel's alone; from one that is more, ranges are taken that
 all its rows are in, and it is asked again on the rows that come.
 """
 
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from eunomia_agent.events import names
 from eunomia_agent.events.layout import Column
 from eunomia_agent.trackers.paths import ALL, PathsByClass, PathSet, class_of, path_set
+from eunomia_agent.trackers.ranges import LEAST, MAX_AMONG, MOST, Flags, Range, TextRange
 from eunomia_api.where import Expression, syntax, types
 from eunomia_api.where.syntax import Node
 
-LEAST, MOST = -(2**63), 2**63 - 1
-_RANGE = struct.Struct("=2q")
-_TEXT = struct.Struct("=2I16s")
 _LONGEST = 15
 _TABLES: Mapping[str, Mapping[int, str]] = {
     "errno_t": names.ERRORS,
@@ -30,44 +28,7 @@ _NO_PATHS: Mapping[str, str] = {}
 _SWAPPED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
-    """struct range: values from least to most, both included; none where least is greater."""
-
-    least: int = LEAST
-    most: int = MOST
-
-    @property
-    def content(self) -> bytes:
-        """The variable as it lies in memory."""
-        return _RANGE.pack(self.least, self.most)
-
-    def both(self, other: "Range") -> "Range":
-        """Return the values that are in both ranges."""
-        return Range(max(self.least, other.least), min(self.most, other.most))
-
-
-@dataclass(frozen=True, slots=True)
-class TextRange:
-    """struct text_range: texts that begin with some bytes, or are just these."""
-
-    begin: bytes
-    exact: bool
-
-    @property
-    def content(self) -> bytes:
-        """The variable as it lies in memory."""
-        return _TEXT.pack(len(self.begin), self.exact, self.begin)
-
-    def both(self, other: "TextRange") -> "TextRange | None":
-        """Return the texts that are in both; None where that is no such range."""
-        for one, wider in ((self, other), (other, self)):
-            if one == wider or (not wider.exact and one.begin.startswith(wider.begin)):
-                return one
-        return None
-
-
-Condition = Range | TextRange | PathSet | PathsByClass
+Condition = Range | TextRange | Flags | PathSet | PathsByClass
 NO_ROWS: Mapping[str, Condition] = {"pid": Range(1, 0)}
 """What no row is in, of whatever tracker: match.h has each one ask for this column."""
 
@@ -78,6 +39,7 @@ class Columns:
 
     filterable: Mapping[str, Column]
     paths: Mapping[str, str]
+    among: Collection[str]
     whole_paths: bool = False
     assumed: Mapping[str, int] = field(default_factory=dict[str, int])
 
@@ -108,17 +70,19 @@ def split(
     expression: Expression,
     filterable: Mapping[str, Column],
     paths: Mapping[str, str] = _NO_PATHS,
+    among: Collection[str] = (),
     *,
     whole_paths: bool = False,
 ) -> tuple[dict[str, Condition], Expression | None]:
     """Return what the kernel decides, by column, and what is left to the agent, if anything.
 
     filterable: columns for which the object has variables where_COLUMN…; paths: those of them that
-    are paths, each with the column whose sets it is looked up in. whole_paths: the kernel lets no
+    are paths, each with the column whose sets it is looked up in; among: those that may have some
+    values with others between them. whole_paths: the kernel lets no
     path pass that it knows only a part of; else it does, and is never the only one that is asked
     about a path.
     """
-    columns = Columns(filterable, paths, whole_paths=whole_paths)
+    columns = Columns(filterable, paths, among, whole_paths=whole_paths)
     pushed: dict[str, Condition] = {}
     rest: list[Node] = []
     for conjunct in expression.conjuncts:
@@ -133,10 +97,7 @@ def variables(pushed: Mapping[str, Condition]) -> dict[str, bytes]:
     """Return what was pushed, by the object's variable or map, as it lies in memory there."""
     found: dict[str, bytes] = {}
     for column, condition in pushed.items():
-        if isinstance(condition, PathSet | PathsByClass):
-            found |= condition.variables(column)
-        else:
-            found[f"where_{column}"] = condition.content
+        found |= condition.variables(column)
     return found
 
 
@@ -144,6 +105,7 @@ def around(
     roots: Sequence[Node],
     filterable: Mapping[str, Column],
     paths: Mapping[str, str] = _NO_PATHS,
+    among: Collection[str] = (),
 ) -> dict[str, Condition]:
     """Return what all rows are in for which any of some conditions holds, by column.
 
@@ -151,7 +113,7 @@ def around(
     looked at by itself: what opens are asked is not lost on those that are about no open.
     """
     any_of = syntax.Either(0, types.BOOL, tuple(roots))
-    columns = Columns(filterable, paths)
+    columns = Columns(filterable, paths, among)
     classes = _classes(columns)
     found = {
         of: part
@@ -164,7 +126,7 @@ def around(
         Found({**part.ranges, **{name: Range(n, n) for name, n in classes[of].items()}}, False)
         for of, part in found.items()
     ]
-    ranges = dict(_any(parts).ranges)
+    ranges = dict(_any(parts, among).ranges)
     for name in set(paths.values()):
         ranges.pop(name, None)
         sets = {of: each for of in found if isinstance(each := found[of].ranges.get(name), PathSet)}
@@ -194,6 +156,8 @@ def _narrow(ranges: dict[str, Condition], name: str, condition: Condition) -> bo
         both = before.both(condition) if isinstance(condition, Range) else None
     elif isinstance(before, TextRange):
         both = before.both(condition) if isinstance(condition, TextRange) else None
+    elif isinstance(before, Flags):
+        both = before.both(condition) if isinstance(condition, Flags) else None
     elif before is not None:
         both = before if before == condition else None
     if both is None:
@@ -207,9 +171,9 @@ def _ranges(node: Node, columns: Columns) -> Found:
         case syntax.Both(operands=operands):
             return _all([_ranges(operand, columns) for operand in operands])
         case syntax.Either(operands=operands):
-            return _any([_ranges(operand, columns) for operand in operands])
+            return _any([_ranges(operand, columns) for operand in operands], columns.among)
         case syntax.In(item=syntax.Name() as name, container=syntax.ListOf(elements=elements)):
-            return _any([_is_element(name, each, columns) for each in elements])
+            return _any([_is_element(name, each, columns) for each in elements], columns.among)
         case syntax.Not(operand=operand) if not isinstance(operand, syntax.Name):
             return _negated(_ranges(operand, columns))
         case _:
@@ -264,7 +228,7 @@ def _all(parts: Sequence[Found]) -> Found:
     return Found(ranges, whole=all(part.whole for part in parts) and all(taken))
 
 
-def _any(parts: Sequence[Found]) -> Found:
+def _any(parts: Sequence[Found], among: Collection[str]) -> Found:
     """Return the ranges around those of all parts: more may be in them than in any of the parts."""
     if not parts:
         return _NOTHING
@@ -279,19 +243,36 @@ def _any(parts: Sequence[Found]) -> Found:
         if len(set(each)) == 1:
             ranges[name] = each[0]
         elif numbers := [one for one in each if isinstance(one, Range)]:
-            ranges[name] = Range(min(r.least for r in numbers), max(r.most for r in numbers))
+            ranges[name] = _around(numbers, apart=name in among)
         elif all_paths := PathSet.union(one for one in each if isinstance(one, PathSet)):
             ranges[name] = all_paths
     alone = all(part.whole and part.ranges.keys() == ranges.keys() for part in parts)
-    return Found(ranges, whole=alone and len(ranges) == 1 and _is_gapless(parts))
+    return Found(ranges, whole=alone and len(ranges) == 1 and _are_all(ranges, parts))
 
 
-def _is_gapless(parts: Sequence[Found]) -> bool:
-    """Tell whether ranges of one and the same column leave nothing out between them."""
+def _around(ranges: Sequence[Range], *, apart: bool) -> Range:
+    """Return all values of some ranges and, but where they may stand apart, those in between."""
+    values = [each.values for each in ranges]
+    few = frozenset[int]().union(*(each or () for each in values))
+    if apart and None not in values and len(few) <= MAX_AMONG:
+        return Range.of(few)
+    return Range(min(each.least for each in ranges), max(each.most for each in ranges))
+
+
+def _are_all(ranges: Mapping[str, Condition], parts: Sequence[Found]) -> bool:
+    """Tell whether nothing but what is in any of the parts is in a column's range around them."""
+    (around,) = ranges.values()
     found = [condition for part in parts for condition in part.ranges.values()]
-    if len(set(found)) == 1 or isinstance(found[0], PathSet):
+    if len(set(found)) == 1 or isinstance(around, PathSet):
         return True
-    ordered = sorted((one.least, one.most) for one in found if isinstance(one, Range))
+    if isinstance(around, Range) and around.among:
+        return True
+    ordered = sorted(
+        extent
+        for one in found
+        if isinstance(one, Range)
+        for extent in ([(v, v) for v in one.among] or [(one.least, one.most)])
+    )
     most = ordered[0][1]
     for least, end in ordered[1:]:
         if least > most + 1:
@@ -311,6 +292,8 @@ def _compared(name: syntax.Name, sign: str, value: syntax.Value, columns: Column
         return _path(name.name, sign, value, columns)
     if isinstance(value, str) and column.kind == "chars":
         found = _text(sign, value)
+    elif isinstance(value, str) and column.kind == "flags":
+        found = _flags(column, sign, value)
     elif isinstance(value, str):
         number = _number(column, value)
         found = (
@@ -390,3 +373,14 @@ def _text(sign: str, value: str) -> TextRange | None:
     if sign == "startsWith" and value:
         return TextRange(value.encode(), exact=False)
     return None
+
+
+def _flags(column: Column, sign: str, value: str) -> Flags | None:
+    """Return the flag that a text names which rows have among others; None where it is no one's."""
+    if sign != "contains" or not value:
+        return None
+    named = [bits for bits, name in column.values.items() if value in name]
+    if len(named) != 1 or column.values[named[0]] != value or named[0].bit_count() != 1:
+        return None
+    (bit,) = named
+    return Flags(bit) if sum(bool(bits & bit) for bits in column.values) == 1 else None

@@ -15,7 +15,8 @@ from eunomia_agent.events.layout import Column, Layout
 from eunomia_agent.events.where import mask
 from eunomia_agent.trackers.catalogue import Column as Described
 from eunomia_agent.trackers.paths import PathSet
-from eunomia_agent.trackers.pushdown import NO_ROWS, Range, around, split, variables
+from eunomia_agent.trackers.pushdown import NO_ROWS, around, split, variables
+from eunomia_agent.trackers.ranges import Range
 from eunomia_api.where import parse
 
 KINDS = {1: "open", 2: "create", 11: "mount"}

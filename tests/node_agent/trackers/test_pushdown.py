@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the kernel decides of a condition changes where it is decided, never what passes."""
 
+import json
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -10,24 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eunomia_agent.events import names
 from eunomia_agent.events.batch import Batch
 from eunomia_agent.events.layout import Column, Layout
 from eunomia_agent.events.where import mask
 from eunomia_agent.trackers.catalogue import Column as Described
-from eunomia_agent.trackers.pushdown import (
-    LEAST,
-    MOST,
-    Condition,
-    Range,
-    TextRange,
-    split,
-    variables,
-)
+from eunomia_agent.trackers.pushdown import Condition, split, variables
+from eunomia_agent.trackers.ranges import LEAST, MOST
 from eunomia_api.where import Expression, parse
 
 LAYOUT = Layout(
     "event",
-    64,
+    72,
     [
         Column("pid", "tgid_t", "uint", 0, 4),
         Column("fd", "fd_t", "int", 4, 4),
@@ -40,6 +35,8 @@ LAYOUT = Layout(
         Column("comm", "comm_t", "chars", 40, 16),
         Column("uid", "uid_t", "uint", 56, 4),
         Column("port", "port_t", "uint", 60, 2, kinds=frozenset({1})),
+        Column("call", "syscall_t", "int", 64, 4),
+        Column("spaces", "enum space_flags", "flags", 68, 4, values={1: "mnt", 2: "net", 4: "t"}),
     ],
 )
 COLUMNS = [
@@ -47,6 +44,9 @@ COLUMNS = [
     for c in LAYOUT.columns
 ]
 FILTERABLE = {column.name: column for column in LAYOUT.columns if column.name != "uid"}
+AMONG = {"call"}
+TOO_MANY = json.dumps([names.SYSCALLS[number] for number in range(0, 34, 2)])
+READ, WRITE, CLOSE = (f'"{names.SYSCALLS[number]}"' for number in (0, 1, 3))
 
 
 def batch_of(*rows: Mapping[str, Any]) -> Batch:
@@ -64,6 +64,18 @@ def within(condition: bytes, value: int) -> bool:
     return bool(least <= as_s64 <= most)
 
 
+def among(condition: bytes, value: int) -> bool:
+    """among() of bpf/include/match.h."""
+    count, *values = struct.unpack("=Q16q", condition)
+    return value in values[:count]
+
+
+def has_flags(condition: bytes, value: int) -> bool:
+    """has_flags() of bpf/include/match.h."""
+    (wanted,) = struct.unpack("=I", condition)
+    return value & wanted == wanted
+
+
 def comm_wanted(condition: bytes, comm: bytes) -> bool:
     """comm_wanted() of bpf/include/match.h."""
     length, exact, wanted = struct.unpack("=2I16s", condition)
@@ -72,20 +84,20 @@ def comm_wanted(condition: bytes, comm: bytes) -> bool:
 
 
 def kernel_passes(pushed: Mapping[str, Condition], row: Any) -> bool:
-    for name, condition in pushed.items():
-        assert isinstance(condition, Range | TextRange)
+    for variable, content in variables(pushed).items():
+        name = variable.split("_", 1)[1]
         if name == "port" and row["kind"] != 1:
             continue  # such an event has no port, and nothing is asked about it
-        check = comm_wanted if name == "comm" else within
-        if not check(condition.content, row[name].item()):
+        check = {"comm": comm_wanted, "spaces": has_flags}.get(name, within)
+        if not (among if variable.startswith("among_") else check)(content, row[name].item()):
             return False
     return True
 
 
 def decided(written: str) -> tuple[dict[str, tuple[Any, ...]], bool]:
     """What is pushed, and whether the agent has something left to decide."""
-    pushed, rest = split(parse(written, COLUMNS), FILTERABLE)
-    form = {"where_comm": "=2I16s"}
+    pushed, rest = split(parse(written, COLUMNS), FILTERABLE, among=AMONG)
+    form = {"where_comm": "=2I16s", "among_call": "=Q16q", "where_spaces": "=I"}
     return {
         name: struct.unpack(form.get(name, "=2q"), content)
         for name, content in variables(pushed).items()
@@ -148,6 +160,26 @@ def decided(written: str) -> tuple[dict[str, tuple[Any, ...]], bool]:
         ("pid + 1 == 5", {}, True),
         ("pid < 0", {"where_pid": (0, -1)}, False),
         ("true", {}, True),
+        # the object takes single values of this one
+        (
+            f"call in [{READ}, {CLOSE}]",
+            {"where_call": (0, 3), "among_call": (2, 0, 3, *[0] * 14)},
+            False,
+        ),
+        (
+            f"call == {READ} || call in [{WRITE}, {CLOSE}]",
+            {"where_call": (0, 3), "among_call": (3, 0, 1, 3, *[0] * 13)},
+            False,
+        ),
+        (f"call in [{READ}, {CLOSE}] && call == {CLOSE}", {"where_call": (3, 3)}, False),
+        (f"call in [{READ}, {CLOSE}] && call == {WRITE}", {"where_call": (1, 0)}, False),
+        (f"call in [{READ}, {WRITE}]", {"where_call": (0, 1)}, False),
+        (f"call in {TOO_MANY}", {"where_call": (0, 32)}, True),
+        ('spaces.contains("net")', {"where_spaces": (2,)}, False),
+        ('spaces.contains("net") && spaces.contains("mnt")', {"where_spaces": (3,)}, False),
+        ('spaces.contains("t")', {}, True),  # so is each of the others
+        ('spaces.contains("ne")', {}, True),
+        ('spaces == "net"', {}, True),
     ],
 )
 def test_the_kernel_decides_what_one_range_a_column_can_say(
@@ -171,6 +203,8 @@ ROW = st.fixed_dictionaries(
         "comm": st.sampled_from([name.encode() for name in NAMES]),
         "uid": st.sampled_from([0, 1]),
         "port": st.sampled_from([0, 80]),
+        "call": st.sampled_from([0, 1, 2, 3, 60]),
+        "spaces": st.sampled_from([0, 1, 2, 3, 6, 7]),
     }
 )
 _integer = st.tuples(
@@ -188,6 +222,10 @@ _LEAF = st.one_of(
         st.sampled_from(["==", "!="]), st.sampled_from(["", "EPERM", "ENOENT", "600", "2"])
     ).map(lambda parts: f'error {parts[0]} "{parts[1]}"'),
     st.sampled_from(["exec", "exit", "fork", "7"]).map(lambda name: f'kind == "{name}"'),
+    st.sets(st.sampled_from([0, 1, 3, 60]), min_size=1).map(
+        lambda numbers: f"call in {json.dumps([names.SYSCALLS[n] for n in sorted(numbers)])}"
+    ),
+    st.sampled_from(["mnt", "net", "t", "n"]).map(lambda name: f'spaces.contains("{name}")'),
     st.sampled_from(NAMES).map(lambda name: f'comm == "{name}"'),
     st.sampled_from(NAMES).map(lambda name: f'comm.startsWith("{name}")'),
     st.sampled_from(["failed", "!failed", "failed == false", 'signal == "SIGKILL"', "1 / fd > 0"]),
@@ -209,7 +247,7 @@ _EXPRESSIONS: st.SearchStrategy[str] = st.recursive(
 def test_pushing_changes_no_result(rows: list[dict[str, Any]], written: str) -> None:
     batch = batch_of(*rows)
     expression: Expression = parse(written, COLUMNS)
-    pushed, rest = split(expression, FILTERABLE)
+    pushed, rest = split(expression, FILTERABLE, among=AMONG)
 
     passed = np.array([kernel_passes(pushed, row) for row in batch.fixed])
     if rest is not None:
