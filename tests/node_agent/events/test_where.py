@@ -507,6 +507,10 @@ def test_a_row_without_an_answer_does_not_pass_and_stops_no_other(
     )
 
 
+def test_numbers_above_those_of_an_int_are_looked_for_in_lists() -> None:
+    assert passing("inode in sizes || pid == 0", {"inode": 1 << 63}, {"inode": 1 << 63}) == [0, 1]
+
+
 def test_a_text_is_what_the_row_tells_not_the_bytes_that_came() -> None:
     rows = [{"path": b"\xff"}, {"path": b"\\xff"}, {"path": "é".encode()}, {"path": b"\xc3"}]
     assert passing(r'path == "\\xff"', *rows) == [0, 1]

@@ -118,7 +118,8 @@ def distinct_numbers(values: Array) -> tuple[NDArray[np.intp], Array]:
             places = (values - np.asarray(least, values.dtype)).astype(np.intp)
             present = np.zeros(most - least + 1, np.bool_)
             present[places] = True
-            known = (np.flatnonzero(present) + least).astype(values.dtype)
+            known = np.flatnonzero(present).astype(values.dtype)
+            known += np.asarray(least, values.dtype)
             return (np.cumsum(present) - 1)[places], known
     known, codes = np.unique(values, return_inverse=True)
     return codes.reshape(values.shape), known
