@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compiles the BPF objects, the agent's libraries in C, and the catalogue of trackers.
 
-Runs as hatchling's build hook (`pip install`) and by itself (`python hatch_build.py`). What is
-newer than all that it is made of is left alone.
+Runs as hatchling's build hook (`pip install`) and by itself (`python hatch_build.py`; for another
+machine, in a copy of the tree, `python hatch_build.py aarch64`). What is newer than all that it is
+made of is left alone.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +32,23 @@ class BuildError(Exception):
     """Something is missing or wrong; the message says what to do."""
 
 
-def build() -> None:
-    """Bring every product up to date. Raises BuildError."""
+def build(machine: str = platform.machine()) -> None:
+    """Bring every product up to date, for a machine as `uname -m` says. Raises BuildError."""
+    if machine not in ARCHITECTURES:
+        raise BuildError(f"the trackers know {', '.join(ARCHITECTURES)}, not {machine}")
     OBJECTS.mkdir(exist_ok=True)
     headers = list((BPF / "include").glob("*.h"))
     sources = [*sorted(BPF.glob("*.bpf.c")), *sorted((BPF / "trackers").glob("*.bpf.c"))]
     for source in sources:
         target = OBJECTS / source.name.replace(".bpf.c", ".bpf.o")
         own = source.parent.glob(f"{source.name.removesuffix('.bpf.c')}.*.h")
-        parts = [source, *own, *headers]
-        _renew(target, parts, lambda out, source=source: _compile_bpf(source, out))
+        _renew(target, [source, *own, *headers], partial(_compile_bpf, source, machine))
     for description in (BPF / "trackers").glob("*.yaml"):
         target = OBJECTS / description.name
         _renew(target, [description], lambda out, source=description: shutil.copy(source, out))
     for source in LIBRARIES:
         target = source.with_name(f"lib{source.stem}.so")
-        _renew(target, [source], lambda out, source=source: _compile_library(source, out))
+        _renew(target, [source], partial(_compile_library, source, machine))
     _remove_stale({source.name.removesuffix(".bpf.c") for source in sources})
     events = AGENT / "events"
     readers = [AGENT / "trackers" / "description.py", events / "layout.py", events / "tally.py"]
@@ -91,12 +94,9 @@ def _run(*command: str | Path) -> None:
         raise BuildError(f"{' '.join(map(str, command))}\n{done.stderr.strip()}")
 
 
-def _compile_bpf(source: Path, target: Path) -> None:
+def _compile_bpf(source: Path, machine: str, target: Path) -> None:
     clang = _command("clang", package="clang llvm libbpf-dev")
     strip = _command("llvm-strip", package="llvm")
-    machine = platform.machine()
-    if machine not in ARCHITECTURES:
-        raise BuildError(f"the trackers know {', '.join(ARCHITECTURES)}, not {machine}")
     _run(
         *(clang, "-O2", "-g", "-Wall", "-Werror", "-target", "bpf", "-mcpu=v3"),
         *(f"-D__TARGET_ARCH_{ARCHITECTURES[machine]}", f"-I{BPF / 'include'}"),
@@ -105,8 +105,12 @@ def _compile_bpf(source: Path, target: Path) -> None:
     _run(strip, "-g", target)
 
 
-def _compile_library(source: Path, target: Path) -> None:
-    compiler = _command("gcc", "cc", "clang", package="gcc libc6-dev")
+def _compile_library(source: Path, machine: str, target: Path) -> None:
+    if machine == platform.machine():
+        compiler = _command("gcc", "cc", "clang", package="gcc libc6-dev")
+    else:
+        name = f"{machine}-linux-gnu"
+        compiler = _command(f"{name}-gcc", package=f"gcc-{name.replace('_', '-')}")
     _run(compiler, "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", source, "-o", target)
 
 
@@ -160,6 +164,6 @@ def get_build_hook() -> type[Any]:
 
 if __name__ == "__main__":
     try:
-        build()
+        build(*sys.argv[1:2])
     except BuildError as error:
         sys.exit(f"build: {error}")

@@ -6,33 +6,30 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from textwrap import indent
 
 from dev.errors import DevError
-from dev.kernels import image, machine
+from dev.kernels import foreign, image, shared
+from dev.kernels.image import Kernel
+from dev.kernels.results import Results, duration
 from dev.progress import say
 
 TESTS = ("tests/kernels/test_trackers.py", "tests/node_agent/test_denying.py", "tests/bpf")
-SECONDS = 3000.0
+SECONDS = 5400.0
+QUIET_SECONDS = 30.0
+"""How long nothing is said while tests pass."""
+
 PYTEST = (
-    # Plugins that none of these tests needs would take half of the time until the first one.
-    *("env", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1", "EUNOMIA_EMULATED=1"),
-    *(sys.executable, "-m", "pytest"),
-    *(
-        "-v",
-        "--no-header",
-        "--color=no",
-        "-rs",
-        "--tb=short",
-        "-p",
-        "pytest_timeout",
-        "--timeout=600",
-    ),
-    *("-p", "no:cacheprovider", "--basetemp=/tmp/eunomia-kernels"),
+    *("-m", "pytest", "-p", "dev.kernels.telling", "-p", "pytest_timeout", "--timeout=600"),
+    *("--color=no", "--tb=short", "-p", "no:cacheprovider", "--basetemp=/tmp/eunomia-kernels"),
     "--ignore=tests/bpf/test_build.py",  # the same under any kernel
     *("-o", "addopts=--import-mode=importlib --strict-markers"),
     *("-W", "ignore::pytest.PytestConfigWarning"),
 )
+# Plugins that none of these tests needs would take half of the time until the first one.
+ENVIRONMENT = ("env", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1", "EUNOMIA_EMULATED=1")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -46,19 +43,53 @@ def main(arguments: Sequence[str]) -> int:
     unknown = set(words.name) - kernels.keys()
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(kernels)}")
-    failed: list[str] = []
-    try:
-        for name in words.name or kernels:
-            path = image.fetch(kernels[name], platform.machine())
-            say(f"Linux {path.name.removeprefix('vmlinuz-')}, emulated")
-            if machine.run(path, [*PYTEST, *words.tests], seconds=words.seconds):
-                failed.append(name)
-    except DevError as error:
-        say(f"error: {error}")
-        return 1
-    if failed:
-        say(f"tests failed under {', '.join(failed)}")
-    return 1 if failed else 0
+    good, told = True, list[str]()
+    for name in words.name or kernels:
+        began = time.monotonic()
+        results = Results()
+        try:
+            _watch(_run(kernels[name], words.tests, words.seconds), results)
+            problem = "" if results.ended else "no test was found"
+        except DevError as error:
+            problem = str(error)
+        good = good and not problem and not results.of("failed")
+        told += ["", f"Linux {name}, {duration(time.monotonic() - began)}"]
+        told += [f"  {line}" for line in [*results.summary(), *([problem] if problem else [])]]
+    print("\n".join(told), flush=True)
+    return 0 if good else 1
+
+
+def _run(kernel: Kernel, tests: list[str], seconds: float) -> Iterator[str]:
+    path = image.fetch(kernel)
+    say(f"Linux {path.name.removeprefix('vmlinuz-')}, emulated")
+    if kernel.machine == platform.machine():
+        command = [*ENVIRONMENT, sys.executable, *PYTEST, *tests]
+        return shared.run(path, command, seconds=seconds)
+    command = [*ENVIRONMENT, "python3", *PYTEST, *tests]
+    return foreign.run(path, kernel.machine, command, seconds=seconds)
+
+
+def _watch(lines: Iterable[str], results: Results) -> None:
+    """Say how far the tests of a file are, how each file went, and each failure at once."""
+    file, shown, said = "", 0, time.monotonic()
+    for line in lines:
+        if not results.hear(line):
+            say(line)
+            continue
+        for ended in results.ended[shown:]:
+            if ended.outcome == "failed":
+                say(f"  FAILED {ended.name}\n{indent(ended.text, '    ')}")
+        shown = len(results.ended)
+        now = results.running.partition("::")[0] or file
+        if not now or (now == file and time.monotonic() - said < QUIET_SECONDS):
+            continue
+        if now == file:
+            say(f"  {file} … {shown} of {sum(results.planned.values())} tests")
+        elif file:
+            say(f"  {file}: {results.line(file)}")
+        file, said = now, time.monotonic()
+    if file:
+        say(f"  {file}: {results.line(file)}")
 
 
 if __name__ == "__main__":

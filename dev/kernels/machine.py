@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A machine in an emulator, with a kernel of its own and this machine's files, by virtme-ng.
+"""What an emulated machine says, from its start to the end of the one command that it runs.
 
 Emulated in software: under KVM the kernels of a distribution may not start on a machine that is a
 small virtual one itself. So all is some ten times slower than outside.
@@ -14,51 +14,59 @@ import shlex
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
 from dev.command import environment, found
 from dev.errors import CommandFailed, MachineUnfit
-from dev.folders import PROJECT
 
 BEGIN = "eunomia-kernels: begin"
-END = "eunomia-kernels: exit "
-EMULATOR = "qemu-system-x86_64"
+END = "eunomia-kernels: end"
+PACKAGES = {"x86_64": "qemu-system-x86", "aarch64": "qemu-system-arm"}
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
-KERNEL = re.compile(r"\[ *\d+\.\d+\]")
 
 
-def run(image: Path, command: Sequence[str], *, seconds: float) -> int:
-    """Run a command as root under another kernel, its output on ours; return its exit code.
+def emulator(machine: str) -> str:
+    """Return the name of the program that emulates a machine. Raises MachineUnfit."""
+    name = f"qemu-system-{machine}"
+    if not found(name):
+        raise MachineUnfit(f"{name} is not installed: apt-get install {PACKAGES[machine]}")
+    return name
 
-    Raises CommandFailed when the kernel does not come up, or the time is over.
+
+def script(command: Sequence[str], folder: Path) -> str:
+    """Return what a shell inside runs: the mounts that a distribution has, then the command.
+
+    The kernel's own messages stay off the console, save when it dies: they would fall into the
+    middle of a line.
     """
-    if not found(EMULATOR):
-        raise MachineUnfit(f"{EMULATOR} is not installed: apt-get install qemu-system-x86")
-    folder = PROJECT / "build"
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=folder, prefix="kernels-", suffix=".sh") as script:
-        script.write(_script(command))
-        script.flush()
-        return _boot(image, f"sh {script.name}", seconds)
+    return (
+        "echo 1 >/proc/sys/kernel/printk\n"
+        "mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null\n"
+        "mountpoint -q /sys/fs/cgroup || mount -t cgroup2 cgroup2 /sys/fs/cgroup\n"
+        "ip link set lo up\n"
+        f"cd {shlex.quote(str(folder))}\n"
+        f"echo {shlex.quote(BEGIN)}\n"
+        f"{shlex.join(command)}\n"
+        f"echo {shlex.quote(END)}\n"
+    )
 
 
-def _boot(image: Path, command: str, seconds: float) -> int:
+def follow(argv: Sequence[str | Path], *, seconds: float) -> Iterator[str]:
+    """Start an emulator and yield what the command inside says, a line each.
+
+    Raises CommandFailed when the machine does not come to the command's end, or not in time.
+    """
     tools = Path(sys.executable).parent
-    argv = ["setsid", "--ctty", str(tools / "vng")]
-    argv += ["--verbose", "--disable-kvm", "--disable-microvm"]
-    argv += ["--cpus", "2", "--memory", "2G", "--user", "root"]
-    argv += ["--run", str(image), "--exec", command]
     # virtme-ng wants a terminal. This one ends with our process, however that ends, and the kernel
     # hangs up on its session then: virtme-ng and the emulator.
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        argv,
+        ["setsid", "--ctty", *argv],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -70,12 +78,11 @@ def _boot(image: Path, command: str, seconds: float) -> int:
     began = time.monotonic()
     try:
         with os.fdopen(ours, errors="replace") as terminal:
-            return _follow(terminal)
+            yield from _lines(terminal)
     except CommandFailed as error:
-        late = time.monotonic() - began >= seconds
-        raise CommandFailed(
-            f"{error}: {f'not within {seconds:.0f} s' if late else 'no end'}"
-        ) from error
+        if time.monotonic() - began < seconds:
+            raise
+        raise CommandFailed(f"the machine was ended after {seconds:.0f} s") from error
     finally:
         limit.cancel()
         limit.join()
@@ -90,8 +97,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.kill()
 
 
-def _follow(terminal: TextIO) -> int:
-    """Pass on what the command says, and leave out what the kernel says."""
+def _lines(terminal: TextIO) -> Iterator[str]:
+    """Leave out what the kernel says before the command begins."""
     log: list[str] = []
     speaks = False
     try:
@@ -101,23 +108,10 @@ def _follow(terminal: TextIO) -> int:
             if text.startswith(BEGIN):
                 speaks = True
             elif text.startswith(END):
-                return int(text.removeprefix(END))
-            elif speaks and not KERNEL.match(text):
-                print(text, flush=True)
+                return
+            elif speaks and text:
+                yield text
     except OSError:  # EIO: nobody has the other end open any more
         pass
-    print("\n".join(log), file=sys.stderr)
-    raise CommandFailed("the kernel did not come to the command's end")
-
-
-def _script(command: Sequence[str]) -> str:
-    """What runs inside: the mounts that a distribution has, then the command."""
-    return (
-        "mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null\n"
-        "mountpoint -q /sys/fs/cgroup || mount -t cgroup2 cgroup2 /sys/fs/cgroup\n"
-        "ip link set lo up\n"
-        f"cd {shlex.quote(str(PROJECT))}\n"
-        f"echo {shlex.quote(BEGIN)}\n"
-        f"{shlex.join(command)}\n"
-        f'echo "{END}$?"\n'
-    )
+    said = "" if speaks else "".join(f"\n    {text}" for text in log)
+    raise CommandFailed(f"the machine ended before the command did{said}")

@@ -403,40 +403,62 @@ def test_no_mount_makes_a_file_another_one_in_its_own_file_system(
 
 
 def test_a_file_of_another_namespace_has_its_own_path_as_well(
-    access: Any, spawn: Any, tmp_path: Path
+    access: Any, spawn: Any, mounted: Any
 ) -> None:
-    (tmp_path / "file").touch()
+    memory = mounted("memory", "-t", "tmpfs", "none")
+    (memory / "of-another").touch()
     outside = f"/proc/{os.getpid()}/root"
     tracked = access()
 
     def work() -> None:
         libc.unshare(CLONE_NEWNS)
-        os.open(f"{outside}{tmp_path}/file", os.O_RDONLY)
+        os.open(f"{outside}{memory}/of-another", os.O_RDONLY)
 
     run(spawn, work)
 
-    assert own_paths(told(tracked, tmp_path), tmp_path) == [("(unreachable)/file", "/file")]
+    assert own_paths(told(tracked, "/of-another"), memory) == [
+        ("(unreachable)/of-another", "/of-another")
+    ]
 
 
-def test_where_nothing_is_mounted_both_paths_are_one(
-    access: Any, spawn: Any, tmp_path: Path
-) -> None:
+def live_in_an_overlay(memory: Path) -> None:
+    """Make an overlay over the root the root of a mount namespace, as a runtime does."""
+    layers = f"lowerdir=/,upperdir={memory}/upper,workdir={memory}/work"
+    libc.unshare(CLONE_NEWNS)
+    libc.mount(b"none", b"/", None, MS_PRIVATE, None)
+    libc.mount(b"overlay", bytes(memory / "root"), b"overlay", 0, layers.encode())
+    os.chdir(memory / "root")
+    libc.mount(b"proc", b"proc", b"proc", 0, None)
+    libc.syscall(PIVOT_ROOT, b".", b".")
+    libc.umount2(b".", MNT_DETACH)
+    os.chdir("/")
+
+
+def test_where_nothing_is_mounted_both_paths_are_one(access: Any, spawn: Any, mounted: Any) -> None:
+    memory = mounted("memory", "-t", "tmpfs", "none")
+    for name in ("upper", "work", "root"):
+        (memory / name).mkdir()
     tracked = access()
 
     def work() -> None:
-        os.open(tmp_path / "file", os.O_CREAT)
-        os.unlink(tmp_path / "file")
+        os.open("/", os.O_RDONLY)
+        live_in_an_overlay(memory)
+        os.open("/nowhere-else", os.O_CREAT)
+        os.unlink("/nowhere-else")
         os.open("/proc/self/status", os.O_RDONLY)
 
     run(spawn, work)
     rows = tracked.rows()
-    paths = zip(rows.text("path"), rows.text("filesystem_path"), strict=True)
-    (made, one), (gone, other), (status, there) = paths
+    kinds = rows.text("kind")
+    mine = [i for i, kind in enumerate(kinds) if kind not in {"mount", "umount", "pivot"}]
+    pairs = list(zip(rows.text("path"), rows.text("filesystem_path"), strict=True))
+    (root, made, gone, (status, there)) = (pairs[i] for i in mine)
 
-    assert made == one == gone == other == str(tmp_path / "file")
+    assert root == ("/", "/")
+    assert made == gone == ("/nowhere-else", "/nowhere-else")
     assert status == f"/proc{there}"
-    assert rows.fixed["root_filesystem"].tolist() == [True, True, False]
-    once, twice = (rows.fixed[name][0] for name in ("path", "filesystem_path"))
+    assert rows.fixed["root_filesystem"][mine].tolist() == [True, True, True, False]
+    once, twice = (rows.fixed[name][mine[1]] for name in ("path", "filesystem_path"))
     assert once == twice  # the text is sent once
 
 

@@ -11,6 +11,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -76,7 +77,11 @@ def record() -> Iterator[Callable[..., Recorded]]:
 
 
 def run_in(cgroup: Path, *command: str, before: Callable[[], object] = int) -> None:
-    """Run a command that somebody else puts into a cgroup before its exec, as a runtime does."""
+    """Run a command that somebody else puts into a cgroup before its exec, as a runtime does.
+
+    It waits meanwhile: the kernel tells of a move when it is made already, and what a process calls
+    in between counts as the workload's. Where the vDSO has no clock, Python asks for it there.
+    """
     ready, go = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -84,6 +89,8 @@ def run_in(cgroup: Path, *command: str, before: Callable[[], object] = int) -> N
         before()
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.execv(command[0], command)
+    while Path(f"/proc/{pid}/syscall").read_text().split()[0] != str(of("read")):
+        time.sleep(0.001)
     (cgroup / "cgroup.procs").write_text(str(pid))
     os.write(go, b"x")
     os.close(ready)

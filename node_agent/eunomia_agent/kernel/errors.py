@@ -6,6 +6,14 @@ from collections.abc import Mapping
 
 from eunomia_agent.errors import AgentError
 
+ENOTSUPP = 524
+"""include/linux/errno.h: meant to stay inside the kernel. BPF lets it out; libc has no words."""
+
+
+def words(errno: int) -> str:
+    """What an error number says to people."""
+    return "this kernel has no support for it" if errno == ENOTSUPP else os.strerror(errno)
+
 
 class KernelError(AgentError):
     """The kernel, or libbpf for it, refused something.
@@ -17,7 +25,7 @@ class KernelError(AgentError):
         self.attempted = attempted
         self.errno = errno
         self.log = log
-        reason = f": {os.strerror(errno)}" if errno else ""
+        reason = f": {words(errno)}" if errno else ""
         said = f"\n{log}" if log else ""
         super().__init__(f"{attempted}{reason}{said}")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from eunomia_agent.kernel.errors import words
 from eunomia_agent.kernel.libbpf import LoadOptions, library
 
 # include/uapi/linux/bpf.h: program types, attach types, map types
@@ -55,7 +56,7 @@ def _why(result: int, what: str) -> str | None:
     if result >= 0:
         os.close(result)
         return None
-    return f"the kernel refuses {what}: {os.strerror(-result)}"
+    return f"the kernel refuses {what}: {words(-result)}"
 
 
 def _load(

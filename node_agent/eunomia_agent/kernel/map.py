@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from eunomia_agent.kernel import info
-from eunomia_agent.kernel.errors import KernelError
+from eunomia_agent.kernel.errors import ENOTSUPP, KernelError
 from eunomia_agent.kernel.libbpf import check, check_pointer, library
 
 # include/uapi/linux/bpf.h
@@ -151,7 +151,7 @@ class Map:
             if result == -errno.ENOSPC and room < self.max_entries * 2:
                 room *= 2  # a bucket of the hash holds more than the buffer
                 continue
-            if result in (-errno.EINVAL, -524) and cursor is None:  # 524: ENOTSUPP
+            if result in (-errno.EINVAL, -ENOTSUPP) and cursor is None:
                 return self._one_by_one()
             if result != -errno.ENOENT:
                 check(result, f"{self._title}: cannot be read")
@@ -169,7 +169,7 @@ class Map:
             rest = keys[done * self.key_size :]
             count = ctypes.c_uint32(total - done)
             result = self._bpf.bpf_map_delete_batch(self.fd, rest, ctypes.byref(count), None)
-            if result in (-errno.EINVAL, -524) and not done:  # 524: ENOTSUPP
+            if result in (-errno.EINVAL, -ENOTSUPP) and not done:
                 for number in range(done, total):
                     self.delete(keys[number * self.key_size :][: self.key_size])
                 return
