@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Decides which cgroups are watched at the moment they are made, before anything can run in them.
+/* Decides which cgroups are watched at the moment they are made, before anything can run in them; and
+ * notes who comes into a container as its runtime.
  *
  * A cgroup below a container's is watched for the same jobs. Any other new one passes as
  * pending, for the jobs that it may turn out to belong to, until the agent knows whose it is; how
@@ -7,6 +8,7 @@
  * Only one hierarchy is looked at: the tracepoints fire for every hierarchy.
  */
 #include "hierarchy.h"
+#include "runtime.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -94,7 +96,7 @@ static __always_inline struct target decide(u64 parent_id, const struct pending_
 {
 	struct target *parent = bpf_map_lookup_elem(&targets, &parent_id);
 
-	if (parent && parent->state == target_classified && parent->inherit)
+	if (parent && parent->state == target_classified && parent->inherit && parent->jobs)
 		return (struct target){.jobs = parent->jobs, .inherit = 1};
 	if (!limit->candidates)
 		return (struct target){};
@@ -174,5 +176,109 @@ int BPF_PROG(removed, struct cgroup *cgroup, const char *path)
 
 	if (count && is_looked_at(cgroup))
 		report(cgroup, path, cgroup_rmdir, count);
+	return 0;
+}
+
+/* ---- who is of a container's runtime: see runtime.h ---- */
+
+/* How long a runtime may take to begin the container's program. Who is one by mistake is none for longer. */
+const volatile u64 starting_ns = 60000000000;
+enum { MAX_DEPTH = 32 };
+
+/* The outermost cgroup around it that is a container's, or may be: its id; 0: there is none. A global
+ * function, see lose_for_first in match.h, and so it takes a number for a pointer. */
+__weak u64 container_around(u64 address)
+{
+	struct cgroup *cgroup = (void *)address;
+	u64 found = 0;
+
+	for (int depth = 0; depth < MAX_DEPTH && cgroup; depth++) {
+		u64 id = BPF_CORE_READ(cgroup, kn, id);
+		struct target *target = bpf_map_lookup_elem(&targets, &id);
+
+		if (target && (target->inherit || target->state != target_classified))
+			found = id;
+		cgroup = BPF_CORE_READ(cgroup, self.parent, cgroup);
+	}
+	return found;
+}
+
+static __always_inline bool are_in_one_container(const struct cgroup *one, const struct cgroup *other)
+{
+	u64 around = container_around((u64)BPF_CORE_READ(one, self.cgroup));
+
+	return around && around == container_around((u64)BPF_CORE_READ(other, self.cgroup));
+}
+
+static __always_inline void mark(struct task_struct *process, boot_ns_t until)
+{
+	boot_ns_t *noted = bpf_task_storage_get(&runtimes, process, NULL,
+						BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (noted)
+		*noted = until;
+}
+
+/* Who moves itself, or is moved by one of the container's own, is no runtime's. */
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(joins, struct cgroup *cgroup, const char *path, struct task_struct *task)
+{
+	struct cgroup *movers = task_cgroup(bpf_get_current_task_btf());
+
+	if (is_looked_at(cgroup) && !are_in_one_container(movers, cgroup))
+		mark(task, bpf_ktime_get_boot_ns() + starting_ns);
+	return 0;
+}
+
+/* A child may be born into another cgroup: clone3 with CLONE_INTO_CGROUP. */
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(forks, struct task_struct *parent, struct task_struct *child)
+{
+	if (parent->tgid == child->tgid)
+		return 0;
+	struct cgroup *from = task_cgroup(parent), *to = task_cgroup(child);
+	boot_ns_t *until = bpf_task_storage_get(&runtimes, parent->group_leader, NULL, 0);
+
+	if (until)
+		mark(child, *until);
+	else if (from != to && !are_in_one_container(from, to))
+		mark(child, bpf_ktime_get_boot_ns() + starting_ns);
+	return 0;
+}
+
+static __always_inline bool has_mounts_of_parent(const struct task_struct *task)
+{
+	return task->nsproxy->mnt_ns == task->real_parent->nsproxy->mnt_ns;
+}
+
+/* A runtime that runs a sealed copy of itself, as runc does, still has the mounts of who began it. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(execs, struct task_struct *task)
+{
+	if (!has_mounts_of_parent(task))
+		bpf_task_storage_delete(&runtimes, task);
+	return 0;
+}
+
+static __always_inline bool has_program_of_its_mounts(const struct task_struct *task)
+{
+	const struct vfsmount *mount = BPF_CORE_READ(task, mm, exe_file, f_path.mnt);
+	const struct mount *whole = (const void *)mount - bpf_core_field_offset(struct mount, mnt);
+
+	return BPF_CORE_READ(whole, mnt_ns) == BPF_CORE_READ(task, nsproxy, mnt_ns);
+}
+
+/* Run once, when the others are attached: who came into a container before and may not have begun its
+ * program yet. Those of the container could do as they liked until now, and can for a little longer. */
+SEC("iter/task")
+int note_those_here(struct bpf_iter__task *context)
+{
+	struct task_struct *task = context->task;
+
+	if (!task || task->pid != task->tgid || !task->mm ||
+	    task_cgroup(task) == task_cgroup(task->real_parent))
+		return 0;
+	if (has_mounts_of_parent(task) || !has_program_of_its_mounts(task))
+		mark(task, bpf_ktime_get_boot_ns() + starting_ns);
 	return 0;
 }

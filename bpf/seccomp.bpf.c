@@ -416,7 +416,9 @@ int BPF_PROG(call_begins, struct pt_regs *regs, long number)
 	struct slot *slot = slot_of(id);
 	bool has_slot = slot && slot->cgroup_id == id;
 
-	if (!has_slot && !bpf_map_lookup_elem(&targets, &id))
+	struct target *target = has_slot ? NULL : bpf_map_lookup_elem(&targets, &id);
+
+	if (!has_slot && (!target || !target->jobs))
 		return 0;
 	bool compat = call_is_compat();
 

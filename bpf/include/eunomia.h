@@ -79,7 +79,8 @@ struct subject {
 	comm_t comm;
 };
 
-/* Which cgroups are watched, agent-wide. An id that is absent is not a target.
+/* Which cgroups are watched, agent-wide. An id that is absent is not a target. One without jobs is a
+ * container's that nobody watches.
  * All room is made at the start: memory for a single entry is charged to the agent's memory cgroup
  * and refused when that is full, be it of page cache that could be dropped. */
 enum target_state {

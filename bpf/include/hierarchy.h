@@ -8,19 +8,25 @@
  * hosts where v2 is not in use and all are in its root. Set by the agent. */
 const volatile u32 cgroup_hierarchy = 0;
 
-static __always_inline u64 task_cgroup_id(struct task_struct *task)
+static __always_inline struct cgroup *task_cgroup(struct task_struct *task)
 {
 	struct css_set *set = task->cgroups;
 
 	if (!cgroup_hierarchy)
-		return set->dfl_cgrp->kn->id;
+		return set->dfl_cgrp;
 	if (!bpf_core_enum_value_exists(enum cgroup_subsys_id, pids_cgrp_id))
-		return 0;
+		return NULL;
 	u32 pids = bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id);
 	struct cgroup_subsys_state *state = NULL;
 
 	bpf_probe_read_kernel(&state, sizeof(state), &set->subsys[pids]);
-	return BPF_CORE_READ(state, cgroup, kn, id);
+	return BPF_CORE_READ(state, cgroup);
+}
+
+static __always_inline u64 task_cgroup_id(struct task_struct *task)
+{
+	return cgroup_hierarchy ? BPF_CORE_READ(task_cgroup(task), kn, id)
+				: task_cgroup(task)->kn->id;
 }
 
 static __always_inline u64 current_cgroup_id(void)

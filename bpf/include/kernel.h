@@ -300,6 +300,11 @@ struct bpf_array {
 	void *pptrs[1];
 };
 
+/* kernel/bpf/task_iter.c */
+struct bpf_iter__task {
+	struct task_struct *task;
+};
+
 /* kernel/bpf/cgroup_iter.c */
 struct bpf_iter__cgroup {
 	struct cgroup *cgroup;

@@ -94,8 +94,13 @@ class Cgroups:
     def node(self) -> Node:
         """What trackers share. Only while open."""
         assert self._object is not None
-        hierarchy = self._hierarchy
-        return Node(self._object.map("targets"), hierarchy.number, hierarchy.root, self._chain)
+        return Node(
+            targets=self._object.map("targets"),
+            hierarchy=self._hierarchy.number,
+            root=self._hierarchy.root,
+            chain=self._chain,
+            runtimes=self._object.map("runtimes"),
+        )
 
     async def load(self) -> Targets:
         """Load and attach the programs. Raises KernelError."""
@@ -160,6 +165,7 @@ class Cgroups:
             loaded.set("cgroup_hierarchy", self._hierarchy.number)
             loaded.load()
             loaded.attach()
+            loaded.run_iterators()
         except BaseException:
             loaded.close()
             raise

@@ -155,7 +155,7 @@ def track(cgroup: Path) -> Iterator[Track]:
     """Load and attach a tracker for the cgroup: track(name, ring_bytes=…, param=…).
 
     entries: how many the tables of counts hold; sizes: of other maps, by name; without: sections
-    whose programs stay off.
+    whose programs stay off; wide: variables of the agent-wide programs.
     """
     with ExitStack() as stack:
 
@@ -166,12 +166,18 @@ def track(cgroup: Path) -> Iterator[Track]:
             entries: int | None = None,
             sizes: Mapping[str, int] | None = None,
             without: Collection[str] = (),
+            wide: Mapping[str, int] | None = None,
             **params: bool | int | str | bytes,
         ) -> Tracked:
             agent_wide = stack.enter_context(Object.open(OBJECTS / "cgroups.bpf.o"))
+            for variable, value in (wide or {}).items():
+                agent_wide.set(variable, value)
             agent_wide.load()
+            agent_wide.attach()
+            agent_wide.run_iterators()
             tracker = stack.enter_context(Object.open(OBJECTS / f"{name}.bpf.o"))
-            tracker.map("targets").reuse(agent_wide.map("targets"))
+            for shared in {"targets", "runtimes"} & tracker.maps.keys():
+                tracker.map(shared).reuse(agent_wide.map(shared))
             if "events" in tracker.maps:
                 tracker.map("events").resize(ring_bytes)
             for table, size in (sizes or {}).items():

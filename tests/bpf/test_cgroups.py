@@ -84,16 +84,22 @@ def test_a_cgroup_that_comes_and_goes_is_told_with_its_path_and_parent(
 
 
 @pytest.mark.parametrize(
-    ("inherit", "decided"), [(True, (0b1010, CLASSIFIED, 1)), (False, (0b1, PENDING, 0))]
+    ("jobs", "inherit", "decided"),
+    [
+        (0b1010, True, (0b1010, CLASSIFIED, 1)),
+        (0b1010, False, (0b1, PENDING, 0)),
+        (0, True, (0b1, PENDING, 0)),
+    ],
 )
 def test_only_a_container_hands_its_jobs_down(
     decisions: Decisions,
     make_cgroup: Callable[..., Path],
+    jobs: int,
     inherit: bool,
     decided: tuple[int, int, int],
 ) -> None:
     parent = make_cgroup()
-    decisions.classify(parent, 0b1010, inherit=inherit)
+    decisions.classify(parent, jobs, inherit=inherit)
     decisions.limit(candidates=0b1, bound=100)
 
     child = make_cgroup(parent=parent)

@@ -59,6 +59,27 @@ def test_a_job_waits_until_a_pod_matches(world: Any, job: Callable[..., agent_pb
     assert (report.state, report.pods) == (agent_pb2.JOB_STATE_RUNNING, 1)
 
 
+def test_the_kernel_knows_containers_that_no_job_watches(
+    world: Any, job: Callable[..., agent_pb2.Job]
+) -> None:
+    """So that it can tell who is put into one from outside from who moves about in it."""
+    cgroup = world.cgroup("other")
+    whole = world.owner(cgroup)
+    name = f"cri-containerd-{whole.container_id}.scope"
+    world.apply(job())
+
+    def entry() -> bytes | None:
+        return world.programs.map("targets").lookup(struct.pack("=Q", whole.cgroup_id))
+
+    world.tracing.meet(replace(whole, labels={}, namespace="quiet", path=f"/pods/{name}/inner"))
+    assert entry() is None, "a container could make any number of those"
+    world.tracing.meet(replace(whole, labels={}, namespace="quiet", path=f"/pods/{name}"))
+    assert entry() == struct.pack("=QII", 0, 0, 1)
+    world.tracing.gone(whole.cgroup_id)
+    world.tracing.tick()
+    assert entry() is None
+
+
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [

@@ -44,6 +44,11 @@ class Owner:
     path: str = field(default="", compare=False)
 
     @property
+    def is_outermost(self) -> bool:
+        """Whether it is the container's own cgroup, and none that was made inside."""
+        return bool(self.container_id) and self.container_id in self.path.rpartition("/")[2]
+
+    @property
     def short_id(self) -> str:
         """The first 12 digits of the container's id, as tools show it."""
         return self.container_id[:12]

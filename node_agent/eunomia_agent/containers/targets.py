@@ -76,15 +76,17 @@ class Targets:
         self._bound = bound
         self._write_limit()
 
-    def set(self, cgroup_id: int, jobs: int, *, inherit: bool) -> None:
+    def set(self, cgroup_id: int, jobs: int, *, inherit: bool, lasting: bool = False) -> None:
         """Say whose jobs a cgroup's events are for; for none it is no target any more.
 
         inherit: cgroups made inside belong to the same jobs from their first moment. True for a
         container's cgroup, false for a host's, in which containers may be made.
+        lasting: it has an entry all the same for no job, so that the kernel can tell who is in the
+        container from who comes from outside of it.
         """
         key = _ID.pack(cgroup_id)
         before = self._targets.lookup(key)
-        after = _TARGET.pack(jobs, _CLASSIFIED, inherit) if jobs else None
+        after = _TARGET.pack(jobs, _CLASSIFIED, inherit or not jobs) if jobs or lasting else None
         if after == before:
             return
         if after and not self._enter(key, after):

@@ -318,7 +318,7 @@ class Tracing:
             return
         mask = sum(job.bit for job in its)
         self._lessons.meet(owner, its)
-        self._targets.set(cgroup, _listed(its), inherit=owner.kind == "container")
+        self._set_jobs(owner, _listed(its))
         for job in self._running():
             if job not in its:
                 self._leave(job, cgroup)
@@ -353,7 +353,11 @@ class Tracing:
         for cgroup, owner in self.owners.items():
             if owner.kind != "pending":
                 mask = _listed(job for job in others if cgroup in job.members)
-                self._targets.set(cgroup, mask, inherit=owner.kind == "container")
+                self._set_jobs(owner, mask)
+
+    def _set_jobs(self, owner: Owner, jobs: int) -> None:
+        is_container = owner.kind == "container"
+        self._targets.set(owner.cgroup_id, jobs, inherit=is_container, lasting=owner.is_outermost)
 
     def _share(self) -> None:
         for job in self._running():

@@ -33,13 +33,14 @@ class Node:
 
     targets: the map of watched cgroups. hierarchy: the number of the one that their ids are of, 0
     for v2; root: where it is mounted, None for this process's own part of it. chain: None: each
-    program is attached by itself.
+    program is attached by itself. runtimes: the map of a runtime's processes; None: nobody is one.
     """
 
     targets: Map
     hierarchy: int = 0
     root: Path | None = None
     chain: Chain | None = None
+    runtimes: Map | None = None
 
 
 def load(
@@ -62,6 +63,8 @@ def load(
         for name, entries in sizes.entries.items():
             loaded.map(name).resize(entries)
         loaded.map("targets").reuse(node.targets)
+        if node.runtimes is not None and "runtimes" in loaded.maps:
+            loaded.map("runtimes").reuse(node.runtimes)
         if node.chain is not None:
             node.chain.share(loaded)
         loaded.load()

@@ -79,6 +79,17 @@ def test_cgroup_becomes_a_target_and_ceases_to_be_one(kernel: Kernel, targets: T
     assert kernel.entry(1) == (1 << 63, CLASSIFIED, 0)
 
 
+def test_a_containers_own_cgroup_stays_known_to_the_kernel_when_nobody_watches_it(
+    kernel: Kernel, targets: Targets
+) -> None:
+    targets.set(7, 0b1, inherit=True, lasting=True)
+    targets.set(7, 0, inherit=True, lasting=True)
+    targets.set(8, 0, inherit=False, lasting=True)
+    assert kernel.entry(7) == kernel.entry(8) == (0, CLASSIFIED, 1)
+    targets.delete(7)
+    assert kernel.entry(7) is None
+
+
 def test_each_pending_cgroup_gives_its_place_back_once(kernel: Kernel, targets: Targets) -> None:
     targets.set_candidates(0b11)
     assert kernel.pending_limit == (0b11, 0, 16)
