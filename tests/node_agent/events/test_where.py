@@ -55,6 +55,8 @@ OWNER = {
     "image": "registry.example/cart:1",
     "node": "node-a",
 }
+TEN = bytes(10) + b"\xff\xff\x0a\0\0\1"
+"""10.0.0.1"""
 MISSING = Described("gone", "u32", "integer", [], "", "", None, filterable=False)
 
 
@@ -295,7 +297,7 @@ ROW = st.fixed_dictionaries(
             lambda parts: b"".join(part + b"\0" for part in parts)
         ),
         "sizes": st.tuples(*[st.sampled_from([0, 1, 7, (1 << 63) - 1])] * 3),
-        "address": st.sampled_from([bytes(15) + b"\1", bytes(10) + b"\xff\xff\x0a\0\0\1"]),
+        "address": st.sampled_from([bytes(15) + b"\1", TEN]),
         "duration": clipped(40),
         "load": st.sampled_from([0, 1234, 10000]),
         "port": clipped(16),
@@ -442,6 +444,8 @@ def test_a_condition_that_is_sifted_out_is_met_by_no_row(
         ('size(comm) > 3 && path == "/bin/id"', False),
         ('failed || path.endsWith("/shadow") && pid > 0', False),
         ("failed", False),
+        ('address == "10.0.0.1"', True),
+        ('address.startsWith("10.0.1.")', False),
         (r'comm == "\\xff"', True),
         ("!failed", True),
         ("pid == 7", True),
@@ -455,7 +459,7 @@ def test_a_condition_that_is_sifted_out_is_met_by_no_row(
 def test_conditions_are_sifted_by_what_they_name(written: str, passes: bool) -> None:
     rows = [
         {"pid": 7, "comm": b"cat", "path": b"/etc/passwd", "args": b"/bin/id\0"},
-        {"pid": 8, "comm": b"cat", "path": b"/usr/bin/id"},
+        {"pid": 8, "comm": b"cat", "path": b"/usr/bin/id", "address": TEN},
     ]
     sieve = Sieve(
         [parse("failed && !failed", COLUMNS).conjuncts, parse(written, COLUMNS).conjuncts]
@@ -494,12 +498,11 @@ def passing(written: str, *rows: Mapping[str, Any]) -> list[int]:
 def test_a_row_without_an_answer_does_not_pass_and_stops_no_other(
     written: str, rows: list[int]
 ) -> None:
-    address = bytes(10) + b"\xff\xff\x0a\0\0\1"
     assert (
         passing(
             written,
             {"fd": 0, "inode": 0},
-            {"fd": 2, "kind": 1, "port": 80, "load": 1234, "address": address},
+            {"fd": 2, "kind": 1, "port": 80, "load": 1234, "address": TEN},
             {"fd": -3, "error": 2},
             {"fd": 7, "inode": (1 << 64) - 1, "error": 600, "kind": 1, "flags": 0o100},
         )
