@@ -114,7 +114,8 @@ static __always_inline void enter(u64 id, struct target *target, struct pending_
 {
 	if (!target->jobs)
 		return;
-	long failed = bpf_map_update_elem(&targets, &id, target, BPF_NOEXIST);
+	/* Before Linux 6.4 a map's answer is 32 bits, and no sign is put into the rest. */
+	int failed = bpf_map_update_elem(&targets, &id, target, BPF_NOEXIST);
 
 	if (!failed)
 		return;
