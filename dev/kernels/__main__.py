@@ -22,7 +22,7 @@ QUIET_SECONDS = 30.0
 """How long nothing is said while tests pass."""
 
 PYTEST = (
-    *("-m", "pytest", "-p", "dev.kernels.telling", "-p", "pytest_timeout", "--timeout=600"),
+    *("-m", "pytest", "-p", "dev.kernels.telling", "-p", "pytest_timeout", "--timeout=1200"),
     *("--color=no", "--tb=short", "-p", "no:cacheprovider", "--basetemp=/tmp/eunomia-kernels"),
     "--ignore=tests/bpf/test_build.py",  # the same under any kernel
     *("-o", "addopts=--import-mode=importlib --strict-markers"),

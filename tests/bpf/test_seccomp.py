@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from eunomia_agent.kernel import hooks
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.learning import calls
 from eunomia_agent.learning.recording import Recording
@@ -357,6 +358,10 @@ def test_a_slot_is_given_to_another_cgroup_without_what_the_first_one_did(
     assert "flock" not in recorded.names(cgroup)
 
 
+@pytest.mark.skipif(
+    all(map(hooks.missing, ("tp_btf/cap_capable", "fexit/cap_capable"))),
+    reason="needs a kernel that tells of checks of capabilities",
+)
 def test_capabilities_that_are_asked_for_are_told_with_the_call_that_asked(
     record: Any, spawn: Any, cgroup: Path
 ) -> None:

@@ -646,7 +646,8 @@ def test_what_a_param_or_condition_leaves_out_is_not_matched(
     for server in servers:
         server.accept()[0].close()
 
-    assert settled(tracked, len(seen)).text("kind") == seen
+    # The first may end before the second is made.
+    assert sorted(settled(tracked, len(seen)).text("kind"), reverse=True) == seen
     assert tracked.account(cgroup).matched == len(seen)
 
 
