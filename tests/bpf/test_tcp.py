@@ -108,7 +108,7 @@ def told(rows: Any, *names: str) -> list[tuple[str, ...]]:
 def settled(tracked: Any, events: int) -> Any:
     """All rows, once so many events matched: the last ACK of a connection may be delayed."""
     accounts = tracked.object.map("accounts")
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         values = accounts.snapshot()[1]
         if sum(matched for _, matched, *_ in struct.iter_unpack("=5Q", values)) >= events:

@@ -53,7 +53,10 @@ _SIZES = {
 class Recording:
     """The programs, attached, and what they record. Times and numbers are the kernel's own."""
 
-    def __init__(self, programs: Object, *, beginnings: Collection[str]) -> None:
+    def __init__(
+        self, programs: Object, *, beginnings: Collection[str], deaf: str | None = None
+    ) -> None:
+        """deaf: why checks of capabilities are not heard of, if they are not."""
         for name, (key_size, value_size) in _SIZES.items():
             found = programs.map(name)
             if (found.key_size, found.value_size) != (key_size, value_size):
@@ -62,6 +65,7 @@ class Recording:
         self._sees_refusals = False
         self._jobs = 0
         self._unaudited = 0
+        self._deaf = deaf
         self._stale: set[int] = set()
         self._closed: set[int] = set()
         self._forgotten: set[int] = set()
@@ -85,8 +89,10 @@ class Recording:
         programs = Object.open(objects / "seccomp.bpf.o")
         try:
             missing = programs.skip_missing(required=["tp_btf/sys_enter"])
+            deaf = missing.get("fexit/cap_capable")
             if "tp_btf/cap_capable" not in missing:
                 programs.programs["capability_answered"].autoload = False
+                deaf = None
             programs.set("cgroup_hierarchy", hierarchy)
             programs.set("by_process", pids is not None)
             programs.set("by_command", by_command)
@@ -98,7 +104,7 @@ class Recording:
                 programs.map("processes").update(struct.pack("=I", pid), struct.pack("=I", 1))
             each = programs.programs.values()
             wanted = [one.name for one in each if one.autoload and one.name != "call_ends"]
-            return cls(programs, beginnings=wanted)
+            return cls(programs, beginnings=wanted, deaf=deaf)
         except BaseException:
             programs.close()
             raise
@@ -211,6 +217,8 @@ class Recording:
             for count, what in zip(lost, told, strict=True)
             if count
         ]
+        if self._deaf is not None:
+            problems.append(f"checks of capabilities go unseen: {self._deaf}")
         if self._unaudited:
             problems.append(f"{self._unaudited} times there was no room to audit a cgroup")
         if misses := self._programs.misses():
