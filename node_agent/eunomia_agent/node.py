@@ -75,6 +75,7 @@ async def serve(settings: Settings) -> None:
         observed=observed,
         lessons=Lessons(lambda: _learner(store), lambda: cgroups.node),
         on_forget=guards.forget,
+        kubernetes_api=settings.kubernetes_api,
     )
     guards.jobs = tracing.jobs
     agent = Agent(

@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +15,8 @@ class Settings:
     """Settings of an agent that runs for an operator.
 
     node: name of this node in Kubernetes (NODE_NAME).
+    kubernetes_api: address of the service `kubernetes`, which the kubelet gives to every pod
+        (KUBERNETES_SERVICE_HOST); "" where that is not there, or a name.
     operator: gRPC name of the operator (EUNOMIA_OPERATOR).
     token_file: projected service-account token, audience eunomia.dev (EUNOMIA_TOKEN_FILE).
     ca_file: certificates of the operator's authority, PEM (EUNOMIA_CA_FILE).
@@ -29,6 +32,7 @@ class Settings:
     """
 
     node: str
+    kubernetes_api: str
     operator: str
     token_file: Path
     ca_file: Path
@@ -51,6 +55,7 @@ class Settings:
             )
         return cls(
             node=_required(environment, "NODE_NAME"),
+            kubernetes_api=_address(environment.get("KUBERNETES_SERVICE_HOST", "")),
             operator=environment.get(
                 "EUNOMIA_OPERATOR", "dns:///eunomia-operator.eunomia-system.svc:9443"
             ),
@@ -72,6 +77,14 @@ def _required(environment: Mapping[str, str], name: str) -> str:
     if not value:
         raise SettingsError(f"{name} is not set; the DaemonSet sets it from spec.nodeName")
     return value
+
+
+def _address(text: str) -> str:
+    """Return an address as rows show it; "" of what is none."""
+    try:
+        return ip_address(text).compressed
+    except ValueError:
+        return ""
 
 
 def _number(environment: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

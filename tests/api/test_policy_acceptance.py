@@ -68,7 +68,8 @@ def test_a_policy_of_groups_and_rules_of_its_own(catalogue: Catalogue) -> None:
         (
             {"when": 'error == "EACCES" &&\n pth == "/etc"'},
             'when, on opensnoop: at line 2, character 2: no column "pth"; did you mean path?; there'
-            " are pid, error, path, namespace, pod, container, container_id, image, node",
+            " are pid, error, path, namespace, pod, container, container_id, image, node,"
+            " kubernetes_api",
         ),
         (
             {"exceptions": [{"name": "init", "when": 'pid == "1"'}]},
@@ -82,7 +83,7 @@ def test_a_policy_of_groups_and_rules_of_its_own(catalogue: Catalogue) -> None:
         (
             {"events": ["opensnoop", "process"]},
             'when, on process: at character 1: no column "error"; there are namespace, pod, '
-            "container, container_id, image, node",
+            "container, container_id, image, node, kubernetes_api",
         ),
         (
             {"groupBy": ["pod", "dport"]},

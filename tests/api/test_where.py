@@ -36,7 +36,7 @@ COLUMNS = [
 ]
 NAMES = (
     "pid, comm, kind, modes, error, signal, duration, failed, load, path, args, slots, "
-    "namespace, pod, container, container_id, image, node"
+    "namespace, pod, container, container_id, image, node, kubernetes_api"
 )
 
 

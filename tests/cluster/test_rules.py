@@ -100,7 +100,7 @@ DEEDS = {
     "network/cloud-metadata-contacted": """
         ip address add 169.254.169.254/32 dev lo; deed connect 169.254.169.254 80
         ip address del 169.254.169.254/32 dev lo""",
-    "network/kubernetes-api-contacted": "deed connect 192.0.2.1 6443",
+    "network/kubernetes-api-contacted": "deed connect $KUBERNETES_SERVICE_HOST 443",
     "network/kubelet-contacted": "deed connect 192.0.2.1 10250",
     "network/engine-port-contacted": "deed connect 192.0.2.1 2375",
     "network/cluster-store-contacted": "deed connect 192.0.2.1 2379",

@@ -143,6 +143,7 @@ class World:
             observed=self.observed,
             lessons=lessons,
             on_forget=self._forget,
+            kubernetes_api="10.213.8.1",
         )
         self.tracing.open(
             Targets(

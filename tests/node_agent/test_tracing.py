@@ -44,6 +44,22 @@ def test_every_open_of_a_container_is_delivered_with_its_owner(
     }
 
 
+def test_a_condition_may_name_the_api_server_of_the_node(
+    world: Any, job: Callable[..., agent_pb2.Job]
+) -> None:
+    cgroup = world.cgroup("one")
+    world.tracing.meet(world.owner(cgroup))
+    jobs = [job("a"), job("b")]
+    for each, address in zip(jobs, ("10.213.8.1", ""), strict=True):
+        each.trackers[0].where = f'kubernetes_api == "{address}"'
+    world.apply(*jobs)
+    world.opens(cgroup, "/none/a-", 5)
+    world.opens(cgroup, "/none/b-", 5)
+
+    assert world.total("a") == Totals(matched=5, delivered=5)
+    assert world.total("b") == Totals()
+
+
 def test_a_job_waits_until_a_pod_matches(world: Any, job: Callable[..., agent_pb2.Job]) -> None:
     world.apply(job())
     assert world.tracing.tick().reports["a"].state == agent_pb2.JOB_STATE_WAITING

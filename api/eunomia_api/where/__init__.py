@@ -5,8 +5,17 @@ See the Common Expression Language's specification, github.com/google/cel-spec. 
 loaded when the first expression and the first pattern come.
 """
 
-from eunomia_api.where.column import OWNER, Column
+from eunomia_api.where.column import CONSTANTS, KUBERNETES_API, OWNER, Column
 from eunomia_api.where.errors import WhereInvalid
 from eunomia_api.where.expression import MAX_CHARACTERS, Expression, parse
 
-__all__ = ["MAX_CHARACTERS", "OWNER", "Column", "Expression", "WhereInvalid", "parse"]
+__all__ = [
+    "CONSTANTS",
+    "KUBERNETES_API",
+    "MAX_CHARACTERS",
+    "OWNER",
+    "Column",
+    "Expression",
+    "WhereInvalid",
+    "parse",
+]

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from eunomia_api.where import function, literal, syntax, types
-from eunomia_api.where.column import OWNER, UNUSABLE, Column, known_values, same_error, type_of
+from eunomia_api.where.column import CONSTANTS, UNUSABLE, Column, known_values, same_error, type_of
 from eunomia_api.where.errors import WhereInvalid
 from eunomia_api.where.syntax import Node
 from eunomia_api.where.types import Type, a
@@ -90,10 +90,10 @@ class _Checker:
             raise self._wrong(position, f'"{name}" is a date, and cannot be asked for')
         if column is not None:
             return syntax.Name(position, type_of(column), name, "column")
-        if name in OWNER:
+        if name in CONSTANTS:
             return syntax.Name(position, types.STRING, name, "owner")
         usable = [each.name for each in self._columns.values() if each.type not in UNUSABLE]
-        known = [*self._variables, *usable, *OWNER]
+        known = [*self._variables, *usable, *CONSTANTS]
         near = _near(name, known)
         raise self._wrong(position, f'no column "{name[:64]}"{near}; there are {", ".join(known)}')
 

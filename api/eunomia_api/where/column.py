@@ -11,6 +11,10 @@ from eunomia_api.where.types import Type
 
 OWNER = ("namespace", "pod", "container", "container_id", "image", "node")
 """The same in all rows of one cgroup; strings, as in the row. Columns of such names go first."""
+KUBERNETES_API = "kubernetes_api"
+"""The address of the service by which pods reach the API server; "" where none is known."""
+CONSTANTS = (*OWNER, KUBERNETES_API)
+"""What expressions may name beside columns: what rows tell of their owner, and what none tells."""
 
 
 class Column(Protocol):

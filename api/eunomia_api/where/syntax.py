@@ -40,7 +40,7 @@ class Literal(Node):
 
 @dataclass(frozen=True, slots=True)
 class Name(Node):
-    """A column, one of OWNER, or the variable of a quantifier around it."""
+    """A column, one of CONSTANTS, or the variable of a quantifier around it."""
 
     name: str
     kind: OneOf["column", "owner", "variable"]

@@ -54,6 +54,15 @@ def _test(
             "and the daemon write them. Without it, the examples in FILE are tried.",
         ),
     ] = None,
+    kubernetes_api: Annotated[
+        str,
+        typer.Option(
+            "--kubernetes-api",
+            metavar="ADDRESS",
+            help="What `kubernetes_api` stands for in conditions, which rows do not tell: the "
+            "address of the service `kubernetes` where they were recorded.",
+        ),
+    ] = "",
     fmt: Told = Form.TABLE,
 ) -> None:
     """Say what the rules of a file would have told of recorded rows: the same code as live.
@@ -63,7 +72,7 @@ def _test(
     from eunomia_agent.cli import rules
     from eunomia_agent.cli.errors import one_line
 
-    outcome = rules.test(file, events)
+    outcome = rules.test(file, events, kubernetes_api)
     told = outcome.as_json() if fmt is Form.JSON else outcome.as_text()
     if told:
         say(told)

@@ -97,10 +97,10 @@ class Outcome:
         return "\n".join(as_json(alert).decode("ascii") for alert in self.alerts)
 
 
-def test(path: Path, events: Path | None) -> Outcome:
+def test(path: Path, events: Path | None, kubernetes_api: str) -> Outcome:
     """Judge recorded rows by the rules of a file; without any, the file's own examples.
 
-    Raises CommandError with FILE:LINE.
+    kubernetes_api: that of the cluster which the rows are from. Raises CommandError with FILE:LINE.
     """
     written = load(path)
     if events is None:
@@ -115,7 +115,7 @@ def test(path: Path, events: Path | None) -> Outcome:
             rows += 1
             yield event
 
-    alerts, report = replay(written.rules, counted(), trackers)
+    alerts, report = replay(written.rules, counted(), trackers, kubernetes_api=kubernetes_api)
     problems = [*written.problems, *(f"{each.rule}: {each.message}" for each in report.problems)]
     summary = f"{_several(len(written.rules), 'rule')}, {_several(rows, 'row')}: {counts(report)}"
     return Outcome(alerts, problems, summary)

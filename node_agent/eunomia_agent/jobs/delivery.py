@@ -33,9 +33,11 @@ class Delivery:
         owners: Mapping[int, Owner],
         running: Callable[[], Sequence[Job]],
         observed: Observed,
+        kubernetes_api: str = "",
     ) -> None:
         """Prepare. owners, by cgroup id, and what running gives are looked up for each batch."""
         self._node = node
+        self._kubernetes_api = kubernetes_api
         self._owners = owners
         self._running = running
         self._observed = observed
@@ -128,6 +130,7 @@ class Delivery:
             node=self._node,
             source=source,
             interval=None if source == "events" else instance.interval,
+            kubernetes_api=self._kubernetes_api,
         )
         for job in sharers:
             its = (bits & np.uint64(job.bit)).astype(np.bool_)

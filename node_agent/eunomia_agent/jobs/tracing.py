@@ -55,12 +55,13 @@ class Tracing:
         observed: Observed,
         lessons: Lessons | None = None,
         on_forget: Callable[[agent_pb2.Job], None] = lambda _: None,
+        kubernetes_api: str = "",
     ) -> None:
         """Prepare, with nothing running.
 
         use_of checks a tracker's name and params and fills in defaults; raises TrackerError.
         lessons: for jobs that learn; None: nothing is learned. on_forget: told of jobs that are
-        wanted no more.
+        wanted no more. kubernetes_api: as conditions may name it.
         """
         self._pool = pool
         self._watched: Targets | None = None
@@ -78,7 +79,7 @@ class Tracing:
         self.jobs: dict[str, Job] = {}
         self.owners: dict[int, Owner] = {}
         self._worn: dict[str, str] = {}
-        self._delivery = Delivery(node, self.owners, self._running, observed)
+        self._delivery = Delivery(node, self.owners, self._running, observed, kubernetes_api)
         self._shedding = Shedding(self._delivery.take)
 
     # The cgroups' maps, which are there while there is a job to run

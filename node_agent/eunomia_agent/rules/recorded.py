@@ -25,10 +25,10 @@ from eunomia_agent.rules.rows import Index
 from eunomia_agent.sinks.clock import SECOND
 from eunomia_agent.trackers.catalogue import Column, Tracker
 from eunomia_api.param import shown
-from eunomia_api.where import OWNER, syntax, types
+from eunomia_api.where import CONSTANTS, KUBERNETES_API, OWNER, syntax, types
 from eunomia_api.where.column import type_of
 
-COMMON = ("time", "owner", "cgroup", "tracker", "source", "interval", *OWNER)
+COMMON = ("time", "owner", "cgroup", "tracker", "source", "interval", *CONSTANTS)
 """What stands in a row beside its tracker's columns."""
 _KINDS: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
@@ -155,19 +155,23 @@ class RecordedScope(Scope):
 
 
 class Recorded:
-    """Recorded rows of one owner, of one result of a tracker; see rules.rows.Judged."""
+    """Recorded rows of one owner, of one result of a tracker; see rules.rows.Judged.
+
+    kubernetes_api: what conditions mean by that, unless rows that someone wrote tell it.
+    """
 
     offset_ns = 0
 
-    def __init__(self, events: Sequence[Event], tracker: Tracker) -> None:
+    def __init__(self, events: Sequence[Event], tracker: Tracker, kubernetes_api: str = "") -> None:
         self._events = events
         first = events[0]
         present = tracker.sources.get(first.source, ())
         self._zeros = {each.name: zero(each) for each in tracker.columns if each.name in present}
         self.tracker = tracker.name
         self.owner = first.owner
-        constants = {name: str(first.row.get(name) or "") for name in OWNER}
+        constants = {name: str(first.row.get(name) or "") for name in CONSTANTS}
         constants["container_id"] = self.owner.short_id
+        constants[KUBERNETES_API] = constants[KUBERNETES_API] or kubernetes_api
         self.scope: Scope = RecordedScope(events, tracker, first.source, constants)
         self.times: NDArray[np.int64] = np.array([event.time_ns for event in events], np.int64)
         self.enforced = self.pending = np.zeros(len(events), np.bool_)

@@ -12,6 +12,7 @@ from eunomia_agent.rules.recorded import Event, Recorded
 from eunomia_agent.sinks.clock import rfc3339
 from eunomia_agent.trackers.catalogue import Tracker
 from eunomia_api import agent_pb2
+from eunomia_api.where import KUBERNETES_API
 
 MOST_ROWS = 2000
 LONGEST_NS = 200_000_000
@@ -38,17 +39,18 @@ def replay(
     events: Iterable[Event],
     trackers: Mapping[str, Tracker],
     policy: str = POLICY,
+    kubernetes_api: str = "",
 ) -> tuple[list[agent_pb2.Alert], agent_pb2.PolicyReport]:
     """Return what rules tell of rows, in the order of time, and the counts of it.
 
-    policy: the uid of the policy that the rules are of. Rows of trackers that the catalogue does
-    not have are passed over.
+    policy: the uid of the policy that the rules are of; kubernetes_api: see Recorded. Rows of
+    trackers that the catalogue does not have are passed over.
     """
     kept = Kept()
     guard = Guard(agent_pb2.Job(uid=policy, rules=rules), trackers, kept)
     for part in _parts(event for event in events if event.tracker in trackers):
         for batch in _batches(part):
-            guard.judge(Recorded(batch, trackers[batch[0].tracker]))
+            guard.judge(Recorded(batch, trackers[batch[0].tracker], kubernetes_api))
     return sorted(kept.alerts, key=lambda alert: alert.time_ns), guard.report()
 
 
@@ -89,6 +91,7 @@ def _batches(events: Sequence[Event]) -> Iterable[list[Event]]:
     """Return the rows of each owner and result together, in their order."""
     found: dict[object, list[Event]] = {}
     for event in events:
-        key = (event.tracker, event.source, event.owner, event.row.get("node"))
+        around = (event.row.get("node"), event.row.get(KUBERNETES_API))
+        key = (event.tracker, event.source, event.owner, around)
         found.setdefault(key, []).append(event)
     return found.values()

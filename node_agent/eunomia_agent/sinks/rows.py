@@ -14,6 +14,7 @@ from eunomia_agent.events.layout import Layout, Source
 from eunomia_agent.events.lines import Lines
 from eunomia_agent.events.template import take, template_of
 from eunomia_agent.sinks.clock import boot_offset_ns
+from eunomia_api.where import KUBERNETES_API
 
 SUBJECT = ("comm", "pid", "tid", "uid")
 """Columns of the subject that rows show, in their order, before the tracker's own."""
@@ -24,7 +25,7 @@ class Rows:
 
     source: which result; interval: seconds that a row sums up, None of events; offset_ns: see
     clock.boot_offset_ns, by default as of now; lines: the rows as JSON, where they are made
-    already.
+    already; kubernetes_api: see eunomia_api.where.KUBERNETES_API.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Rows:
         interval: float | None = None,
         offset_ns: int | None = None,
         lines: Lines | None = None,
+        kubernetes_api: str = "",
     ) -> None:
         self.batch = batch
         self.owner = owner
@@ -46,6 +48,7 @@ class Rows:
         self.source: Source = source
         self.interval = interval
         self.offset_ns = boot_offset_ns() if offset_ns is None else offset_ns
+        self.kubernetes_api = kubernetes_api
         self._lines = lines
         self._whole: tuple[Rows, NDArray[np.intp]] | None = None
 
@@ -55,7 +58,8 @@ class Rows:
     @property
     def constants(self) -> Mapping[str, str]:
         """What is the same in all rows, as a condition may name it."""
-        return {"node": self.node, **named(self.owner)}
+        around = {"node": self.node, KUBERNETES_API: self.kubernetes_api}
+        return {**around, **named(self.owner)}
 
     @property
     def weight(self) -> int:
@@ -78,6 +82,7 @@ class Rows:
             source=self.source,
             interval=self.interval,
             offset_ns=self.offset_ns,
+            kubernetes_api=self.kubernetes_api,
         )
         part._whole = self, chosen
         return part

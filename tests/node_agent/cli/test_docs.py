@@ -23,7 +23,7 @@ def test_the_rule_that_is_shown_does_what_its_examples_say(tmp_path: Path) -> No
     text = (DOCS / "rules.md").read_text().partition("```yaml\n")[2].partition("```")[0]
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    outcome = rules.test(path, None)
+    outcome = rules.test(path, None, "")
     assert (outcome.problems, outcome.summary) == ([], "1 rule, 2 examples")
     assert [alert.message for alert in outcome.alerts] == ["cat (0) opened /srv/keys/a.pem"]
 

@@ -134,6 +134,20 @@ def test_a_replay_says_what_would_have_been_told(run: Command, rules: Path, even
     assert again.out == done.out
 
 
+def test_a_replay_is_told_where_the_api_server_was(
+    run: Command, tmp_path: Path, events: Path
+) -> None:
+    written(events / "api.jsonl", [row(1, daddr="10.213.8.1", dport=443)])
+    rules = tmp_path / "api.yaml"
+    rules.write_text(
+        "group: api\nhelp: The API server.\nrules:\n  - {name: asked, events: [tcp],"
+        " when: daddr == kubernetes_api, message: asked}\n"
+    )
+    asked = ("rules", "test", str(rules), "--events", str(events), "--fmt", "json")
+    assert json.loads(run(*asked, "--kubernetes-api", "10.213.8.1").out)["count"] == 1
+    assert run(*asked).out == ""
+
+
 def test_the_examples_of_a_file_are_tried(run: Command, rules: Path) -> None:
     done = run("rules", "test", str(rules))
     assert (done.code, done.err) == (0, "2 rules, 4 examples\n")

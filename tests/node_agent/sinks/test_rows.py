@@ -57,6 +57,13 @@ def test_row_tells_when_where_who_and_what_in_this_order(web: Owner) -> None:
     ]
 
 
+def test_conditions_know_the_api_server_and_rows_do_not_tell_of_it(web: Owner) -> None:
+    rows = Rows(opens((1, b"sh", 3, b"/")), web, "t", node="n1", kubernetes_api="10.96.0.1")
+    part = rows.take(np.array([True]))
+    assert part.constants["kubernetes_api"] == rows.constants["kubernetes_api"] == "10.96.0.1"
+    assert b"10.96.0.1" not in b"".join(rows.json())
+
+
 @pytest.mark.parametrize("kind", ["host", "unknown"])
 def test_row_of_no_container_says_so(kind: str) -> None:
     owner = Owner(1, kind)
