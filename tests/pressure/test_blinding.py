@@ -3,6 +3,7 @@
 
 import os
 import statistics
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,11 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="loading BPF programs needs root"),
 ]
 A = Callable[..., Any]
+
+
+def ran(process: subprocess.Popen[bytes]) -> float:
+    """Return the seconds for which a process had a CPU: proc(5), schedstat's first number."""
+    return int(Path(f"/proc/{process.pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 def test_a_flood_from_one_container_hides_no_alert_of_another_and_is_told(
@@ -42,7 +48,10 @@ def test_a_flood_from_one_container_hides_no_alert_of_another_and_is_told(
 
     late = [at - each.time_ns / 1e9 for at, each in watch.told.came if each.pod == quiet.name]
     assert statistics.median(late) < 1, late
-    assert totals.matched == totals.settled > 100_000
+    assert totals.matched == totals.settled
+    # Ended and not waited for, it still tells of its time. Where others work, it has less of that.
+    made = (totals.matched - 10) / ran(noise)
+    assert made > 100_000, f"{made:.0f} events in each second that the flood ran"
     assert totals.limited > totals.delivered > 0
     floods = watch.of(loud, FLOOD)
     assert "come faster than 5 a second" in floods[0].message
