@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,15 +13,20 @@ from dev.folders import CACHE
 from dev.kernels.apt import ARCHITECTURES, Suite
 
 LIST = Path(__file__).with_name("kernels.toml")
+TESTS = ("tests/kernels/test_trackers.py", "tests/node_agent/test_denying.py", "tests/bpf")
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel of Debian. suite: bookworm, trixie …; machine: as `uname -m` says."""
+    """A kernel of Debian.
+
+    suite: bookworm, trixie …; machine: as `uname -m` says; tests: paths for pytest.
+    """
 
     name: str
     suite: str
     machine: str
+    tests: Sequence[str] = TESTS
 
 
 def known() -> list[Kernel]:
