@@ -435,7 +435,7 @@ class RuleProblem(_message.Message):
     def __init__(self, rule: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Learned(_message.Message):
-    __slots__ = ("container", "runs", "whole_runs", "calls", "compat_calls", "runtime_calls", "since_ms", "last_new_ms", "base", "capabilities", "refusals", "image", "architecture", "pods")
+    __slots__ = ("container", "runs", "whole_runs", "calls", "compat_calls", "runtime_calls", "since_ms", "last_new_ms", "base", "capabilities", "refusals", "image", "architecture", "pods", "given", "replicas")
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
     RUNS_FIELD_NUMBER: _ClassVar[int]
     WHOLE_RUNS_FIELD_NUMBER: _ClassVar[int]
@@ -450,6 +450,8 @@ class Learned(_message.Message):
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
     PODS_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
     container: str
     runs: int
     whole_runs: int
@@ -464,7 +466,19 @@ class Learned(_message.Message):
     image: str
     architecture: str
     pods: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, container: _Optional[str] = ..., runs: _Optional[int] = ..., whole_runs: _Optional[int] = ..., calls: _Optional[_Iterable[_Union[CallCount, _Mapping]]] = ..., compat_calls: _Optional[_Iterable[_Union[CallCount, _Mapping]]] = ..., runtime_calls: _Optional[_Iterable[_Union[CallCount, _Mapping]]] = ..., since_ms: _Optional[int] = ..., last_new_ms: _Optional[int] = ..., base: _Optional[str] = ..., capabilities: _Optional[_Iterable[_Union[CapabilityCount, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., image: _Optional[str] = ..., architecture: _Optional[str] = ..., pods: _Optional[_Iterable[str]] = ...) -> None: ...
+    given: Given
+    replicas: int
+    def __init__(self, container: _Optional[str] = ..., runs: _Optional[int] = ..., whole_runs: _Optional[int] = ..., calls: _Optional[_Iterable[_Union[CallCount, _Mapping]]] = ..., compat_calls: _Optional[_Iterable[_Union[CallCount, _Mapping]]] = ..., runtime_calls: _Optional[_Iterable[_Union[CallCount, _Mapping]]] = ..., since_ms: _Optional[int] = ..., last_new_ms: _Optional[int] = ..., base: _Optional[str] = ..., capabilities: _Optional[_Iterable[_Union[CapabilityCount, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., image: _Optional[str] = ..., architecture: _Optional[str] = ..., pods: _Optional[_Iterable[str]] = ..., given: _Optional[_Union[Given, _Mapping]] = ..., replicas: _Optional[int] = ...) -> None: ...
+
+class Given(_message.Message):
+    __slots__ = ("capabilities", "privileged", "until_ms")
+    CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    PRIVILEGED_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
+    capabilities: _containers.RepeatedScalarFieldContainer[str]
+    privileged: bool
+    until_ms: int
+    def __init__(self, capabilities: _Optional[_Iterable[str]] = ..., privileged: _Optional[bool] = ..., until_ms: _Optional[int] = ...) -> None: ...
 
 class CallCount(_message.Message):
     __slots__ = ("name", "runs")

@@ -100,6 +100,8 @@ class Convergence(Written):
 
     min_runs: Annotated[int, Field(ge=1, le=10_000)] = 3
     """Runs of a container that were seen, replicas and restarts alike."""
+    min_replicas: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """Different pods that these ran in."""
     min_restarts: Annotated[int, Field(ge=0, le=10_000)] = 1
     """Runs that were seen from their first instruction."""
     quiet_period: Span = "10m"

@@ -15,7 +15,10 @@ MAX_ALERT_CHARACTERS = 256
 
 ContainerName = Annotated[str, Field(max_length=63)]
 RuleFullName = Annotated[str, Field(max_length=127)]
-CapabilityNames = Annotated[list[Annotated[str, Field(max_length=63)]], Field(max_length=64)]
+MAX_CAPABILITIES = 64
+CapabilityName = Annotated[str, Field(max_length=63)]
+CapabilityNames = Annotated[list[CapabilityName], Field(max_length=MAX_CAPABILITIES)]
+CallName = Annotated[str, Field(max_length=72)]
 
 
 class RuleProblem(Told):
@@ -86,6 +89,8 @@ class LearnedContainer(Told):
     """Name of the containers."""
     runs: Int32 = 0
     """Runs that were seen, replicas and restarts alike."""
+    replicas: Int32 | None = None
+    """Different pods that these ran in. Absent: not known."""
     whole_runs: Int32 = 0
     """Of these, seen from their first instruction."""
     calls: Int32 = 0
@@ -96,7 +101,9 @@ class LearnedContainer(Told):
     """How likely the next call of a run is one that none has made (Good-Turing). Absent: not
     known."""
     base: Annotated[str, Field(max_length=253)] = ""
-    """The seccomp profile that was on while learning: what it refused cannot have been seen."""
+    """The seccomp profiles that were on while learning, whose refusals cannot have been seen:
+    Unconfined, RuntimeDefault, Localhost/PATH below the kubelet's folder, or Filtered where nobody
+    tells which."""
     profile: Annotated[str, Field(max_length=253)] = ""
     """The profile's version that is on offer or bound."""
     hash: Sha256 = ""
@@ -133,8 +140,21 @@ class SeccompStatus(Told):
     """Some calls that are made and that the bound profile does not allow."""
 
 
+class CapabilityChecks(Told):
+    """How often one capability was asked for."""
+
+    name: CapabilityName
+    """The capability: CAP_NET_RAW."""
+    call: CallName = ""
+    """The system call that most often was the first to make the kernel ask. Empty: not known."""
+    granted: Int64 = 0
+    """Checks that it passed."""
+    denied: Int64 = 0
+    """Checks that it did not pass."""
+
+
 class ContainerCapabilities(Told):
-    """What the containers of one name asked for."""
+    """What the containers of one name have, and what they asked for."""
 
     name: ContainerName
     """Name of the containers."""
@@ -142,10 +162,26 @@ class ContainerCapabilities(Told):
     """Capabilities that were asked for and granted."""
     denied: CapabilityNames = []
     """Capabilities that were asked for and denied."""
+    checks: Annotated[
+        list[CapabilityChecks],
+        Field(
+            max_length=MAX_CAPABILITIES,
+            json_schema_extra={
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["name"],
+            },
+        ),
+    ] = []
+    """Of each that was asked for: by which call, and how often it was granted and denied."""
+    bounding: CapabilityNames | None = None
+    """What they have now, by the word of the container runtime: their bounding set. Absent: not
+    known."""
+    privileged: bool | None = None
+    """Whether one of them is privileged now, and so has all that there are. Absent: not known."""
     add: CapabilityNames = []
     """What the recommended securityContext adds, after dropping ALL."""
-    drop: CapabilityNames = []
-    """What it takes away from what the containers have."""
+    drop: CapabilityNames | None = None
+    """What they have now and lose by it. Absent: what they have is not known."""
     patch: Annotated[str, Field(max_length=2048)] = ""
     """The recommended securityContext as a patch of the pod's template, in JSON."""
 

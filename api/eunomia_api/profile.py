@@ -53,6 +53,8 @@ class Merged:
 
     runs: int = 0
     whole_runs: int = 0
+    replicas: int | None = None
+    """Different pods; None: not known of all."""
     calls: Mapping[str, int] = field(default_factory=dict[str, int])
     compat_calls: Mapping[str, int] = field(default_factory=dict[str, int])
     runtime_calls: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -97,6 +99,7 @@ class Thresholds:
     """When enough was seen: a policy's spec.seccomp.convergence. quiet_ms: since the last new."""
 
     min_runs: int = 3
+    min_replicas: int = 1
     min_restarts: int = 1
     quiet_ms: int = 600_000
     max_unseen_percent: float = 1.0
@@ -122,6 +125,7 @@ def merge(reports: Iterable[agent_pb2.Learned]) -> Merged:
     return Merged(
         runs=sum(each.runs for each in found),
         whole_runs=sum(each.whole_runs for each in found),
+        replicas=_replicas(found),
         calls=dict(calls),
         compat_calls=dict(compat),
         runtime_calls=dict(runtime),
@@ -132,6 +136,13 @@ def merge(reports: Iterable[agent_pb2.Learned]) -> Merged:
         images=frozenset(each.image for each in found if each.image),
         pods=tuple(dict.fromkeys(pod for each in found for pod in each.pods)),
     )
+
+
+def _replicas(reports: Iterable[agent_pb2.Learned]) -> int | None:
+    told = [each for each in reports if each.runs]
+    if not all(each.HasField("replicas") for each in told):
+        return None
+    return sum(each.replicas for each in told)
 
 
 def unseen(incidences: Iterable[int], runs: int) -> Unseen:
@@ -155,6 +166,9 @@ def judge(merged: Merged, thresholds: Thresholds, now_ms: int) -> Verdict:
     reasons: list[str] = []
     if merged.runs < thresholds.min_runs:
         reasons.append(f"{_counted(merged.runs, 'run')} of {thresholds.min_runs} were seen")
+    replicas = min(1, merged.runs) if merged.replicas is None else merged.replicas
+    if replicas < thresholds.min_replicas:
+        reasons.append(f"{_counted(replicas, 'pod')} of {thresholds.min_replicas} were seen")
     if merged.whole_runs < thresholds.min_restarts:
         reasons.append(
             f"{_counted(merged.whole_runs, 'start')} of {thresholds.min_restarts} were seen: "

@@ -125,7 +125,7 @@ class Agent:
         self._thread.submit(self._tracing.gone, cgroup_id).add_done_callback(_log_failure)
 
     def wear(self, told: Worn) -> None:
-        """Take in which seccomp profiles containers wear."""
+        """Take in what containers wear."""
         self._thread.submit(self._tracing.wear, told).add_done_callback(_log_failure)
         self._changed.set()
 
@@ -251,7 +251,7 @@ class Agent:
         before = self._accounts.standing
         self._resting = replace(standing, next_reading=before.next_reading) == before
         self._watch(standing.instances)
-        if self._seccomp_files.any_here:
+        if self._seccomp_files.any_here or standing.learns:
             self.wearing.ask(standing.unasked)
         self._next_deadline, self._next_reading = standing.next_deadline, standing.next_reading
         self._accounts.standing, self._accounts.connected = standing, self.session.connected

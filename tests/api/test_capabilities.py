@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The least securityContext out of what containers asked for."""
 
-from eunomia_api.agent_pb2 import CapabilityCount, Learned
+from eunomia_api.agent_pb2 import CapabilityCount, Given, Learned
 from eunomia_api.capabilities import recommend
 
 
@@ -43,6 +43,25 @@ def test_what_was_granted_anywhere_is_needed_and_the_rest_dropped() -> None:
                 }
             }
         }
+    }
+
+
+def test_what_a_container_has_and_does_not_use_is_dropped() -> None:
+    has = Given(capabilities=["CAP_SYS_ADMIN", "CAP_SETUID", "CAP_CHOWN"])
+    found = recommend([*REPORTS, Learned(given=has)])
+
+    assert found.bounding == ("CAP_CHOWN", "CAP_SETUID", "CAP_SYS_ADMIN")
+    assert found.drop == ("CHOWN", "SYS_ADMIN")
+    assert recommend(REPORTS).drop is None, "nobody told what it has"
+    assert recommend([Learned(given=Given())]).drop == (), "it has none"
+
+
+def test_a_privileged_container_keeps_all_unless_it_is_so_no_more() -> None:
+    found = recommend([learned(KILL=(1, 0)), Learned(given=Given(privileged=True))])
+
+    assert found.security_context == {
+        "privileged": False,
+        "capabilities": {"drop": ["ALL"], "add": ["KILL"]},
     }
 
 

@@ -123,6 +123,22 @@ def test_all_that_is_missing_is_said() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("replicas", "told"),
+    [
+        ((2, 1), ()),
+        ((1, 1), ("2 pods of 3 were seen",)),
+        ((4, None), ("1 pod of 3 were seen",)),  # what one node does not tell may be anything
+    ],
+)
+def test_restarts_of_a_pod_are_no_replicas(
+    replicas: tuple[int | None, ...], told: tuple[str, ...]
+) -> None:
+    found = merge(learned({"read": 3}, replicas=each) for each in replicas)
+
+    assert judge(found, Thresholds(min_replicas=3), NOW).reasons == told
+
+
 def test_a_profile_needs_what_the_runtime_calls_whatever_the_thresholds() -> None:
     thresholds = Thresholds(min_restarts=0)
     verdict = judge(merge([learned({"read": 3}, whole=0)]), thresholds, NOW)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from eunomia_agent.containers.confinement import Confinement
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.events.syscalls import NATIVE
 from eunomia_agent.jobs import lessons as lessons_module
@@ -173,9 +174,9 @@ def test_pods_are_counted_by_what_their_containers_wear_and_never_by_their_label
 
     assert told() is None
     assert world.tracing.tick().unasked == {bound.container_id, bare.container_id}
-    world.tracing.wear({bound.container_id: PATH})
+    world.tracing.wear({bound.container_id: Confinement(PATH)})
     assert told() is None, "half of it says nothing of the whole"
-    world.tracing.wear({bare.container_id: ""})
+    world.tracing.wear({bare.container_id: Confinement()})
     assert told() == (2, 1, 1)
     standing = world.tracing.tick()
     assert (standing.worn, standing.unasked) == ({PATH}, set())

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from eunomia_agent.containers import wearing as module
+from eunomia_agent.containers.confinement import Confinement
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.runtime import Runtime
 from eunomia_agent.containers.wearing import AT_ONCE, Wearers, Wearing, wearers
@@ -20,6 +21,10 @@ PROFILES = {"web": WEB, "side": SIDE}
 def container(pod: str, name: str, **fields: Any) -> Owner:
     kind = fields.pop("kind", "container")
     return Owner(1, kind, "shop", pod, f"uid-{pod}", name, f"{pod}/{name}", **fields)
+
+
+def confined(worn: dict[str, str]) -> dict[str, Confinement]:
+    return {each: Confinement(path) for each, path in worn.items()}
 
 
 @pytest.mark.parametrize(
@@ -37,14 +42,14 @@ def test_a_pod_is_bound_when_each_container_with_a_profile_wears_its_own(
     worn: dict[str, str], told: Wearers | None
 ) -> None:
     pod = [container("a", "web"), container("a", "side"), container("a", "unlearned")]
-    assert wearers(PROFILES, pod, worn) == told
+    assert wearers(PROFILES, pod, confined(worn)) == told
 
 
 def test_pods_without_such_a_container_are_neither_bound_nor_bare() -> None:
     others = [container("b", "init"), container("b", "web", kind="sandbox")]
     assert wearers(PROFILES, others, {}) == Wearers()
     twice = [container("a", "web"), container("a", "web")]  # a cgroup that it made inside
-    assert wearers(PROFILES, [*twice, *others], {"a/web": WEB}) == Wearers(bound=1)
+    assert wearers(PROFILES, [*twice, *others], confined({"a/web": WEB})) == Wearers(bound=1)
 
 
 class Told:
@@ -53,15 +58,15 @@ class Told:
     def __init__(self) -> None:
         self.held: dict[str, str] = {}
         self.asked: list[str] = []
-        self.worn: dict[str, str] = {}
+        self.worn: dict[str, Confinement] = {}
         self.error: Exception | None = None
         self.wearing = Wearing(cast(Runtime, self), self.worn.update)
 
-    async def profile(self, container_id: str) -> str | None:
+    async def confinement(self, container_id: str) -> Confinement | None:
         self.asked.append(container_id)
         if self.error:
             raise self.error
-        return self.held.get(container_id)
+        return confined(self.held).get(container_id)
 
     async def ask(self, *containers: str) -> list[str]:
         """Ask, and return who was asked about."""
@@ -104,7 +109,7 @@ async def test_who_does_not_answer_is_asked_again_ever_more_rarely(
     told.error, told.held = None, {"a": WEB, "b": ""}
     passes(60.0)
     assert await told.ask("a", "b") == ["a", "b"]
-    assert told.worn == {"a": WEB, "b": ""}
+    assert told.worn == confined({"a": WEB, "b": ""})
 
 
 async def test_a_few_are_asked_about_at_once() -> None:
@@ -113,5 +118,5 @@ async def test_a_few_are_asked_about_at_once() -> None:
     told.held = dict.fromkeys(many, "")
     assert len(await told.ask(*many)) == AT_ONCE
     assert len(await told.ask(*set(many) - told.worn.keys())) == 3
-    assert told.worn == told.held
+    assert told.worn == confined(told.held)
     await told.wearing.close()

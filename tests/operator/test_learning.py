@@ -39,8 +39,17 @@ REPORTS = st.builds(
             agent_pb2.CapabilityCount,
             name=st.sampled_from(["CAP_CHOWN", "CAP_\n", "#77"]),
             granted=st.integers(min_value=0, max_value=2**64 - 1),
+            call=NAMES,
         ),
         max_size=3,
+    ),
+    replicas=st.none() | st.integers(min_value=0, max_value=2**32 - 1),
+    given=st.none()
+    | st.builds(
+        agent_pb2.Given,
+        capabilities=st.lists(st.sampled_from(["CAP_CHOWN", "CAP_\n", "#77"]), max_size=3),
+        privileged=st.booleans(),
+        until_ms=st.integers(min_value=-(2**63), max_value=2**63 - 1),
     ),
 )
 NODES = st.sampled_from(["node-a", "node-b", "node-c"])
@@ -64,6 +73,57 @@ def test_what_counts_is_what_each_node_told_last(
     for node in last:
         learning.forget(node)
     assert learning.listed() == {}
+
+
+def given(until_ms: int, *names: str, privileged: bool = False) -> agent_pb2.Learned:
+    what = agent_pb2.Given(capabilities=names, until_ms=until_ms, privileged=privileged)
+    return agent_pb2.Learned(container="web", runs=1, given=what)
+
+
+def test_what_containers_have_is_that_of_those_that_run_now() -> None:
+    learning = Learning()
+
+    def web() -> agent_pb2.Learned:
+        (found,) = learning.listed()["web"]
+        return found
+
+    learning.hear("node-a", [given(2000, "CAP_SYS_ADMIN", privileged=True)])
+    learning.hear("node-b", [given(1000, "CAP_CHOWN")])
+    learning.hear("old", [agent_pb2.Learned(container="web", runs=1)])
+    assert web().given == given(2000, "CAP_SYS_ADMIN", privileged=True).given
+    # The patch came: those that run now have less than that which ended.
+    learning.hear("node-b", [given(0, "CAP_KILL")])
+    learning.hear("node-c", [given(0, "CAP_NET_RAW", "rm -rf /")])
+    assert web().given == given(0, "CAP_KILL", "CAP_NET_RAW").given
+    for node in ("node-a", "node-b", "node-c"):
+        learning.forget(node)
+    assert not web().HasField("given")
+
+
+def test_a_capability_comes_with_the_call_that_asked_in_the_most_runs() -> None:
+    learning = Learning()
+
+    def told(call: str, runs: int) -> agent_pb2.Learned:
+        asked = agent_pb2.CapabilityCount(name="CAP_CHOWN", granted=1, call=call, runs=runs)
+        return agent_pb2.Learned(container="web", runs=runs, capabilities=[asked])
+
+    for node, call, runs in (
+        ("node-a", "chown", 2),
+        ("node-b", "fchownat", 3),
+        ("node-c", "chown", 2),
+        ("node-d", "rm -rf /", 9),
+        ("node-e", "", 9),
+    ):
+        learning.hear(node, [told(call, runs)])
+
+    def asked() -> tuple[str, int]:
+        (web,) = learning.listed()["web"]
+        (each,) = web.capabilities
+        return each.call, each.granted
+
+    assert asked() == ("chown", 5)
+    learning.forget("node-c")
+    assert asked() == ("fchownat", 4)
 
 
 def test_one_more_report_costs_the_same_however_many_nodes_there_are() -> None:

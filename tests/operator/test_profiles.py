@@ -21,6 +21,7 @@ def learned(
     container: str = "web",
     runs: int = 3,
     whole: int = 1,
+    replicas: int | None = 2,
     quiet: float = 3600,
     refusals: Iterable[agent_pb2.Refusal] = (),
     machine: str = "SCMP_ARCH_X86_64",
@@ -37,6 +38,7 @@ def learned(
         architecture=machine,
         base="Unconfined",
         pods=["web-1"],
+        replicas=replicas,
         refusals=refusals,
     )
 
@@ -127,6 +129,7 @@ async def test_a_profile_is_made_once_enough_was_seen_and_bound_once_it_lies_on_
     assert seccomp(story)["containers"][0] == {
         "name": "web",
         "runs": 6,
+        "replicas": 4,
         "wholeRuns": 2,
         "calls": 3,
         "lastNew": "2025-12-31T23:59:31Z",
@@ -591,11 +594,18 @@ async def test_capabilities_are_recommended_and_stay_as_they_are_while_audited(s
     write("ADDED", "Learn")
     await story.look()
 
-    def ask(*granted: str, beside: Sequence[agent_pb2.Learned] = ()) -> None:
-        counts = [agent_pb2.CapabilityCount(name=name, granted=1, runs=1) for name in granted]
+    def ask(
+        *granted: str,
+        beside: Sequence[agent_pb2.Learned] = (),
+        given: agent_pb2.Given | None = None,
+    ) -> None:
+        counts = [
+            agent_pb2.CapabilityCount(name=name, granted=1, call="fchown", runs=1)
+            for name in granted
+        ]
         counts.append(agent_pb2.CapabilityCount(name="CAP_SYS_BOOT", denied=2, runs=1))
         counts.append(agent_pb2.CapabilityCount(name="CAP_{evil}", granted=1))
-        told = agent_pb2.Learned(container="web", runs=1, capabilities=counts)
+        told = agent_pb2.Learned(container="web", runs=1, capabilities=counts, given=given)
         for node in NODES:
             report = agent_pb2.PolicyReport(learned=[told, *beside])
             story.tell(node, "guard", state=RUNNING, policy=report)
@@ -604,30 +614,74 @@ async def test_capabilities_are_recommended_and_stay_as_they_are_while_audited(s
     await story.look(6)
     (web,) = story.status("guard")["capabilities"]["containers"]
     assert (web["used"], web["denied"], web["add"]) == (["CAP_CHOWN"], ["CAP_SYS_BOOT"], ["CHOWN"])
-    assert "NET_RAW" in web["drop"]
+    assert web["checks"] == [
+        {"name": "CAP_CHOWN", "call": "fchown", "granted": 2, "denied": 0},
+        {"name": "CAP_SYS_BOOT", "call": "", "granted": 0, "denied": 4},
+    ]
+    # Agents that do not tell what it has: that is not to say that it has nothing.
+    assert (web["bounding"], web["privileged"], web["drop"]) == (None, None, None)
     assert json.loads(web["patch"])["spec"]["template"]["spec"]["containers"] == [
         {
             "name": "web",
             "securityContext": {"capabilities": {"drop": ["ALL"], "add": ["CHOWN"]}},
         }
     ]
+    has = agent_pb2.Given(capabilities=["CAP_CHOWN", "CAP_SYS_ADMIN"])
+    ask("CAP_CHOWN", given=has)
+    await story.look(6)
+    (web,) = story.status("guard")["capabilities"]["containers"]
+    assert web["bounding"] == ["CAP_CHOWN", "CAP_SYS_ADMIN"]
+    assert (web["privileged"], web["drop"]) == (False, ["SYS_ADMIN"])
     # What is used beside it lets nobody in: nodes go on to tell of it. What comes later and has
     # asked for nothing yet is not held to that.
     write("MODIFIED", "Audit")
-    ask("CAP_CHOWN", "CAP_NET_ADMIN", beside=[agent_pb2.Learned(container="late", runs=1)])
+    has.capabilities.append("CAP_NET_ADMIN")
+    late = agent_pb2.Learned(container="late", runs=1)
+    ask("CAP_CHOWN", "CAP_NET_ADMIN", beside=[late], given=has)
     await story.look(6)
     (later,) = story.status("guard")["capabilities"]["containers"]
-    assert later == web | {"used": ["CAP_CHOWN", "CAP_NET_ADMIN"]}
+    assert later == web | {
+        "used": ["CAP_CHOWN", "CAP_NET_ADMIN"],
+        "checks": [
+            web["checks"][0],
+            {"name": "CAP_NET_ADMIN", "call": "fchown", "granted": 2, "denied": 0},
+            web["checks"][1],
+        ],
+        "bounding": ["CAP_CHOWN", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
+        "drop": ["NET_ADMIN", "SYS_ADMIN"],
+    }
     (audited,) = story.jobs("node-a")[0].learning.audited_capabilities
     assert (audited.container, audited.used, audited.denied) == (
         *("web", ["CAP_CHOWN"], ["CAP_SYS_BOOT"]),
     )
     write("MODIFIED", "Learn")
     await story.look(6)
-    late, learned = story.status("guard")["capabilities"]["containers"]
-    assert (late["name"], late["add"]) == ("late", [])
+    new, learned = story.status("guard")["capabilities"]["containers"]
+    assert (new["name"], new["add"]) == ("late", [])
     assert learned["add"] == ["CHOWN", "NET_ADMIN"]
     assert not story.jobs("node-a")[0].learning.audited_capabilities
+
+
+async def test_a_pod_that_crashes_again_and_again_is_one_replica(story: Any) -> None:
+    shop = Shop(story)
+    shop.ask("Learn", convergence={"minReplicas": 2})
+    await story.look()
+    await story.look(31)
+    shop.learn(nodes=["node-a"], runs=9, replicas=1)
+    await shop.look()
+    assert condition(story, "Converged")[:2] == ("False", "Learning")
+    assert condition(story, "Converged")[2] == "web: 1 pod of 2 were seen"
+    assert story.profiles.bodies == {}
+
+    shop.learn(nodes=["node-b"], runs=1, replicas=None)  # an older agent: it may be any number
+    await shop.look()
+    assert seccomp(story)["containers"][0]["replicas"] is None
+    assert condition(story, "Converged")[2] == "web: 1 pod of 2 were seen"
+
+    shop.learn(nodes=["node-b"], runs=1, replicas=1)
+    await shop.look()
+    assert seccomp(story)["containers"][0]["replicas"] == 2
+    assert condition(story, "Converged")[:2] == ("True", "EnoughSeen")
 
 
 async def test_a_policy_of_the_whole_cluster_has_its_profiles_beside_the_operator(

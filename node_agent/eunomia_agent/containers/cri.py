@@ -11,7 +11,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from eunomia_agent.containers import cri_pb2 as cri
-from eunomia_agent.containers.filter import profile_in
+from eunomia_agent.containers.confinement import Confinement, confinement_in
 from eunomia_agent.containers.labels import MAX_LABEL_BYTES, label_bytes, pod_labels, too_long
 from eunomia_agent.containers.runtime import Container, Identity, Sandbox
 from eunomia_agent.errors import (
@@ -70,8 +70,8 @@ class CriClient:
             {sandbox.id: sandbox for sandbox in await self.sandboxes()}
         )
 
-    async def profile(self, container_id: str) -> str | None:
-        """Return the seccomp profile that a container wears. Raises RuntimeUnavailable."""
+    async def confinement(self, container_id: str) -> Confinement | None:
+        """Return what a container may do. Raises RuntimeUnavailable."""
         try:
             answer = await self._call(
                 "ContainerStatus",
@@ -80,7 +80,7 @@ class CriClient:
             )
         except ContainerAbsent:
             return None
-        return profile_in(answer.info.get("info", ""))
+        return confinement_in(answer.info.get("info", ""))
 
     async def container(self, container_id: str) -> Container | None:
         """Return a container with its sandbox, or None. Raises RuntimeUnavailable."""

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from weakref import WeakValueDictionary
 
 from eunomia_agent.containers import labels as label
+from eunomia_agent.containers.confinement import Confinement
 from eunomia_agent.containers.runtime import Container, Identity, Sandbox
 from eunomia_agent.errors import RuntimeUnavailable, RuntimeUnreadable, RuntimeUnsupported
 
@@ -85,7 +86,7 @@ class DockerClient:
         """Return all containers. Raises RuntimeUnavailable."""
         return [each for each in await self.identities() if isinstance(each, Container)]
 
-    async def profile(self, container_id: str) -> str | None:
+    async def confinement(self, container_id: str) -> Confinement | None:
         """Return None: the engine knows the content of a profile, and not its file."""
         return None
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from eunomia_agent.containers.confinement import Confinement
 from eunomia_agent.containers.owner import Owner, no_labels
 from eunomia_agent.errors import RuntimeUnavailable, RuntimeUnsupported
 
@@ -102,11 +103,10 @@ class Runtime(Protocol):
         """Return all containers."""
         ...
 
-    async def profile(self, container_id: str) -> str | None:
-        """Return the seccomp profile that a container of a pod wears.
+    async def confinement(self, container_id: str) -> Confinement | None:
+        """Return what a container of a pod may do.
 
-        The path of its file below the kubelet's seccomp folder, where it is one of Eunomia's; "":
-        it wears none, or another one. None: it is not there, or the runtime does not tell.
+        None: it is not there, or the runtime does not tell which seccomp profile it wears.
         """
         ...
 
@@ -157,12 +157,12 @@ class Runtimes:
         """Return the containers that any of them knows. Raises RuntimeUnavailable likewise."""
         return [each for each in await self.identities() if isinstance(each, Container)]
 
-    async def profile(self, container_id: str) -> str | None:
+    async def confinement(self, container_id: str) -> Confinement | None:
         """Return what one of them tells. Raises RuntimeUnavailable as `identity` does."""
         silent: list[RuntimeUnavailable] = []
         for runtime in self._runtimes:
             try:
-                found = await runtime.profile(container_id)
+                found = await runtime.confinement(container_id)
             except RuntimeUnavailable as error:
                 silent.append(error)
             else:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which seccomp profiles the containers of this node wear, by the word of their runtime.
+"""What the containers of this node wear and may do, by the word of their runtime.
 
 Nothing that a pod says of itself counts: whoever makes pods writes their labels.
 """
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from eunomia_agent.containers.confinement import Confinement
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.runtime import Runtime
 from eunomia_agent.errors import RuntimeUnavailable
@@ -22,8 +23,8 @@ DELAYS = (1.0, 2.0, 5.0, 15.0, 60.0)
 """Seconds until a container of which nothing was told is asked about again; the last one again and
 again."""
 
-Worn = Mapping[str, str]
-"""By container id: the path of its profile below the kubelet's seccomp folder; "": none of ours."""
+Worn = Mapping[str, Confinement]
+"""By container id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ def wearers(profiles: Mapping[str, str], owners: Iterable[Owner], worn: Worn) ->
         found = worn.get(owner.container_id)
         if found is None:
             return None
-        what = "bare" if not found else "bound" if found == path else "other"
+        wears = found.profile
+        what = "bare" if not wears else "bound" if wears == path else "other"
         pods.setdefault(owner.pod_uid, set()).add(what)
     return Wearers(
         bound=sum(found == {"bound"} for found in pods.values()),
@@ -83,9 +85,9 @@ class Wearing:
             self._task = asyncio.create_task(self._ask(self._runtime, due[:AT_ONCE]))
 
     async def _ask(self, runtime: Runtime, containers: Iterable[str]) -> None:
-        told: dict[str, str] = {}
+        told: dict[str, Confinement] = {}
         for container in containers:
-            found = await self._profile(runtime, container)
+            found = await self._confinement(runtime, container)
             if found is None:
                 times, _ = self._asked.get(container, (0, 0.0))
                 delay = DELAYS[min(times, len(DELAYS) - 1)]
@@ -95,11 +97,11 @@ class Wearing:
         if told:
             self._told(told)
 
-    async def _profile(self, runtime: Runtime, container: str) -> str | None:
+    async def _confinement(self, runtime: Runtime, container: str) -> Confinement | None:
         try:
-            return await runtime.profile(container)
+            return await runtime.confinement(container)
         except RuntimeUnavailable as error:
-            logger.debug("it is not known which profile %s wears: %s", container, error)
+            logger.debug("it is not known what %s wears: %s", container, error)
         except Exception:
             logger.exception("the answer for %s was not understood", container)
         return None

@@ -95,7 +95,7 @@ class Lessons:
     def tick(self, worn: Worn) -> None:
         """Read what the kernel recorded, and now and then what it comes to.
 
-        worn: the profiles of containers, as far as they are known.
+        worn: what containers wear, as far as that is known.
         """
         if self._learner is None or not self._learner.is_open:
             return

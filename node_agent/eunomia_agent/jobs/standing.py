@@ -42,6 +42,8 @@ class Standing:
     """The seccomp profiles that containers here wear; None: it is not looked at who is here."""
     unasked: Collection[str] = ()
     """Ids of the pods' containers here of which it is not known what they wear."""
+    learns: bool = False
+    """Whether it is learned what containers here do, for any job."""
     starts: Mapping[str, int] = field(default_factory=dict[str, int])
     """Starts of each tracker so far."""
 
@@ -73,8 +75,9 @@ def standing_of(
         next_reading=min((each.due for each in pool if each.due is not None), default=None),
         to_retry=any(job.trouble and not job.trouble.unsupported for job in jobs.values()),
         running=any(job.running for job in jobs.values()),
-        worn=None if owners is None else {worn[each] for each in here if worn.get(each)},
+        worn=None if owners is None else {worn[each].profile for each in here & worn.keys()} - {""},
         unasked=here - worn.keys(),
+        learns=any(job.learns for job in jobs.values()),
         starts=dict(pool.starts),
     )
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from eunomia_agent.containers.confinement import Confinement
 from eunomia_agent.containers.departed import Departed
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
@@ -78,7 +79,7 @@ class Tracing:
         self._silence = 0.0
         self.jobs: dict[str, Job] = {}
         self.owners: dict[int, Owner] = {}
-        self._worn: dict[str, str] = {}
+        self._worn: dict[str, Confinement] = {}
         self._delivery = Delivery(node, self.owners, self._running, observed, kubernetes_api)
         self._shedding = Shedding(self._delivery.take)
 
@@ -282,7 +283,7 @@ class Tracing:
         self._gone.append(cgroup_id)
 
     def wear(self, told: Worn) -> None:
-        """Take in which seccomp profiles containers wear: see wearing."""
+        """Take in what containers wear: see wearing."""
         self._worn.update(told)
 
     def _forget_gone(self) -> None:
@@ -301,7 +302,7 @@ class Tracing:
             self._delivery.forget(cgroup)
             self.owners.pop(cgroup, None)
         here = {each.container_id for each in self.owners.values()}
-        self._worn = {each: path for each, path in self._worn.items() if each in here}
+        self._worn = {each: found for each, found in self._worn.items() if each in here}
         self._lessons.gone(gone)
 
     def _close_account(self, job: Job, tracker: str, cgroup_id: int, account: Account) -> None:

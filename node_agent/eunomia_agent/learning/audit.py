@@ -8,6 +8,7 @@ import time
 from collections.abc import Container, Iterator
 from typing import Any
 
+from eunomia_agent.containers.confinement import Confinement
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.events.names import CAPABILITIES
 from eunomia_agent.finding import REFUSED, Finding
@@ -39,13 +40,14 @@ class Audit:
         """Whether containers that start now get profiles."""
         return self._bound
 
-    def wears(self, owner: Owner, worn: str) -> bool:
+    def wears(self, owner: Owner, worn: Confinement) -> bool:
         """Tell whether the profile that a container wears is that of the job."""
-        return bool(worn) and worn == self._paths.get(owner.container)
+        return bool(worn.profile) and worn.profile == self._paths.get(owner.container)
 
-    def of_start(self, owner: Owner, worn: str, told: Container[str]) -> Iterator[Finding]:
-        """Give what is to be said of how a container started. worn: see wearing.Worn."""
-        if not worn and owner.container in self._paths and f"{PROFILE_MISSING} " not in told:
+    def of_start(self, owner: Owner, worn: Confinement, told: Container[str]) -> Iterator[Finding]:
+        """Give what is to be said of how a container started."""
+        is_news = f"{PROFILE_MISSING} " not in told
+        if is_news and not worn.profile and owner.container in self._paths:
             now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             message = "it started without the seccomp profile of its policy"
             yield Finding(PROFILE_MISSING, "", owner, now, message)

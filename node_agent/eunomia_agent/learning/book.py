@@ -4,6 +4,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from eunomia_agent.containers.confinement import Confinement
 from eunomia_agent.learning import calls
 from eunomia_agent.learning.counts import Counts
 from eunomia_agent.learning.run import Did, Run
@@ -26,6 +27,8 @@ class Book:
         self.runs: dict[str, Run] = {}
         self._frozen: set[str] = set()
         """Containers that go on, and are recorded for other jobs at most."""
+        self._last: tuple[int, Confinement] | None = None
+        """The container that ended last, of those of which it was told what it may do."""
 
     def meet(self, container_id: str, run: Run, *, pod: str, image: str) -> None:
         """Take note of a run."""
@@ -46,7 +49,10 @@ class Book:
         """Take note that a container has ended, if it was one of these."""
         if container_id in self.runs:
             self.look(now_ms)
-            self._ended.add(self.runs.pop(container_id).did())
+            run = self.runs.pop(container_id)
+            self._ended.add(run)
+            if run.confinement is not None:
+                self._last = now_ms, run.confinement
             self._frozen.discard(container_id)
 
     def look(self, now_ms: int) -> None:
@@ -61,7 +67,7 @@ class Book:
         """Return it as it is reported."""
         counts = self._ended.copy()
         for run in self.runs.values():
-            counts.add(run.did())
+            counts.add(run)
         return agent_pb2.Learned(
             container=container,
             runs=counts.runs,
@@ -89,6 +95,25 @@ class Book:
             image=self._image,
             architecture=calls.ARCHITECTURE,
             pods=self._pods,
+            replicas=counts.pods.count,
+            given=self._given(),
+        )
+
+    def _given(self) -> agent_pb2.Given | None:
+        """Return what the runtime gives the containers that run now, or gave the last one."""
+        now = [
+            run.confinement
+            for container_id, run in self.runs.items()
+            if run.confinement is not None and container_id not in self._frozen
+        ]
+        until_ms, last = (0, now) if now or self._last is None else (self._last[0], [self._last[1]])
+        sets = [each.capabilities for each in last if each.capabilities is not None]
+        if not sets:
+            return None
+        return agent_pb2.Given(
+            capabilities=sorted(frozenset[str]().union(*sets)),
+            privileged=any(each.privileged for each in last),
+            until_ms=until_ms,
         )
 
     def saved(self) -> dict[str, Any]:
@@ -100,6 +125,7 @@ class Book:
             "pods": self._pods,
             "image": self._image,
             "ended": self._ended.saved(),
+            "last": None if self._last is None else [self._last[0], self._last[1].saved()],
             "runs": [each for each in self.runs if each not in self._frozen],
             "frozen": {each: self.runs[each].saved() for each in self._frozen},
         }
@@ -113,6 +139,8 @@ class Book:
         book._pods = [str(pod) for pod in saved["pods"]]
         book._image = str(saved["image"])
         book._ended = Counts.restored(saved["ended"])
+        if (last := saved.get("last")) is not None:
+            book._last = int(last[0]), Confinement.restored(last[1])
         book.runs = {container_id: runs[container_id] for container_id in saved["runs"]}
         for container_id, frozen in saved.get("frozen", {}).items():
             book.runs[str(container_id)] = Run.restored(frozen)

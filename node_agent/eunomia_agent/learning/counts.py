@@ -8,7 +8,8 @@ from typing import Any
 
 from eunomia_agent.events.names import CAPABILITIES
 from eunomia_agent.learning import calls
-from eunomia_agent.learning.run import Did, sum_asked, sum_refused
+from eunomia_agent.learning.pods import Pods
+from eunomia_agent.learning.run import Run, sum_asked, sum_refused
 from eunomia_agent.learning.seen import NOTHING, Asked, RefusalKey, Refused
 
 
@@ -27,18 +28,21 @@ class Counts:
     )
     capabilities: dict[str, Asked] = field(default_factory=dict[str, Asked])
     capability_runs: Counter[str] = field(default_factory=Counter[str])
+    pods: Pods = field(default_factory=Pods)
 
-    def add(self, did: Did) -> None:
+    def add(self, run: Run) -> None:
         """Count a run. A container that was made and never came to its exec has had none."""
+        did = run.did()
         if did.called == NOTHING:
             return
+        self.pods.add(run.pod)
         self.runs += 1
         self.whole_runs += did.whole
         self.calls.update(calls.names(did.called.own, calls.OWN))
         self.compat_calls.update(calls.names(did.called.compat | did.runtime.compat, calls.COMPAT))
         self.runtime_calls.update(calls.names(did.runtime.own, calls.OWN))
-        if did.base:
-            self.bases[did.base] += 1
+        if base := did.base(run.told_base):
+            self.bases[base] += 1
         for key, each in did.refusals.items():
             self.refuse(_name_of(key), key.enforced, each)
         for number, asked in did.asked.items():
@@ -73,6 +77,7 @@ class Counts:
                 [name, each.granted, each.denied, each.call, each.comm, self.capability_runs[name]]
                 for name, each in self.capabilities.items()
             ],
+            "pods": self.pods.saved(),
         }
 
     @classmethod
@@ -86,6 +91,10 @@ class Counts:
             Counter(saved["runtimeCalls"]),
             Counter(saved["bases"]),
         )
+        if "pods" in saved:
+            found.pods = Pods.restored(saved["pods"])
+        else:  # an older agent did not count them
+            found.pods.count = min(1, found.runs)
         for name, enforced, count, comm in saved["refusals"]:
             found.refusals[str(name), bool(enforced)] = Refused(int(count), str(comm))
         for name, granted, denied, call, comm, runs in saved["capabilities"]:

@@ -162,6 +162,7 @@ class Learner:
             self._leave()
         starts = run_id not in self._runs
         run = self._runs.setdefault(run_id, Run())
+        run.pod = owner.pod_uid or run_id
         self._members[cgroup_id] = _Member(run_id, its, owner)
         if starts and owner.container_id:
             run.to_be_bound = {uid for uid in its if self._audits[uid].binds}
@@ -252,6 +253,8 @@ class Learner:
         if self._recording is None:
             return
         self._worn = worn
+        for run_id in self._runs.keys() & worn.keys():
+            self._runs[run_id].confinement = worn[run_id]
         self._leave()
         seen = self._recording.read()
         self._see(seen)

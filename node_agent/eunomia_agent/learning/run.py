@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from eunomia_agent.containers.confinement import NAMELESS, UNCONFINED, Confinement
 from eunomia_agent.learning.seen import (
     FILTERED,
     NOTHING,
@@ -47,19 +48,27 @@ class Did:
         """What the runtime calls under a filter: as seen, or, without one, what it may be."""
         return self.filtered if self.filtered != NOTHING else self.started
 
-    @property
-    def base(self) -> str:
-        """Whether a filter was on already, which hides what it refuses."""
+    def base(self, told: str) -> str:
+        """Return the name of the filter that was on already, which hides what it refuses.
+
+        told: what the runtime calls it. One that it knows nothing of the workload put on itself.
+        """
         if self.modes & UNFILTERED:
-            return "Unconfined"
-        return "Filtered" if self.modes & FILTERED else ""
+            return UNCONFINED
+        if self.modes & FILTERED:
+            return NAMELESS if told in ("", UNCONFINED) else told
+        return ""
 
 
 class Run:
     """One container from its start to its end, over several lives of the agent."""
 
-    def __init__(self, kept: Did | None = None) -> None:
+    def __init__(self, kept: Did | None = None, *, pod: str = "") -> None:
+        """pod: uid of its pod, or what stands for one."""
         self._kept = kept
+        self.pod = pod
+        self.confinement: Confinement | None = None
+        """What it may do; None: nobody has told yet."""
         self._seen: dict[int, Seen] = {}
         self.cgroups: set[int] = set()
         self.told: dict[str, set[str]] = {}
@@ -95,7 +104,14 @@ class Run:
 
     def frozen(self) -> "Run":
         """Return one that stays as this one is now, for who does not see how it goes on."""
-        return Run(replace(self.did(), whole=False))
+        run = Run(replace(self.did(), whole=False), pod=self.pod)
+        run.confinement = self.confinement
+        return run
+
+    @property
+    def told_base(self) -> str:
+        """What the runtime calls the filter that is on; "": it has not told."""
+        return self.confinement.base if self.confinement else ""
 
     def did(self) -> Did:
         """Return what it did up to now."""
@@ -108,6 +124,8 @@ class Run:
         """Return it as JSON has it."""
         did = self.did()
         return {
+            "pod": self.pod,
+            "confinement": self.confinement.saved() if self.confinement else None,
             "modes": did.modes,
             **{name: _hex(getattr(did, name)) for name in ("called", "filtered", "started")},
             "refusals": [
@@ -139,8 +157,12 @@ class Run:
                     int(capability): Asked(int(granted), int(denied), int(call), comm)
                     for capability, granted, denied, call, comm in saved["asked"]
                 },
-            )
+            ),
+            pod=str(saved.get("pod", "")),
         )
+        confinement = saved.get("confinement")
+        if confinement is not None:
+            run.confinement = Confinement.restored(confinement)
         told = saved.get("told", {})
         run.told = {str(uid): {str(each) for each in keys} for uid, keys in told.items()}
         return run

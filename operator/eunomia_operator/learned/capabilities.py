@@ -3,11 +3,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from eunomia_api import agent_pb2, capabilities
 from eunomia_api.policystatus import (
     MAX_CONTAINERS,
     CapabilitiesStatus,
+    CapabilityChecks,
     ContainerCapabilities,
 )
 
@@ -49,20 +51,41 @@ def expected(audited: CapabilitiesStatus) -> tuple[Expected, ...]:
 def _with_use(
     kept: ContainerCapabilities, reports: Sequence[agent_pb2.Learned]
 ) -> ContainerCapabilities:
-    used = capabilities.recommend(reports).used
-    return kept.model_copy(update={"used": sorted({*kept.used, *used})})
+    seen = capabilities.recommend(reports)
+    update: dict[str, Any] = {
+        "used": sorted({*kept.used, *seen.used}),
+        "checks": _checks(reports),
+    }
+    if seen.bounding is not None:
+        drop = capabilities.dropped(seen.bounding, kept.add)
+        update |= {
+            "bounding": list(seen.bounding),
+            "privileged": seen.privileged,
+            "drop": list(drop),
+        }
+    return kept.model_copy(update=update)
 
 
 def _of(name: str, reports: Sequence[agent_pb2.Learned]) -> ContainerCapabilities:
     needed = capabilities.recommend(reports)
-    # What the pods say themselves is not known here: beside containers that say nothing.
-    dropped = sorted(capabilities.DEFAULT.difference(needed.used))
     patch = json.dumps(needed.patch(name), separators=(",", ":"))
     return ContainerCapabilities(
         name=name,
         used=list(needed.used),
         denied=list(needed.denied),
         add=list(needed.add),
-        drop=[each.removeprefix("CAP_") for each in dropped],
+        drop=None if needed.drop is None else list(needed.drop),
+        checks=_checks(reports),
+        bounding=None if needed.bounding is None else list(needed.bounding),
+        privileged=needed.privileged,
         patch=patch if len(patch) <= LONGEST_PATCH else "",
     )
+
+
+def _checks(reports: Sequence[agent_pb2.Learned]) -> list[CapabilityChecks]:
+    """Return how often each capability was asked for. reports: one of them tells of all nodes."""
+    return [
+        CapabilityChecks(name=each.name, call=each.call, granted=each.granted, denied=each.denied)
+        for report in reports
+        for each in report.capabilities
+    ]

@@ -41,16 +41,25 @@ class _Sum:
     bases: Counter[str] = field(default_factory=Counter[str])
     machines: Counter[str] = field(default_factory=Counter[str])
     pods: Counter[str] = field(default_factory=Counter[str])
+    replicas: int = 0
+    untold: int = 0
+    """Nodes that have seen runs, and do not tell of how many pods."""
+    given: dict[str, agent_pb2.Given] = field(default_factory=dict[str, agent_pb2.Given])
+    """By node."""
     refusals: Counter[tuple[str, bool]] = field(default_factory=Counter[tuple[str, bool]])
     callers: dict[tuple[str, bool], str] = field(default_factory=dict[tuple[str, bool], str])
     granted: Counter[str] = field(default_factory=Counter[str])
     denied: Counter[str] = field(default_factory=Counter[str])
+    asking: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    """By capability and the call that asked for it: in how many runs."""
     times: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
 
     def work_in(self, node: str, told: agent_pb2.Learned, sign: int) -> None:
         """Add what a node tells (sign 1), or take away what it told before (sign -1)."""
         self.runs += sign * told.runs
         self.whole_runs += sign * told.whole_runs
+        self.replicas += sign * told.replicas
+        self.untold += sign * (told.runs > 0 and not told.HasField("replicas"))
         self._call(told, sign)
         self._name(told, sign)
         for refusal in told.refusals[:MOST_REFUSALS]:
@@ -60,10 +69,15 @@ class _Sum:
             if _CAPABILITY.fullmatch(asked.name):
                 _count(self.granted, asked.name, sign * asked.granted)
                 _count(self.denied, asked.name, sign * asked.denied)
+                if _CALL.fullmatch(asked.call):
+                    _count(self.asking, (asked.name, asked.call), sign * max(1, asked.runs))
         if sign > 0:
             self.times[node] = told.since_ms, told.last_new_ms
+            if told.HasField("given"):
+                self.given[node] = told.given
         else:
             del self.times[node]
+            self.given.pop(node, None)
 
     def _call(self, told: agent_pb2.Learned, sign: int) -> None:
         for counter, calls in (
@@ -96,6 +110,7 @@ class _Sum:
     def listed(self, container: str) -> list[agent_pb2.Learned]:
         """Return it as nodes tell it: one for all, and one more for each further machine."""
         first, *others = sorted(self.machines) or [""]
+        calls = self._first_calls()
         whole = agent_pb2.Learned(
             container=container,
             runs=min(self.runs, MOST_RUNS),
@@ -111,6 +126,7 @@ class _Sum:
                     name=name,
                     granted=min(self.granted[name], LARGEST),
                     denied=min(self.denied[name], LARGEST),
+                    call=calls.get(name, ""),
                 )
                 for name in sorted(self.granted.keys() | self.denied.keys())[:MOST_CAPABILITIES]
             ],
@@ -125,8 +141,30 @@ class _Sum:
             ],
             architecture=first,
             pods=[plain(pod, LONGEST_NAME) for pod in list(self.pods)[:MOST_PODS]],
+            replicas=None if self.untold else min(self.replicas, MOST_RUNS),
+            given=self._given(),
         )
         return [whole, *(agent_pb2.Learned(architecture=each) for each in others)]
+
+    def _first_calls(self) -> dict[str, str]:
+        """Return, for each capability, the call that asked for it in the most runs."""
+        most = sorted(self.asking.items(), key=lambda each: (each[1], each[0]))
+        return {name: call for (name, call), _ in most}
+
+    def _given(self) -> agent_pb2.Given | None:
+        """Return what containers have that run now, or, while none does, what the last one had."""
+        now = [each for each in self.given.values() if not each.until_ms]
+        last = max(self.given.values(), key=lambda each: each.until_ms, default=None)
+        given = now or ([] if last is None else [last])
+        if not given:
+            return None
+        names = {name for each in given for name in each.capabilities[:MOST_CAPABILITIES]}
+        known = sorted(name for name in names if _CAPABILITY.fullmatch(name))
+        return agent_pb2.Given(
+            capabilities=known[:MOST_CAPABILITIES],
+            privileged=any(each.privileged for each in given),
+            until_ms=given[0].until_ms,
+        )
 
 
 class Learning:

@@ -181,6 +181,7 @@ def _thresholds(seccomp: Seccomp) -> Thresholds:
     asked = seccomp.convergence
     return Thresholds(
         min_runs=asked.min_runs,
+        min_replicas=asked.min_replicas,
         min_restarts=asked.min_restarts,
         quiet_ms=round(seconds(asked.quiet_period) * 1000),
         max_unseen_percent=asked.max_unseen_percent,
@@ -370,6 +371,7 @@ def _shown(subject: _Subject) -> LearnedContainer:
     return LearnedContainer(
         name=subject.name,
         runs=min(merged.runs, LARGEST),
+        replicas=None if merged.replicas is None else min(merged.replicas, LARGEST),
         whole_runs=min(merged.whole_runs, LARGEST),
         calls=len(merged.allowed),
         last_new=_time(merged.last_new_ms),

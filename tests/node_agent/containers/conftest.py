@@ -22,6 +22,7 @@ import pytest
 from google.protobuf.message import Message
 
 from eunomia_agent.containers import cri_pb2
+from eunomia_agent.containers.confinement import Confinement
 from eunomia_agent.containers.runtime import Container, Sandbox
 from eunomia_agent.errors import RuntimeUnavailable
 
@@ -81,7 +82,7 @@ class RuntimeInMemory:
         self._answers()
         return [*self.held.values()]
 
-    async def profile(self, container_id: str) -> str | None:
+    async def confinement(self, container_id: str) -> Confinement | None:
         self._answers()
         return None
 
@@ -224,7 +225,8 @@ class Containerd:
             linux=self._messages.Linux(
                 cgroup_parent=f"/{CGROUPS}/kubepods/pod{uid}",
                 security_context=self._messages.Security(
-                    namespace_options=self._messages.Namespaces(network=2)  # the node's own
+                    namespace_options=self._messages.Namespaces(network=2),  # the node's own
+                    privileged=True,  # lets containers be so
                 ),
             ),
         )
@@ -240,8 +242,13 @@ class Containerd:
         *words: str,
         profile: str | None = None,
         privileged: bool = False,
+        add: tuple[str, ...] = (),
+        drop: tuple[str, ...] = (),
     ) -> str:
-        """profile: path of its seccomp profile, "" for the runtime's own; None: unconfined."""
+        """profile: path of its seccomp profile, "" for the runtime's own; None: unconfined.
+
+        add, drop: capabilities without CAP_, or ALL.
+        """
         kind = 1 if profile is None else 2 if profile else 0
         request = self._messages.CreateContainer(
             pod_sandbox_id=sandbox_id,
@@ -251,6 +258,7 @@ class Containerd:
                 command=["/program", *words],
                 linux=self._messages.ContainerLinux(
                     security_context=self._messages.ContainerSecurity(
+                        capabilities=self._messages.Capability(add=add, drop=drop),
                         privileged=privileged,
                         seccomp=self._messages.SecurityProfile(
                             profile_type=kind, localhost_ref=profile or ""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from eunomia_agent.containers.confinement import Confinement
 from eunomia_agent.containers.cri import CriClient
 from eunomia_agent.containers.docker import DockerClient
 from eunomia_agent.containers.runtime import Container, Runtimes, Sandbox
@@ -29,9 +30,9 @@ class Known:
     down: RuntimeUnavailable | None = None
     asked: list[str] = field(default_factory=list)
     closed: bool = False
-    worn: str | None = None
+    worn: Confinement | None = None
 
-    async def profile(self, _: str) -> str | None:
+    async def confinement(self, _: str) -> Confinement | None:
         if self.down:
             raise self.down
         return self.worn
@@ -68,11 +69,11 @@ async def test_first_that_knows_a_container_names_it() -> None:
 
 async def test_what_a_container_wears_is_told_by_the_one_that_knows_it() -> None:
     silent = Known(down=RuntimeUnavailable("the first is down"))
-    told = [Known(), Known(worn=""), Known(worn="eunomia/shop/web.json")]
-    assert await Runtimes([silent, *told]).profile(WEB) == ""
-    assert await Runtimes([Known(), Known()]).profile(WEB) is None
+    told = [Known(), Known(worn=Confinement()), Known(worn=Confinement("eunomia/shop/web.json"))]
+    assert await Runtimes([silent, *told]).confinement(WEB) == Confinement()
+    assert await Runtimes([Known(), Known()]).confinement(WEB) is None
     with pytest.raises(RuntimeUnavailable, match="the first is down"):
-        await Runtimes([silent, Known()]).profile(WEB)
+        await Runtimes([silent, Known()]).confinement(WEB)
 
 
 async def test_one_that_is_silent_keeps_no_other_from_answering() -> None:

@@ -2,13 +2,19 @@
 """What containers of one name did, counted by runs, over pauses and restarts of the agent."""
 
 import json
+from dataclasses import replace
 
+import pytest
+
+from eunomia_agent.containers.confinement import Confinement
 from eunomia_agent.events.names import CAPABILITIES
 from eunomia_agent.learning import calls
 from eunomia_agent.learning.book import MAX_PODS, Book
+from eunomia_agent.learning.pods import MAX_KNOWN, Pods
 from eunomia_agent.learning.run import Run
 from eunomia_agent.learning.seen import (
     BITS_SIZE,
+    FILTERED,
     NOTHING,
     UNFILTERED,
     Asked,
@@ -115,6 +121,96 @@ def test_a_container_that_left_a_job_twice_is_learned_from_in_between_alone() ->
     assert (found.runs, [each.name for each in found.calls]) == (1, ["mount", "read"])
     restored.freeze("a", 3000)
     assert restored.saved()["runs"] == []
+
+
+CONFINED = Confinement("", "Localhost/mine.json", frozenset({"CAP_CHOWN"}), False)
+PRIVILEGED = Confinement("", "Unconfined", frozenset({"CAP_SYS_ADMIN"}), True)
+
+
+@pytest.mark.parametrize(
+    ("modes", "told", "base"),
+    [
+        (FILTERED, CONFINED, "Localhost/mine.json"),
+        (FILTERED, Confinement(base="RuntimeDefault"), "RuntimeDefault"),
+        (FILTERED, None, "Filtered"),
+        (FILTERED, PRIVILEGED, "Filtered"),  # it has put one on itself
+        (FILTERED | UNFILTERED, CONFINED, "Unconfined"),
+        (UNFILTERED, PRIVILEGED, "Unconfined"),
+        (0, CONFINED, ""),
+    ],
+)
+def test_the_filter_that_was_on_has_the_name_that_the_runtime_tells(
+    modes: int, told: Confinement | None, base: str
+) -> None:
+    book, run = Book(1000), run_of(1, replace(seen(), modes=modes))
+    book.meet("a", run, pod="web", image="nginx:1")
+    run.confinement = told
+    assert book.learned("web").base == base
+    book.end("a", 2000)
+    assert again(book).learned("web").base == base
+
+
+def test_what_containers_have_is_that_of_those_that_run_and_else_of_the_last() -> None:
+    book = Book(1000)
+
+    def given() -> tuple[list[str], bool, int] | None:
+        found = book.learned("web")
+        assert Book.restored(json.loads(json.dumps(book.saved())), runs).learned("web") == found
+        has = found.given
+        ended = has.until_ms
+        return (list(has.capabilities), has.privileged, ended) if found.HasField("given") else None
+
+    runs = {name: run_of(number, seen()) for number, name in enumerate("abc")}
+    for name, run in runs.items():
+        book.meet(name, run, pod=name, image="")
+    assert given() is None
+    runs["a"].confinement = CONFINED
+    runs["b"].confinement = PRIVILEGED
+    assert given() == (["CAP_CHOWN", "CAP_SYS_ADMIN"], True, 0)
+    book.freeze("b", 1500)
+    assert given() == (["CAP_CHOWN"], False, 0)
+    for number, name in enumerate("acb"):
+        book.end(name, 2000 + number)
+        runs.pop(name)
+    assert given() == (["CAP_SYS_ADMIN"], True, 2002)
+
+
+def test_restarts_in_a_pod_are_runs_of_one_replica() -> None:
+    book = Book(1000)
+
+    def live(name: str, pod: str) -> None:
+        run = run_of(1, seen())
+        run.pod = pod
+        book.meet(name, run, pod="web-0", image="")
+
+    for number in range(4):
+        live(f"a{number}", "uid-1")
+        book.end(f"a{number}", 2000)
+    live("b", "uid-1")
+    live("c", "uid-2")
+    made = Run(pod="uid-3")  # and never ran
+    book.meet("d", made, pod="web-0", image="")
+    found = book.learned("web")
+    assert (found.runs, found.replicas) == (6, 2)
+    book.end("b", 3000)
+    book.end("c", 3000)
+    book.end("d", 3000)
+    assert (book.learned("web").runs, book.learned("web").replicas) == (6, 2)
+    assert again(book).learned("web") == book.learned("web")
+
+    saved = again(book).saved()
+    del saved["ended"]["pods"]  # as an older agent saved it
+    assert Book.restored(saved, {}).learned("web").replicas == 1
+
+
+def test_pods_are_counted_however_many_come_and_go() -> None:
+    pods = Pods()
+    for number in range(3 * MAX_KNOWN):
+        for _ in range(3):
+            pods.add(f"uid-{number}")
+            pods.add("stays")
+    assert pods.count == 3 * MAX_KNOWN + 1
+    assert len(pods.saved()["known"]) == MAX_KNOWN
 
 
 def test_the_newest_pods_are_named_each_once() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from eunomia_agent.containers.confinement import Confinement
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.finding import Finding
 from eunomia_agent.learning import calls
@@ -133,5 +134,5 @@ def test_capabilities_beside_those_that_are_expected_are_told_by_what_became_of_
 def test_a_container_that_starts_without_the_profile_that_new_pods_get_is_told(
     worn: str, container: str, rules: list[str]
 ) -> None:
-    starts = Audit(EXPECTED).of_start(owner(container), worn, ())
+    starts = Audit(EXPECTED).of_start(owner(container), Confinement(worn), ())
     assert [each.rule for each in starts] == rules

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from eunomia_agent.containers.confinement import Confinement
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.targets import Targets
 from eunomia_agent.events.syscalls import NATIVE
@@ -300,7 +301,10 @@ def test_a_refused_call_is_found_once_a_container_with_who_made_it_over_restarts
     wanted = {"a": Wanted(1, GUARDED)}
     learner = node.learner(None, **wanted)
     cgroup, short, other = node.cgroup("1"), node.cgroup("2"), node.cgroup("3")
-    worn = {node.owner(cgroup).container_id: PATH, node.owner(other).container_id: ""}
+    worn = {
+        node.owner(cgroup).container_id: Confinement(PATH),
+        node.owner(other).container_id: Confinement(),
+    }
     node.meet(learner, cgroup, "a")
     run(cgroup, "acct", "acct", refused="acct")
     learner.tick()
@@ -353,7 +357,8 @@ def test_a_container_that_starts_without_its_profile_is_found_those_that_ran_bef
     learner.tick()
     assert missing() == []  # the runtime has not said what it wears
     for _ in range(2):
-        learner.tick({node.owner(each).container_id: "" for each in (before, unseen, after)})
+        owners = map(node.owner, (before, unseen, after))
+        learner.tick({each.container_id: Confinement() for each in owners})
     assert missing() == ["pod-2"]
 
 
@@ -382,6 +387,11 @@ def test_a_filter_that_was_on_is_told_and_what_the_runtime_does_under_it(node: N
     found = one(learner)
 
     assert found.base == "Filtered"
+    assert (found.HasField("given"), found.replicas) == (False, 1)
+    told = Confinement("", "RuntimeDefault", frozenset({"CAP_CHOWN"}), privileged=False)
+    learner.tick({node.owner(cgroup).container_id: told})
+    [named] = learner.report("a")
+    assert (named.base, list(named.given.capabilities)) == ("RuntimeDefault", ["CAP_CHOWN"])
     assert "execve" in counts(found.runtime_calls)
     assert "seccomp" not in counts(found.runtime_calls)  # it came before the filter was on
 
