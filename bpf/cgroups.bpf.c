@@ -247,12 +247,6 @@ int BPF_PROG(forks, struct task_struct *parent, struct task_struct *child)
 	return 0;
 }
 
-static __always_inline bool has_mounts_of_parent(const struct task_struct *task)
-{
-	return task->nsproxy->mnt_ns == task->real_parent->nsproxy->mnt_ns;
-}
-
-/* A runtime that runs a sealed copy of itself, as runc does, still has the mounts of who began it. */
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(execs, struct task_struct *task)
 {

@@ -18,6 +18,13 @@ struct {
 	__type(value, boot_ns_t);
 } runtimes SEC(".maps");
 
+/* What a runtime execs is a sealed copy of itself, as of runc, where it still has the mounts of who began
+ * it; the container's program has others. */
+static __always_inline bool has_mounts_of_parent(const struct task_struct *task)
+{
+	return task->nsproxy->mnt_ns == task->real_parent->nsproxy->mnt_ns;
+}
+
 /* Global: see lose_for_first in match.h. */
 __weak int is_runtime(void)
 {

@@ -41,6 +41,7 @@ struct event {
 	bool setuid;
 	bool tty;
 	bool namespaces_changed;
+	bool runtime;
 	bool parent_exe_in_image;
 };
 /* All variables of the environment are read into the tail; the one that is kept is no longer. */
@@ -51,6 +52,7 @@ enum { EVENT_TAIL = 2 * PATH_MAX + 4 * FILE_PATH + MAX_VARIABLE + LINEAGE_TAIL }
 #include "event_lineage.h"
 #include "layer.h"
 #include "match_path.h"
+#include "runtime.h"
 #include "socket.h"
 #include "syscall.h"
 
@@ -72,6 +74,7 @@ WHERE(upper);
 WHERE(setuid);
 WHERE(tty);
 WHERE(namespaces_changed);
+WHERE(runtime);
 WHERE_PATH(path);
 
 /* What an event's columns say that needs no string. */
@@ -83,7 +86,7 @@ struct facts {
 	enum stream streams[3];
 	enum namespace_flags host_namespaces;
 	uid_t euid;
-	bool memfd, deleted, upper, setuid, tty, namespaces_changed;
+	bool memfd, deleted, upper, setuid, tty, namespaces_changed, runtime;
 };
 
 /* ---- the file ---- */
@@ -241,7 +244,8 @@ static __always_inline bool is_wanted(const struct facts *facts, const struct ta
 	       within(&where_stderr, facts->streams[2]) && within(&where_memfd, facts->memfd) &&
 	       within(&where_deleted, facts->deleted) && within(&where_upper, facts->upper) &&
 	       within(&where_setuid, facts->setuid) && within(&where_tty, facts->tty) &&
-	       within(&where_namespaces_changed, facts->namespaces_changed);
+	       within(&where_namespaces_changed, facts->namespaces_changed) &&
+	       within(&where_runtime, facts->runtime);
 }
 
 /* ---- the environment ---- */
@@ -333,6 +337,7 @@ static __always_inline void fill(struct event *event, const struct facts *facts)
 	event->setuid = facts->setuid;
 	event->tty = facts->tty;
 	event->namespaces_changed = facts->namespaces_changed;
+	event->runtime = facts->runtime;
 }
 
 /* All but `path`, which is there, and what is in the program's memory. */
@@ -357,6 +362,7 @@ static __always_inline void find_facts(struct facts *facts, const struct task_st
 	facts->tty = task->signal->tty;
 	facts->host_namespaces = in_common(true);
 	facts->namespaces_changed = in_common(false) != ALL_NAMESPACES;
+	facts->runtime = has_mounts_of_parent(task) && is_runtime();
 	facts->file = (u64)program->file;
 	facts_of_file(facts);
 	facts_of_streams(facts, closing);

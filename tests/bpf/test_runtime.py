@@ -366,3 +366,24 @@ def test_who_is_born_into_a_container_is_its_runtime(track: Any, cgroup: Path) -
     os.waitpid(child, 0)
 
     assert flags(tracked, cgroup) == [("chroot", 1)]
+
+
+def test_a_runtime_may_begin_itself_anew_until_a_program_has_other_mounts(
+    track: Any, cgroup: Path
+) -> None:
+    """As runc does with a sealed copy of itself, in the cgroup already."""
+    if not Path("/bin/busybox").exists():
+        pytest.skip("needs busybox")
+    tracked = track("execution")
+    ready, go = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.read(ready, 1)
+        os.execv("/bin/busybox", ["busybox", "unshare", "-m", "busybox", "true"])
+    (cgroup / "cgroup.procs").write_text(str(child))
+    os.write(go, b"x")
+    os.waitpid(child, 0)
+
+    rows = tracked.rows()
+    assert rows.text("args") == ["busybox unshare -m busybox true", "busybox true"]
+    assert rows.fixed["runtime"].tolist() == [1, 0]

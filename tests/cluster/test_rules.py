@@ -9,6 +9,8 @@ refuses.
 import base64
 import json
 import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -354,3 +356,40 @@ def test_an_ordinary_pod_is_not_told_of(cluster, kubectl, namespace, until):
 
     until(lambda: expected <= told(), 60, "the alerts that tell that the rules are judged")
     assert told() == {*expected, "persistence/user-database-written"}
+
+
+@contextmanager
+def busy(spinners, seconds):
+    """Load on the machine, which ends by itself at the latest."""
+    spin = f"import time\nend = time.time() + {seconds}\nwhile time.time() < end: pass"
+    with ExitStack() as stack:
+        for _ in range(spinners):
+            process = stack.enter_context(subprocess.Popen([sys.executable, "-S", "-c", spin]))
+            stack.callback(process.kill)
+        yield
+
+
+@pytest.mark.timeout(400, func_only=True)
+def test_twenty_pods_that_start_on_a_busy_machine_raise_no_alarm(
+    cluster, kubectl, namespace, until
+):
+    """Trackers are attached when the first of them comes, and its runtime has begun by then."""
+    kubectl.apply(policy_of(namespace, *built_in().groups))
+    policy = ("-n", namespace, "securitypolicy/watched")
+    kubectl("-n", namespace, "wait", "--for=condition=Accepted", "--timeout=60s", policy[2])
+    with busy(8, 300):
+        for number in range(20):
+            cluster.pod(namespace, f"pod-{number}", ready=False)
+        ready = ("wait", "--for=condition=Ready", "--timeout=240s", "pod", "--all")
+        kubectl("-n", namespace, *ready)
+        for number in range(3):
+            cluster.shell(namespace, f"pod-{number}", "true")
+    cluster.shell(namespace, "pod-19", "chroot / /bin/true")
+
+    def told():
+        found = kubectl.run("-n", namespace, "get", "alertreport/watched", "--output=json")
+        report = json.loads(found.stdout) if found.returncode == 0 else {}
+        return {(alert["rule"], alert["pod"]) for alert in report.get("alerts", [])}
+
+    until(told, 60, "the alert that tells that the rules are judged")
+    assert told() == {("container-escape/root-changed", "pod-19")}
