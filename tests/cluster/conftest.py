@@ -204,8 +204,12 @@ class Cluster:
         account: str = "default",
         node: str = "",
         ready: bool = True,
+        **spec: Any,
     ) -> None:
-        """Create a pod of the workload image that runs a command (none: it sleeps)."""
+        """Create a pod of the workload image that runs a command (none: it sleeps).
+
+        spec: of the pod, beside its container.
+        """
         self.kubectl.apply(
             {
                 "apiVersion": "v1",
@@ -216,6 +220,7 @@ class Cluster:
                     "restartPolicy": "Never",
                     "serviceAccountName": account,
                     **({"nodeName": node} if node else {}),
+                    **spec,
                     "containers": [
                         {
                             "name": "main",

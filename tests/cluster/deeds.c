@@ -209,15 +209,13 @@ static int sweep(int addresses, int port)
 	return 0;
 }
 
-static int socket_at(const char *path)
+/* Connects to a socket that is there, and says nothing to it. */
+static int reach(const char *path)
 {
 	struct sockaddr_un name = { .sun_family = AF_UNIX };
-	int server = socket(AF_UNIX, SOCK_STREAM, 0), fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
 	strncpy(name.sun_path, path, sizeof(name.sun_path) - 1);
-	unlink(path);
-	if (bind(server, (void *)&name, sizeof(name)) || listen(server, 1))
-		return said("listen", -1);
 	return said("connect", connect(fd, (void *)&name, sizeof(name)));
 }
 
@@ -360,8 +358,8 @@ int main(int count, char *arguments[])
 		return scan(first, atoi(second), atoi(arguments[4]));
 	if (!strcmp(deed, "sweep"))
 		return sweep(atoi(first), atoi(second));
-	if (!strcmp(deed, "socket"))
-		return socket_at(first);
+	if (!strcmp(deed, "reach"))
+		return reach(first);
 	if (!strcmp(deed, "terminal"))
 		return terminal();
 	if (!strcmp(deed, "shell"))

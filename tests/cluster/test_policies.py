@@ -3,12 +3,22 @@
 
 import json
 import os
+import secrets
+import signal
 import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from dev.cluster import layout
+from eunomia_agent.state import Store
+from eunomia_api import agent_pb2
+
 SYSTEM = "eunomia-system"
+PROJECT = Path(__file__).resolve().parents[2]
+STATE = Path("/var/lib/eunomia-dev/agent")
 
 
 def rule(name, path, **more):
@@ -64,6 +74,13 @@ def alerts(kubectl, namespace):
 def run(kubectl, namespace, command):
     """Run a line of shell in the pod, whatever comes of it."""
     return kubectl.run("-n", namespace, "exec", "maker", "--", "/bin/sh", "-c", command)
+
+
+def component(change, name):
+    """Start or stop a part of the cluster."""
+    command = [sys.executable, "-m", "dev.cluster", change, name]
+    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_a_bad_expression_names_column_and_position_and_the_others_go_on(
@@ -168,9 +185,10 @@ def test_two_policies_of_the_same_rules_cost_one_probe(cluster, kubectl, namespa
     assert programs() == first > 0
 
 
-def test_the_operator_is_away_and_history_arrives_later_once(
+def test_the_operator_is_away_and_pods_start_and_history_arrives_later_once(
     cluster, kubectl, namespace, policy, status, alerts, until
 ):
+    kubectl("label", "namespace", namespace, "eunomia.dev/seccomp=enabled")
     deadly = rule("deadly", "/tmp/deadly", response="Kill", when='path == "/tmp/deadly"')
     policy(rule("told", "/tmp/told", deduplicate="0s"), deadly)
     cluster.pod(namespace, "maker")
@@ -184,6 +202,7 @@ def test_the_operator_is_away_and_history_arrives_later_once(
         cluster.shell(namespace, "maker", "for n in 1 2 3; do echo x >/tmp/told; done")
         assert run(kubectl, namespace, "(echo x >/tmp/deadly); echo $?").stdout == "137\n"
         assert len(alerts()) == 1
+        cluster.pod(namespace, "lonely")  # though nobody answers for the webhook
     finally:
         kubectl(*operator, "--replicas=2")
         done = ("-n", SYSTEM, "rollout", "status", "--timeout=60s")
@@ -194,6 +213,96 @@ def test_the_operator_is_away_and_history_arrives_later_once(
     )
     assert (counted["alerts"], counted["killed"], counted["dropped"]) == (5, 1, 0)
     assert len({each["id"] for each in alerts()}) == 5
+
+
+@pytest.fixture
+def shell(kubectl, namespace):
+    """Runs a line of shell in the pod by the runtime alone, for when no API server answers."""
+
+    def enter(pod):
+        (container,) = kubectl.get("-n", namespace, "pod", pod)["status"]["containerStatuses"]
+        name = container["containerID"].removeprefix("containerd://")
+        place = ("--address", str(layout.CONTAINERD_SOCKET), "--namespace", "k8s.io")
+
+        def run(command):
+            task = ("tasks", "exec", "--exec-id", secrets.token_hex(4), name)
+            words = ["ctr", *place, *task, "/bin/sh", "-c", command]
+            return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+
+        return run
+
+    return enter
+
+
+def counted_on_the_node(policy):
+    """The alerts that the agent would go on counting from, were it killed now."""
+    totals = Store(STATE).load_totals()
+    parts = [each.policy for uid, each in totals.items() if uid.startswith(policy)]
+    return sum(agent_pb2.PolicyReport.FromString(each).alerts for each in parts)
+
+
+@pytest.mark.timeout(360, func_only=True)
+def test_the_api_server_is_away_and_a_pod_kills_the_agent_and_history_arrives_later_once(
+    cluster, kubectl, namespace, policy, status, alerts, shell, until
+):
+    deadly = rule("deadly", "/tmp/deadly", response="Kill", deduplicate="0s")
+    signalled = {
+        **rule("signalled", "", deduplicate="0s"),
+        "events": ["privileged"],
+        "when": 'foreign && error == "" && call == "kill"',
+        "message": "{comm} signalled {target_comm}",
+    }
+    told = rule("told", "/tmp/told", deduplicate="0s")
+    deadly["when"] = 'path == "/tmp/deadly"'
+    policy(told, deadly, signalled, output=[{"type": "file"}])
+    cluster.pod(namespace, "maker", hostPID=True)
+    inside = shell("maker")
+    uid = kubectl.get("-n", namespace, "securitypolicy/guard")["metadata"]["uid"]
+    (agent,) = cluster.processes(cluster.agent())
+
+    def written():
+        files = STATE.glob(f"**/{namespace}/guard_alerts/*.jsonl")
+        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+    def does_all(agent):
+        """Touch, die, signal."""
+        inside("for n in 1 2 3; do echo x >/tmp/told; done")
+        assert inside("(echo x >/tmp/deadly); echo $?") == "137\n"
+        inside(f"kill -CONT {agent}")
+
+    component("stop", "kube-apiserver")
+    try:
+        does_all(agent)
+        until(lambda: len(written()) == 5, 20, "the alerts, on the node")
+        until(lambda: counted_on_the_node(uid) == 5, 20, "their count, on the node")
+        inside(f"kill -KILL {agent}")
+        until(lambda: not Path(f"/proc/{agent}").exists(), 20, "the agent's end")
+    finally:
+        component("start", "kube-apiserver")
+
+    until(lambda: status().get("gaps") == 1, 90, "the gap is seen")
+    until(lambda: status()["nodes"].get("running") == 1, 60, "the policy is in force again")
+    (agent,) = cluster.processes(cluster.agent())
+    does_all(agent)
+    until(lambda: len(alerts()) >= 10, 60, "what happened meanwhile, and since")
+    counted = until(
+        lambda: status()["alerts"] if status()["alerts"]["alerts"] >= 10 else None, 30, "the counts"
+    )
+    assert (counted["alerts"], counted["killed"], counted["dropped"]) == (10, 2, 0)
+    found = alerts()
+    assert Counter(each["rule"] for each in found) == {"told": 6, "deadly": 2, "signalled": 2}
+    assert len({each["id"] for each in found}) == 10
+    assert {each["id"] for each in written()} == {each["id"] for each in found}
+    assert {each["response"] for each in found if each["rule"] == "deadly"} == {"Killed"}
+    # The signal that ended the agent is in the gap: what would tell of it ends with it.
+    signals = [json.loads(each["evidence"]) for each in found if each["rule"] == "signalled"]
+    assert {each["request"] for each in signals} == {signal.SIGCONT}
+
+    def news():
+        events = kubectl.get("-n", namespace, "events", "--field-selector=reason=Gap")["items"]
+        return [each for each in events if each["involvedObject"]["name"] == "guard"]
+
+    until(news, 20, "an Event of the gap")
 
 
 def test_a_flood_of_one_pod_hides_no_other_pods_alert(

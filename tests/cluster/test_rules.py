@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from dev.cluster import layout
 from eunomia_api.library import built_in
 
 SOURCE = Path(__file__).with_name("deeds.c")
@@ -34,8 +35,10 @@ DEEDS = {
         mkdir -p cg; mount -t cgroup -o none,name=deed cgroup cg; : >>cg/release_agent
         umount cg""",
     "container-escape/core-pattern-written": ": >>/proc/sys/kernel/core_pattern",
+    # A kernel that has none is shown a file of that name.
     "container-escape/kernel-helper-written": """
-        mkdir -p kernel; : >kernel/modprobe""",
+        [ -e /proc/sys/kernel/modprobe ] || { mkdir -p kernel; : >kernel/modprobe; }
+        : >>/proc/sys/kernel/modprobe""",
     "container-escape/disk-opened": "dd if=/dev/loop7 of=/dev/null count=0",
     "container-escape/device-node-made": "mknod disk b 7 7; rm disk",
     "container-escape/disk-mounted": """
@@ -56,12 +59,15 @@ DEEDS = {
     "container-escape/host-namespace-entered": "nsenter -t $node -m -- /bin/true",
     "container-escape/other-container-manipulated": "deed read-memory $victim",
     "container-escape/process-memory-opened": ": >>/proc/$$/mem",
-    "container-escape/kernel-memory-opened": "mkdir -p proc; : >proc/kcore; cat proc/kcore",
+    # As above.
+    "container-escape/kernel-memory-opened": """
+        [ -e /proc/kcore ] || { mkdir -p proc; : >proc/kcore; cat proc/kcore; }
+        head -c 1 /proc/kcore >/dev/null""",
     "container-escape/kernel-module-loaded": "deed module",
     "container-escape/file-opened-by-handle": "deed by-handle",
     "container-escape/user-namespace-made": "deed user-namespace",
     "container-escape/root-changed": "chroot / /bin/true",
-    "container-escape/runtime-socket-used": "deed socket /tmp/docker.sock",
+    "container-escape/runtime-socket-used": "deed reach /run/engine/containerd.sock",
     "container-escape/runtime-binary-written": "mkdir -p bin; : >bin/runc",
     "container-escape/static-pod-written": """
         mkdir -p /host/etc/kubernetes/manifests; : >/host/etc/kubernetes/manifests/deed.yaml""",
@@ -222,7 +228,10 @@ def attacker_of(namespace):
     shared = {"image": "localhost/eunomia-workload:dev", "imagePullPolicy": "Never"}
     rights = {
         "securityContext": {"privileged": True},
-        "volumeMounts": [{"name": "temporary", "mountPath": "/var/tmp"}],
+        "volumeMounts": [
+            {"name": "temporary", "mountPath": "/var/tmp"},
+            {"name": "engine", "mountPath": "/run/engine"},
+        ],
     }
     return {
         "apiVersion": "v1",
@@ -233,7 +242,10 @@ def attacker_of(namespace):
             "terminationGracePeriodSeconds": 0,
             "restartPolicy": "Never",
             "containers": [{**ATTACKER, **shared, **rights}, {**VICTIM, **shared}],
-            "volumes": [{"name": "temporary", "emptyDir": {}}],
+            "volumes": [
+                {"name": "temporary", "emptyDir": {}},
+                {"name": "engine", "hostPath": {"path": str(layout.CONTAINERD_SOCKET.parent)}},
+            ],
         },
     }
 
