@@ -8,6 +8,7 @@
  * Only one hierarchy is looked at: the tracepoints fire for every hierarchy.
  */
 #include "hierarchy.h"
+#include "refused.h" /* a map that trackers share */
 #include "runtime.h"
 
 char LICENSE[] SEC("license") = "GPL";

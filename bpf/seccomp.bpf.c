@@ -573,7 +573,7 @@ static __always_inline void ask(const struct cred *cred, u32 capability, long re
 	if (!run || !is_own(cred) || !is_wanted(task->tgid))
 		return;
 	u64 level = cred->user_ns->level;
-	s32 number = asking_call();
+	s32 number = current_call();
 
 	if (level > run->level || is_starting(run, task->tgid) ||
 	    is_about_memory(capability, number))

@@ -65,6 +65,18 @@ static __always_inline s32 call_number(const struct pt_regs *regs)
 #endif
 }
 
+/* Of the call that the current task is in. */
+static __always_inline struct pt_regs *current_registers(void)
+{
+	return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+}
+
+/* Negative: none, or one that the machine's own table lacks. */
+static __always_inline s32 current_call(void)
+{
+	return call_number(current_registers());
+}
+
 struct call_arguments {
 	u64 of[6];
 };

@@ -16,18 +16,6 @@ enum {
 /* include/linux/security.h: a check that leaves no trace in the audit log, as it only looks */
 enum { CAP_OPT_NOAUDIT = 2 };
 
-static __always_inline struct pt_regs *asking_registers(void)
-{
-	return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
-}
-
-/* The call that the current task is in; negative: none, or one that the
- * machine's own table lacks. */
-static __always_inline s32 asking_call(void)
-{
-	return call_number(asking_registers());
-}
-
 /* Whether it is only asked if there may be more memory than there is, as every mapping does: see
  * cap_vm_enough_memory() there. Nothing is refused where not. */
 static __always_inline bool is_about_memory(u32 capability, s32 number)

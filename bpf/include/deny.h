@@ -18,8 +18,7 @@
 #pragma once
 
 #include "events.h"
-
-enum { EPERM = 1 }; /* include/uapi/asm-generic/errno-base.h */
+#include "refused.h"
 
 /* Of threads of the kernel, and of what it does in the name of a process that has crashed, nothing is
  * refused: the core dump is written by whoever decides where it goes. include/linux/sched.h */
@@ -42,6 +41,7 @@ static __always_inline int refusal(bool denied)
 	int result = 0;
 
 	if (denied) {
+		note_refused_call();
 		result = -EPERM;
 		barrier_var(result);
 	}

@@ -66,6 +66,7 @@ enum subject_flags {
 	subject_pending = 1, /* made while its cgroup was not yet classified */
 	subject_killed = 2,  /* the process was sent SIGKILL for it */
 	subject_denied = 4,  /* it was refused before it was done */
+	subject_refused = 8, /* likewise, and another instance tells of that */
 };
 struct subject {
 	boot_ns_t time;

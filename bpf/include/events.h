@@ -349,7 +349,8 @@ static __always_inline void subject_fill(struct subject *who, const struct match
 	who->cgroup_id = match->cgroup_id;
 	who->jobs = match->jobs;
 	who->subject_flags = (match->state == target_pending ? subject_pending : 0) |
-			     (match->enforced ? subject_enforced() : 0);
+			     (match->enforced ? subject_enforced() : 0) |
+			     (match->refused ? subject_refused : 0);
 	if (owner) {
 		who->start_time = owner->start_time;
 		who->pid = owner->pid;

@@ -240,6 +240,7 @@ struct match {
 	bool admitted;
 	bool current;  /* it is about the current task, for sure */
 	bool enforced; /* which was sent SIGKILL for it, or refused it */
+	bool refused;  /* or was refused it by another instance, which tells of that: see refused.h */
 };
 
 static __always_inline bool match_cgroup(struct match *match, cgroup_id_t cgroup_id)

@@ -430,6 +430,7 @@ __weak int tell(const struct request *request, s64 result, bool writing)
 		fill_asked(event, request);
 	event->exe_in_image = runs_image(false);
 	event_lineage(event);
+	match.refused = is_refused_call(event->error);
 	return event_send(&match);
 }
 

@@ -101,7 +101,7 @@ static __always_inline int asked(const struct cred *cred, u32 capability, bool g
 	    !within(&where_capability, capability) || !within(&where_granted, granted) ||
 	    !within(&where_own, own) || !match_current(&match))
 		return 0;
-	s32 call = asking_call();
+	s32 call = current_call();
 
 	if ((!memory && is_about_memory(capability, call)) || !within(&where_call, call))
 		return 0;

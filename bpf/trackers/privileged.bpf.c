@@ -698,6 +698,7 @@ static __always_inline int tell(struct match *match, const struct report *report
 	if (!event)
 		return 0;
 	fill(event, report, runtime);
+	match->refused = is_refused_call(report->error);
 	return event_send(match);
 }
 

@@ -10,7 +10,7 @@
 static __always_inline void report_call(struct report *report, s32 number)
 {
 	report->number = number;
-	call_arguments(&report->call, asking_registers());
+	call_arguments(&report->call, current_registers());
 	identity_of(&report->after, bpf_get_current_task_btf()->cred);
 	report->before = report->after;
 }
@@ -73,7 +73,7 @@ SEC("lsm/ptrace_access_check")
 int BPF_PROG(process_is_reached, struct task_struct *target, u32 mode)
 {
 	enum { PTRACE_MODE_ATTACH = 2 };
-	s32 number = asking_call();
+	s32 number = current_call();
 	struct report report = {};
 
 	if (!processes || !(mode & PTRACE_MODE_ATTACH) ||
@@ -106,7 +106,7 @@ int BPF_PROG(process_is_signalled, struct task_struct *target, struct kernel_sig
 	     const struct cred *sender)
 {
 	enum { PF_EXITING = 4 }; /* include/linux/sched.h */
-	s32 number = asking_call();
+	s32 number = current_call();
 	struct report report = {};
 
 	if (!processes || sender || !is_signal(number) ||
@@ -125,7 +125,7 @@ int BPF_PROG(process_is_signalled, struct task_struct *target, struct kernel_sig
 SEC("lsm/userns_create")
 int BPF_PROG(user_namespace_is_made)
 {
-	s32 number = asking_call();
+	s32 number = current_call();
 
 	return number == call_unshare ? deny_call(number) : 0;
 }
@@ -134,7 +134,7 @@ int BPF_PROG(user_namespace_is_made)
 SEC("lsm/task_alloc")
 int BPF_PROG(task_is_made, struct task_struct *task, u64 flags)
 {
-	s32 number = asking_call();
+	s32 number = current_call();
 	struct report report = {};
 
 	if ((number != call_clone && number != call_clone3) || !namespaces)
@@ -146,7 +146,7 @@ int BPF_PROG(task_is_made, struct task_struct *task, u64 flags)
 SEC("lsm/path_chroot")
 int BPF_PROG(root_changes)
 {
-	s32 number = asking_call();
+	s32 number = current_call();
 
 	return number == call_chroot ? deny_call(number) : 0;
 }
@@ -154,7 +154,7 @@ int BPF_PROG(root_changes)
 SEC("lsm/sb_pivotroot")
 int BPF_PROG(root_is_exchanged)
 {
-	s32 number = asking_call();
+	s32 number = current_call();
 
 	return number == call_pivot_root ? deny_call(number) : 0;
 }
@@ -164,7 +164,7 @@ int BPF_PROG(root_is_exchanged)
 SEC("lsm/move_mount")
 int BPF_PROG(mount_moves)
 {
-	s32 number = asking_call();
+	s32 number = current_call();
 
 	return number == call_move_mount ? deny_call(number) : 0;
 }
@@ -172,7 +172,7 @@ int BPF_PROG(mount_moves)
 SEC("lsm/quotactl")
 int BPF_PROG(quota_is_asked)
 {
-	s32 number = asking_call();
+	s32 number = current_call();
 
 	return number == call_quotactl ? deny_call(number) : 0;
 }
@@ -191,7 +191,7 @@ static __always_inline int deny_of_file(s32 number, const struct file *file)
 SEC("lsm/file_open")
 int BPF_PROG(file_is_opened, struct file *file)
 {
-	s32 number = asking_call();
+	s32 number = current_call();
 
 	return number == call_open_by_handle_at ? deny_of_file(number, file) : 0;
 }
@@ -214,7 +214,7 @@ static __always_inline int deny_identity(s32 number, const struct cred *old, con
 SEC("lsm/task_fix_setuid")
 int BPF_PROG(user_changes, struct cred *new, const struct cred *old)
 {
-	s32 number = asking_call();
+	s32 number = current_call();
 
 	if (number != call_setuid && number != call_setreuid && number != call_setresuid)
 		return 0;
@@ -224,7 +224,7 @@ int BPF_PROG(user_changes, struct cred *new, const struct cred *old)
 SEC("lsm/task_fix_setgid")
 int BPF_PROG(group_changes, struct cred *new, const struct cred *old)
 {
-	s32 number = asking_call();
+	s32 number = current_call();
 
 	if (number != call_setgid && number != call_setregid && number != call_setresgid)
 		return 0;
@@ -234,7 +234,7 @@ int BPF_PROG(group_changes, struct cred *new, const struct cred *old)
 SEC("lsm/capset")
 int BPF_PROG(capabilities_change)
 {
-	s32 number = asking_call();
+	s32 number = current_call();
 
 	return number == call_capset ? deny_call(number) : 0;
 }
@@ -242,7 +242,7 @@ int BPF_PROG(capabilities_change)
 SEC("lsm/task_prctl")
 int BPF_PROG(process_is_controlled)
 {
-	s32 number = asking_call();
+	s32 number = current_call();
 
 	return number == call_prctl ? deny_call(number) : 0;
 }
@@ -282,7 +282,7 @@ SEC("lsm/capable")
 int BPF_PROG(capability_is_asked, const struct cred *cred, struct user_namespace *over, s32 capability,
 	     u32 options)
 {
-	s32 number = asking_call();
+	s32 number = current_call();
 
 	if (options & CAP_OPT_NOAUDIT || !stands_by(number, capability))
 		return 0;
@@ -306,7 +306,7 @@ enum kernel_read_file_id {
 SEC("lsm/kernel_load_data")
 int BPF_PROG(kernel_is_given, u32 id)
 {
-	s32 number = asking_call();
+	s32 number = current_call();
 	bool is_module = number == call_init_module &&
 			 IS_OF_KERNEL(id, kernel_load_data_id, LOADING_MODULE);
 	bool is_kernel = number == call_kexec_load &&
@@ -318,7 +318,7 @@ int BPF_PROG(kernel_is_given, u32 id)
 SEC("lsm/kernel_read_file")
 int BPF_PROG(kernel_reads, struct file *file, u32 id)
 {
-	s32 number = asking_call();
+	s32 number = current_call();
 	bool is_module = number == call_finit_module &&
 			 (IS_OF_KERNEL(id, kernel_read_file_id, READING_MODULE) ||
 			  IS_OF_KERNEL(id, kernel_read_file_id, READING_MODULE_COMPRESSED));
@@ -331,7 +331,7 @@ int BPF_PROG(kernel_reads, struct file *file, u32 id)
 SEC("lsm/settime")
 int BPF_PROG(clock_is_set)
 {
-	s32 number = asking_call();
+	s32 number = current_call();
 
 	return number == call_settimeofday || number == call_clock_settime ? deny_call(number) : 0;
 }
@@ -339,7 +339,7 @@ int BPF_PROG(clock_is_set)
 SEC("lsm/syslog")
 int BPF_PROG(log_is_asked)
 {
-	s32 number = asking_call();
+	s32 number = current_call();
 
 	return number == call_syslog ? deny_call(number) : 0;
 }
@@ -350,7 +350,7 @@ int BPF_PROG(log_is_asked)
 SEC("lsm/bpf")
 int BPF_PROG(bpf_is_called, s32 command)
 {
-	s32 number = asking_call();
+	s32 number = current_call();
 	struct report report = {};
 
 	if (number != call_bpf || !ask(&report, number) || (s32)report.request != command)
@@ -361,7 +361,7 @@ int BPF_PROG(bpf_is_called, s32 command)
 SEC("lsm/perf_event_alloc")
 int BPF_PROG(event_is_made)
 {
-	s32 number = asking_call();
+	s32 number = current_call();
 
 	return number == call_perf_event_open ? deny_call(number) : 0;
 }
@@ -370,7 +370,7 @@ int BPF_PROG(event_is_made)
 SEC("lsm/inode_init_security_anon")
 int BPF_PROG(file_is_made)
 {
-	s32 number = asking_call();
+	s32 number = current_call();
 
 	return number == call_userfaultfd || number == call_io_uring_setup ? deny_call(number) : 0;
 }

@@ -147,6 +147,7 @@ struct report {
 	u32 retransmits;
 	duration_t duration;
 	bytes_t tx_bytes, rx_bytes;
+	bool refused; /* see refused.h */
 };
 
 /* Which of the two ports is the one that was connected to. 0: not known. */
@@ -202,6 +203,7 @@ __weak int tell(const struct report *report)
 	if (!event)
 		return 0;
 	fill(event, report, port);
+	match.refused = report->refused;
 	return event_send(&match);
 }
 
@@ -445,6 +447,7 @@ static __always_inline void could_not_send(struct sock *sk, s64 error, const str
 		return;
 	owner_current(&report.owner);
 	ends_towards(ends, sk, to);
+	report.refused = is_refused_call(error);
 	tell(&report);
 }
 

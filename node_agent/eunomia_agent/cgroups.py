@@ -23,7 +23,7 @@ from eunomia_agent.events.layout import event_layout
 from eunomia_agent.kernel.chain import Chain
 from eunomia_agent.kernel.errors import KernelError
 from eunomia_agent.kernel.object import Object
-from eunomia_agent.trackers.loading import Node
+from eunomia_agent.trackers.loading import REFUSED, Node
 
 logger = logging.getLogger("eunomia.cgroups")
 
@@ -100,6 +100,7 @@ class Cgroups:
             root=self._hierarchy.root,
             chain=self._chain,
             runtimes=self._object.map("runtimes"),
+            refused=self._object.map(REFUSED),
         )
 
     async def load(self) -> Targets:

@@ -131,7 +131,8 @@ class World:
         """Start as a fresh agent does, with nothing loaded and no owner known."""
 
         def load(key: Key, available: int) -> Instance:
-            node = Node(self.programs.map("targets"), root=self.root, chain=self.chain)
+            targets, refused = (self.programs.map(each) for each in ("targets", "refused_calls"))
+            node = Node(targets, root=self.root, chain=self.chain, refused=refused)
             tracker = self.catalogue.trackers[key.tracker]
             return Instance.load(OBJECTS, tracker, key, node, available)
 

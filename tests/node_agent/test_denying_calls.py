@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Built-in rules about system calls that deny: the call fails, the alert says so, others go on."""
 
-import ctypes
 import errno
 import os
 import signal
@@ -34,8 +33,6 @@ if not (OBJECTS / "privileged.bpf.o").exists():
 LACKING = hooks.missing("lsm/bpf") if os.geteuid() == 0 else None
 TRACKER = AgentCatalogue.load().trackers["privileged"]
 BTF = Btf.of_object((OBJECTS / "privileged.bpf.o").read_bytes())
-CLONE_NEWNS = 0x20000
-libc = ctypes.CDLL(None, use_errno=True)
 
 # ---- which rules can deny ----
 
@@ -92,6 +89,11 @@ def test_what_the_library_says_of_calls_can_be_denied_but_for_what_is_known() ->
 
 # ---- in the kernel ----
 
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="loading BPF programs needs root")
+refuses = pytest.mark.skipif(
+    LACKING is not None, reason=f"needs a kernel with BPF's security hooks: {LACKING}"
+)
 CALLS = """
 import ctypes, errno, os, struct, sys
 rule, stranger = sys.argv[1], int(sys.argv[2])
@@ -160,12 +162,12 @@ class Cluster:
         )
         self.world.apply(*messages)
 
-    def attempt(self, rule: str, cgroup: Path) -> list[int]:
+    def attempt(self, rule: str, cgroup: Path, user: int = 0) -> list[int]:
         """Return the errors with which a process's calls end; it lives to tell."""
 
         def enter() -> None:
             (cgroup / "cgroup.procs").write_text(str(os.getpid()))
-            assert libc.unshare(CLONE_NEWNS) == 0  # else it is taken for a container's runtime
+            os.setuid(user)
 
         numbers = repr({name: number for number, name in names.SYSCALLS.items()})
         script = [CALLS, rule.split("/")[1], str(self.stranger), numbers]
@@ -186,10 +188,8 @@ def cluster(guarded: Any) -> Iterator[Cluster]:
 
 
 @pytest.mark.bpf
-@pytest.mark.skipif(os.geteuid() != 0, reason="loading BPF programs needs root")
-@pytest.mark.skipif(
-    LACKING is not None, reason=f"needs a kernel with BPF's security hooks: {LACKING}"
-)
+@as_root
+@refuses
 @pytest.mark.parametrize("rule", OTHERWISE)
 def test_a_built_in_rule_refuses_what_it_is_about(cluster: Cluster, box: Any, rule: str) -> None:
     cluster.apply(rule)
@@ -206,3 +206,23 @@ def test_a_built_in_rule_refuses_what_it_is_about(cluster: Cluster, box: Any, ru
 
     cluster.world.apply()
     assert cluster.attempt(rule, cluster.pod) == OTHERWISE[rule]
+
+
+@pytest.mark.bpf
+@as_root
+@refuses
+def test_what_a_process_may_not_do_anyway_is_reported_as_an_attempt(
+    cluster: Cluster, box: Any
+) -> None:
+    """Who lacks the capability has failed before any rule is asked."""
+    rule, nobody = "container-escape/kernel-module-loaded", 65534
+    cluster.apply(rule)
+
+    assert cluster.attempt(rule, cluster.pod, nobody) == [errno.EPERM]
+    assert cluster.attempt(rule, cluster.pod) == [errno.EPERM]
+    for _ in range(2):
+        cluster.world.tracing.tick()
+    assert sorted((alert.rule, alert.response) for alert in box.alerts) == [
+        (rule, ""),
+        (rule, "Denied"),
+    ]

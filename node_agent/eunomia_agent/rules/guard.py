@@ -19,7 +19,7 @@ from eunomia_agent.rules.judge import MAX_PROBLEM, Compiled, Reading, compile_al
 from eunomia_agent.rules.limit import RATE, Limit
 from eunomia_agent.rules.line import as_json
 from eunomia_agent.rules.message import Template
-from eunomia_agent.rules.refused import Attempted, Refused
+from eunomia_agent.rules.refused import Attempted, told_elsewhere
 from eunomia_agent.rules.rows import Index, Judged, Live
 from eunomia_agent.rules.window import Windows
 from eunomia_agent.sinks.clock import boot_offset_ns
@@ -146,7 +146,6 @@ class Guard:
         self._by_severity: Counter[int] = Counter()
         self._base = agent_pb2.PolicyReport()
         self._deduplicated = self._dropped = 0
-        self._refused = Refused(trackers)
         self._enforcement = of_job(job)
         self.enforcing = self._enforcement is not None and not job.dry_run
         self._has_room = True
@@ -272,8 +271,7 @@ class Guard:
             return broken
         if elsewhere is KILL:
             return broken[:0]
-        refused = self._refused.among(broken, reading, rows.tracker, rows.scope)
-        return broken[~refused | rows.pending[broken]]
+        return broken[~told_elsewhere(broken, reading, rows)]
 
     def _admitted(self, cases: Sequence[_Case]) -> Iterator[_Case]:
         """Give the cases that are told: what the container's rate leaves room for."""

@@ -174,7 +174,7 @@ class Recorded:
         constants[KUBERNETES_API] = constants[KUBERNETES_API] or kubernetes_api
         self.scope: Scope = RecordedScope(events, tracker, first.source, constants)
         self.times: NDArray[np.int64] = np.array([event.time_ns for event in events], np.int64)
-        self.enforced = self.pending = np.zeros(len(events), np.bool_)
+        self.enforced = self.refused = np.zeros(len(events), np.bool_)
 
     def json(self, rows: Index) -> Sequence[bytes]:
         """Return some rows as they were written down, with what is zero in them."""

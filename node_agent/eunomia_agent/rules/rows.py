@@ -12,8 +12,8 @@ from eunomia_agent.events.where.scope import Scope
 from eunomia_agent.sinks.rows import Rows
 
 Index = NDArray[np.intp]
-PENDING, ENFORCED = 1, 2 | 4
-"""subject_pending; subject_killed and subject_denied: see enum subject_flags of eunomia.h."""
+ENFORCED, REFUSED = 2 | 4, 8
+"""subject_killed and subject_denied; subject_refused: see enum subject_flags of eunomia.h."""
 
 
 class Judged(Protocol):
@@ -21,7 +21,7 @@ class Judged(Protocol):
 
     times: int64 of shape (n,), nanoseconds of one clock; offset_ns: what makes Unix time of them.
     enforced: bool of shape (n,), whether its process was sent SIGKILL, or was refused it.
-    pending: bool of shape (n,), whether its cgroup was not yet known as any job's.
+    refused: bool of shape (n,), whether it was refused, and another job tells of that.
     """
 
     tracker: str
@@ -29,7 +29,7 @@ class Judged(Protocol):
     scope: Scope
     times: NDArray[np.int64]
     enforced: NDArray[np.bool_]
-    pending: NDArray[np.bool_]
+    refused: NDArray[np.bool_]
     offset_ns: int
 
     def json(self, rows: Index) -> Sequence[bytes]:
@@ -47,7 +47,7 @@ class Live:
         self.scope = Scope(rows.batch, rows.constants)
         self.times: NDArray[np.int64] = rows.batch.fixed["time"].astype(np.int64)
         self.enforced = _flagged(rows, ENFORCED)
-        self.pending = _flagged(rows, PENDING)
+        self.refused = _flagged(rows, REFUSED)
         self.offset_ns = rows.offset_ns
 
     def json(self, rows: Index) -> Sequence[bytes]:

@@ -23,6 +23,8 @@ from eunomia_agent.trackers.variable import variable_name
 
 FOLLOWING = frozenset({"follow_fork", "forget_process"})
 """The programs of match.h that are needed only to follow the children of processes."""
+REFUSED = "refused_calls"
+"""The map of refused.h, of trackers that can refuse."""
 PROCESSES = ("pids", "ended_pids")
 """The maps of match.h that are needed only to watch certain processes."""
 
@@ -34,6 +36,7 @@ class Node:
     targets: the map of watched cgroups. hierarchy: the number of the one that their ids are of, 0
     for v2; root: where it is mounted, None for this process's own part of it. chain: None: each
     program is attached by itself. runtimes: the map of a runtime's processes; None: nobody is one.
+    refused: the map of calls that were refused; None: each tracker knows of its own alone.
     """
 
     targets: Map
@@ -41,6 +44,7 @@ class Node:
     root: Path | None = None
     chain: Chain | None = None
     runtimes: Map | None = None
+    refused: Map | None = None
 
 
 def load(
@@ -65,6 +69,8 @@ def load(
         loaded.map("targets").reuse(node.targets)
         if node.runtimes is not None and "runtimes" in loaded.maps:
             loaded.map("runtimes").reuse(node.runtimes)
+        if node.refused is not None and REFUSED in loaded.maps:
+            loaded.map(REFUSED).reuse(node.refused)
         if node.chain is not None:
             node.chain.share(loaded)
         loaded.load()

@@ -22,7 +22,7 @@ TRIE_NODE_BYTES = 40
 BUCKET_BYTES = 16
 LEAST_ENTRIES = 64
 RING = "events"
-SHARED = frozenset({"targets", "runtimes", *CHAIN})
+SHARED = frozenset({"targets", "runtimes", "refused_calls", *CHAIN})
 """Maps that are the node's, and not the tracker's."""
 
 

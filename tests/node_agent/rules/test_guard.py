@@ -506,11 +506,10 @@ def test_what_was_not_refused_is_left_to_the_job_that_observes(
 @pytest.mark.parametrize(
     ("when", "row", "told"),
     [
-        ("writing", {"error": errno.EPERM}, False),
-        ("writing", {"error": errno.EACCES}, True),
-        ("writing", {"error": errno.EPERM, "kind": 1}, True),
-        ("writing", {"error": errno.EPERM, "subject_flags": 1}, True),  # none of ours knew it yet
-        ('writing && error != ""', {"error": errno.EPERM}, True),
+        ("writing", {"error": errno.EPERM, "subject_flags": 8}, False),
+        ('writing && error == ""', {"error": errno.EPERM, "subject_flags": 8}, False),
+        ("writing", {"error": errno.EPERM}, True),  # by something else, such as a capability
+        ('writing && error != ""', {"error": errno.EPERM, "subject_flags": 8}, True),
         ('writing && error == ""', {}, True),
     ],
 )
@@ -537,7 +536,7 @@ def test_what_the_kernel_refuses_by_itself_is_told_once_the_operator_was_silent_
     observes, denies = (guards.guard(each) for each in wanted)
     for job, guard in zip(jobs, (observes, denies), strict=True):
         job.open([guard])
-    refused = rows_of([{"at": 1, "writing": 1, "error": errno.EPERM}])
+    refused = rows_of([{"at": 1, "writing": 1, "error": errno.EPERM, "subject_flags": 8}])
 
     observes.write(refused)
     assert kept.alerts == []
