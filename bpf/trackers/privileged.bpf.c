@@ -369,7 +369,7 @@ static __always_inline bool makes(struct report *report, u64 flags)
 	return report->namespaces;
 }
 
-/* The low byte is the signal that ends the child: there is no namespace of time by this call. */
+/* The low byte is the signal that ends the child: there is no namespace of time but by the next call. */
 static __always_inline bool clones(struct report *report, u64 flags)
 {
 	return makes(report, flags & ~0xffull);
@@ -380,7 +380,7 @@ static __always_inline bool clones3(struct report *report)
 	u64 flags = 0;
 
 	bpf_probe_read_user(&flags, sizeof(flags), (const void *)report->call.of[0]);
-	return makes(report, flags & ~0xffull);
+	return makes(report, flags);
 }
 
 /* A namespace is entered by the file that stands for it. */

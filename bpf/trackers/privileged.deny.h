@@ -140,7 +140,9 @@ int BPF_PROG(task_is_made, struct task_struct *task, u64 flags)
 	if ((number != call_clone && number != call_clone3) || !namespaces)
 		return 0;
 	report_call(&report, number);
-	return clones(&report, flags) ? deny(&report) : 0;
+	bool makes_any = number == call_clone ? clones(&report, flags) : makes(&report, flags);
+
+	return makes_any ? deny(&report) : 0;
 }
 
 SEC("lsm/path_chroot")

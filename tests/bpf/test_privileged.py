@@ -200,7 +200,7 @@ def test_new_namespaces_are_told_by_name_and_old_ones_not_at_all(watch: Watch) -
             os._exit(0)
         os.waitpid(child, 0)
         arguments = ctypes.create_string_buffer(
-            struct.pack("=11Q", CLONE_NEWPID, 0, 0, 0, signal.SIGCHLD, *[0] * 6), 88
+            struct.pack("=11Q", CLONE_NEWPID | CLONE_NEWTIME, 0, 0, 0, signal.SIGCHLD, *[0] * 6), 88
         )
         child = call("clone3", ctypes.addressof(arguments), 88)
         if not child:
@@ -217,7 +217,7 @@ def test_new_namespaces_are_told_by_name_and_old_ones_not_at_all(watch: Watch) -
         ("unshare", "mnt|uts", False),
         ("unshare", "time", False),
         ("clone", "net", False),
-        ("clone3", "pid", False),
+        ("clone3", "pid|time", False),
     ]
     assert rows[2]["result"] > 0, "the end of the parent's call, and not of the child's"
 
