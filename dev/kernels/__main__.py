@@ -49,10 +49,10 @@ def main(arguments: Sequence[str]) -> int:
         try:
             tests = words.tests or kernels[name].tests
             _watch(_run(kernels[name], tests, words.seconds), results)
-            problem = "" if results.ended else "no test was found"
+            problem = ""
         except DevError as error:
             problem = str(error)
-        good = good and not problem and not results.of("failed")
+        good = good and not problem and results.good
         told += ["", f"Linux {name}, {duration(time.monotonic() - began)}"]
         told += [f"  {line}" for line in [*results.summary(), *([problem] if problem else [])]]
     print("\n".join(told), flush=True)

@@ -59,6 +59,17 @@ class Results:
         """The tests that ended so."""
         return [each for each in self.ended if each.outcome == outcome]
 
+    @property
+    def missing(self) -> int:
+        """How many tests were found and have not ended."""
+        ended = sum("::" in each.name for each in self.ended)
+        return sum(self.planned.values()) - ended
+
+    @property
+    def good(self) -> bool:
+        """Whether there were tests, all of them ended, and none failed."""
+        return bool(self.ended) and not self.missing and not self.of("failed")
+
     def line(self, file: str) -> str:
         """How the tests of one file went, and how long they took."""
         ended = [each for each in self.ended if each.file == file]
@@ -74,11 +85,10 @@ class Results:
         for reason, names in reasons.items():
             more = f" and {len(names) - NAMES} more" if len(names) > NAMES else ""
             lines += [f"  skipped: {reason}", f"    {', '.join(names[:NAMES])}{more}"]
-        missing = sum(self.planned.values()) - len(self.ended)
         if self.running:
             lines.append(f"  never came to its end: {self.running}")
-        if missing > 0:
-            lines.append(f"  never run: {missing} of {sum(self.planned.values())}")
+        if self.missing:
+            lines.append(f"  without a result: {self.missing} of {sum(self.planned.values())}")
         return lines
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests that run in an emulated machine: what they tell on its console, and what is made of it."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -40,9 +41,9 @@ def heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
     """Results of a real run of the tests above."""
     (tmp_path / "test_one.py").write_text(TOLD)
     (tmp_path / "test_two.py").write_text("import nonesuch")
-    words = [sys.executable, "-m", "pytest", "-p", "dev.kernels.telling", "--rootdir", tmp_path]
+    words = [sys.executable, "-m", "pytest", "-p", "dev.kernels.telling", f"--rootdir={tmp_path}"]
     ended = subprocess.run(
-        [*words, "-p", "no:cacheprovider", "--continue-on-collection-errors", tmp_path],
+        [*words, "-p", "no:cacheprovider", "--continue-on-collection-errors", str(tmp_path)],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
@@ -91,8 +92,20 @@ def test_a_machine_that_dies_says_in_which_test() -> None:
     assert results.summary() == [
         "no tests",
         "  never came to its end: a.py::one",
-        "  never run: 3 of 3",
+        "  without a result: 3 of 3",
     ]
+    assert not results.good
+
+
+def test_a_run_is_good_once_every_test_passed_or_was_skipped() -> None:
+    results = Results()
+    assert not results.good  # there was none
+    results.hear(MARK + '{"planned": {"a.py": 2}}')
+    ended = {"seconds": 1.0, "text": ""}
+    results.hear(MARK + json.dumps({"ended": "a.py::one", "outcome": "passed", **ended}))
+    assert not results.good  # the other never ran
+    results.hear(MARK + json.dumps({"ended": "a.py::two", "outcome": "skipped", **ended}))
+    assert results.good
 
 
 def test_times_are_told_as_people_say_them() -> None:
