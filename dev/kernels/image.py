@@ -13,7 +13,12 @@ from dev.folders import CACHE
 from dev.kernels.apt import ARCHITECTURES, Suite
 
 LIST = Path(__file__).with_name("kernels.toml")
-TESTS = ("tests/kernels/test_trackers.py", "tests/node_agent/test_denying.py", "tests/bpf")
+TESTS = (
+    "tests/kernels/test_trackers.py",
+    "tests/node_agent/test_denying.py",
+    "tests/node_agent/test_denying_calls.py",
+    "tests/bpf",
+)
 
 
 @dataclass(frozen=True)

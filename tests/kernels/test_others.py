@@ -18,6 +18,8 @@ EACH = "tests/kernels/test_trackers.py"
 EXACTLY = [  # by hooks that this machine may not have
     "tests/node_agent/test_denying.py::"
     "test_what_breaks_the_rule_is_refused_and_told_until_the_policy_goes",
+    "tests/node_agent/test_denying_calls.py::"
+    "test_what_a_process_may_not_do_anyway_is_reported_as_an_attempt",
     "tests/bpf/test_deny.py::test_a_script_is_denied_by_what_interprets_it",
     "tests/bpf/test_deny.py::test_nothing_is_denied_to_whom_it_may_not_be",
     "tests/bpf/test_files.py::test_every_operation_is_counted_with_its_bytes",
