@@ -435,7 +435,7 @@ class RuleProblem(_message.Message):
     def __init__(self, rule: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Learned(_message.Message):
-    __slots__ = ("container", "runs", "whole_runs", "calls", "compat_calls", "runtime_calls", "since_ms", "last_new_ms", "base", "capabilities", "refusals", "image", "architecture", "pods", "given", "replicas")
+    __slots__ = ("container", "runs", "whole_runs", "calls", "compat_calls", "runtime_calls", "since_ms", "last_new_ms", "base", "capabilities", "refusals", "image", "architecture", "pods", "given", "replicas", "last_pod")
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
     RUNS_FIELD_NUMBER: _ClassVar[int]
     WHOLE_RUNS_FIELD_NUMBER: _ClassVar[int]
@@ -452,6 +452,7 @@ class Learned(_message.Message):
     PODS_FIELD_NUMBER: _ClassVar[int]
     GIVEN_FIELD_NUMBER: _ClassVar[int]
     REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    LAST_POD_FIELD_NUMBER: _ClassVar[int]
     container: str
     runs: int
     whole_runs: int
@@ -468,7 +469,16 @@ class Learned(_message.Message):
     pods: _containers.RepeatedScalarFieldContainer[str]
     given: Given
     replicas: int
-    def __init__(self, container: _Optional[str] = ..., runs: _Optional[int] = ..., whole_runs: _Optional[int] = ..., calls: _Optional[_Iterable[_Union[CallCount, _Mapping]]] = ..., compat_calls: _Optional[_Iterable[_Union[CallCount, _Mapping]]] = ..., runtime_calls: _Optional[_Iterable[_Union[CallCount, _Mapping]]] = ..., since_ms: _Optional[int] = ..., last_new_ms: _Optional[int] = ..., base: _Optional[str] = ..., capabilities: _Optional[_Iterable[_Union[CapabilityCount, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., image: _Optional[str] = ..., architecture: _Optional[str] = ..., pods: _Optional[_Iterable[str]] = ..., given: _Optional[_Union[Given, _Mapping]] = ..., replicas: _Optional[int] = ...) -> None: ...
+    last_pod: Pod
+    def __init__(self, container: _Optional[str] = ..., runs: _Optional[int] = ..., whole_runs: _Optional[int] = ..., calls: _Optional[_Iterable[_Union[CallCount, _Mapping]]] = ..., compat_calls: _Optional[_Iterable[_Union[CallCount, _Mapping]]] = ..., runtime_calls: _Optional[_Iterable[_Union[CallCount, _Mapping]]] = ..., since_ms: _Optional[int] = ..., last_new_ms: _Optional[int] = ..., base: _Optional[str] = ..., capabilities: _Optional[_Iterable[_Union[CapabilityCount, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., image: _Optional[str] = ..., architecture: _Optional[str] = ..., pods: _Optional[_Iterable[str]] = ..., given: _Optional[_Union[Given, _Mapping]] = ..., replicas: _Optional[int] = ..., last_pod: _Optional[_Union[Pod, _Mapping]] = ...) -> None: ...
+
+class Pod(_message.Message):
+    __slots__ = ("namespace", "name")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Given(_message.Message):
     __slots__ = ("capabilities", "privileged", "until_ms")

@@ -44,10 +44,13 @@ class Recommendation:
             return {"privileged": False, "capabilities": capabilities}
         return {"capabilities": capabilities}
 
-    def patch(self, container: str) -> dict[str, Any]:
-        """Return the strategic merge patch of a Deployment, DaemonSet or StatefulSet."""
+    def patch(self, container: str, field: str) -> dict[str, Any]:
+        """Return the strategic merge patch of a Deployment, DaemonSet or StatefulSet.
+
+        field: the list of the pod's spec that has the container: containers or initContainers.
+        """
         changed = {"name": container, "securityContext": self.security_context}
-        return {"spec": {"template": {"spec": {"containers": [changed]}}}}
+        return {"spec": {"template": {"spec": {field: [changed]}}}}
 
 
 def dropped(bounding: Iterable[str], add: Iterable[str]) -> tuple[str, ...]:

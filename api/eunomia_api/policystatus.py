@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What came of a policy. Its size does not grow with the number of nodes, pods or alerts."""
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
@@ -140,6 +141,14 @@ class SeccompStatus(Told):
     """Some calls that are made and that the bound profile does not allow."""
 
 
+class PodField(StrEnum):
+    """The lists of a pod's spec in which containers are."""
+
+    CONTAINERS = "containers"
+    INIT_CONTAINERS = "initContainers"
+    EPHEMERAL_CONTAINERS = "ephemeralContainers"
+
+
 class CapabilityChecks(Told):
     """How often one capability was asked for."""
 
@@ -183,7 +192,11 @@ class ContainerCapabilities(Told):
     drop: CapabilityNames | None = None
     """What they have now and lose by it. Absent: what they have is not known."""
     patch: Annotated[str, Field(max_length=2048)] = ""
-    """The recommended securityContext as a patch of the pod's template, in JSON."""
+    """The recommended securityContext as a patch of the pod's template, in JSON. Empty while
+    podField is, and for ephemeral containers, which no template has."""
+    pod_field: Annotated[str, Field(max_length=32)] = ""
+    """The list of the pod's spec that has them: containers, initContainers or ephemeralContainers.
+    Empty: not known, since none of their pods could be read yet."""
 
 
 class CapabilitiesStatus(Told):

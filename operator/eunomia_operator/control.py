@@ -23,6 +23,7 @@ from eunomia_operator.conditions import ACCEPTED, READY
 from eunomia_operator.metrics import Metrics, PolicyState
 from eunomia_operator.objects.followed import Followed, Heard
 from eunomia_operator.objects.job import Job
+from eunomia_operator.objects.places import Places
 from eunomia_operator.objects.policy import Policy, Terms
 from eunomia_operator.objects.shelf import Shelf, linux_nodes
 from eunomia_operator.objects.turn import in_turn
@@ -77,11 +78,14 @@ class Control:
         *,
         desk: Desk | None = None,
         shelf: Shelf | None = None,
+        places: Places | None = None,
         spared: Iterable[str] = SPARED,
     ) -> None:
         """desk: takes in alerts; without one they stay with the agents.
 
         shelf: keeps seccomp profiles; without one there are none.
+
+        places: finds out which containers are a pod's init containers; without it nobody knows.
 
         spared: namespaces in which no policy responds.
         """
@@ -101,12 +105,15 @@ class Control:
         self._bodies = plan.Bodies()
         self._shelf = shelf
         self._files: tuple[bytes, ...] = ()
+        self._places = places
         self._world_dirty = True
         self._wake = asyncio.Event()
         if desk is not None:
             desk.wake = self._wake.set
         if shelf is not None:
             shelf.see = self._profile_written
+        if places is not None:
+            places.wake = self._wake.set
         self._led_since = 0.0
         self._last_unreachable: frozenset[str] = frozenset()
         self.passed_at = time.monotonic()
@@ -204,6 +211,7 @@ class Control:
         moved = unreachable != self._last_unreachable
         self._last_unreachable = unreachable
         self._look_at_profiles(now)
+        self._look_at_places(now)
         for each in self._followed.values():
             if each.is_judgement_due(now) or (moved and not each.over):
                 changed = self._judge(each, now, unreachable) or changed
@@ -223,6 +231,8 @@ class Control:
             await self._desk.close()
         if self._shelf is not None:
             await self._shelf.close()
+        if self._places is not None:
+            await self._places.close()
 
     def _profile_written(self, body: Body) -> None:
         self.world.see(Kind.SECCOMP_PROFILES, "MODIFIED", body)
@@ -275,6 +285,14 @@ class Control:
             profiles = self._shelf.by_policy()
             for uid, policy in (self._policies or {}).items():
                 policy.note_profiles(profiles.get(uid, {}))
+
+    def _look_at_places(self, now: float) -> None:
+        """Find out in which list of their pod containers are, and tell the policies."""
+        if self._places is not None and self._policies is not None:
+            for uid, policy in self._policies.items():
+                policy.note_places(self._places.known(uid))
+            wanted = {uid: policy.unplaced() for uid, policy in self._policies.items()}
+            self._places.look(wanted, now)
 
     def _order_profiles(self, now: float) -> None:
         if self._shelf is not None:

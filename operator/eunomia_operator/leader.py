@@ -18,6 +18,7 @@ from eunomia_operator.cluster.operator import watch
 from eunomia_operator.cluster.reaction import Reaction
 from eunomia_operator.control import Control
 from eunomia_operator.metrics import Metrics
+from eunomia_operator.objects.places import Places
 from eunomia_operator.objects.shelf import Shelf
 from eunomia_operator.objects.world import Body, Kind
 from eunomia_operator.settings import Settings
@@ -47,6 +48,7 @@ class Leader:
             metrics,
             desk=self._desk,
             shelf=Shelf(cluster, settings.namespace),
+            places=Places(cluster),
             spared=spared,
         )
         self._trust = Trust(cluster, settings.server_names)

@@ -25,7 +25,7 @@ def test_what_was_granted_anywhere_is_needed_and_the_rest_dropped() -> None:
 
     assert found.used == ("CAP_NET_BIND_SERVICE", "CAP_SETUID")
     assert found.denied == ("CAP_SYS_ADMIN", "CAP_SYS_PTRACE")
-    assert found.patch("web") == {
+    assert found.patch("web", "containers") == {
         "spec": {
             "template": {
                 "spec": {

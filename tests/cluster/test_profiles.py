@@ -472,15 +472,33 @@ def test_capabilities_that_are_used_are_recommended_as_a_patch(
     policy("Disabled")
     wait = ("wait", "--for=condition=Ready", "--timeout=60s", "securitypolicy/web")
     kubectl("-n", shop, *wait)
-    serve("one")
+    setup = {
+        "name": "setup",
+        "image": "localhost/eunomia-nginx:dev",
+        "imagePullPolicy": "Never",
+        "command": ["sh", "-c", "chown 1 /srv; sleep 3"],
+    }
+    serve("one", initContainers=[setup])
 
     def recommended():
         found = kubectl.get("-n", shop, "securitypolicy/web").get("status", {})
         containers = found.get("capabilities", {}).get("containers", [])
-        return containers[0] if containers and containers[0]["patch"] else None
+        done = all(each["patch"] and "drop" in each for each in containers)
+        return containers if done and len(containers) == 2 else None
 
-    found = until(recommended, 40, "a recommendation")
-    assert found["name"] == "nginx"
+    found, early = until(recommended, 40, "a recommendation")
+    assert (found["name"], early["name"]) == ("nginx", "setup")
     assert "CAP_SETUID" in found["used"]  # for its workers
-    patch = json.loads(found["patch"])
-    assert "ALL" in json.dumps(patch)
+    checks = {each["name"]: each for each in found["checks"]}
+    assert "set" in checks["CAP_SETUID"]["call"]
+    assert checks["CAP_SETUID"]["granted"] > 0
+    # What the runtime gives a container that says nothing.
+    assert {"CAP_NET_RAW", "CAP_SETUID"} <= set(found["bounding"])
+    assert found["privileged"] is False
+    assert "NET_RAW" in found["drop"]
+    assert "SETUID" not in found["drop"]
+    assert (found["podField"], early["podField"]) == ("containers", "initContainers")
+    assert early["add"] == ["CHOWN"]
+    assert early["bounding"] == found["bounding"]
+    (patched,) = json.loads(found["patch"])["spec"]["template"]["spec"]["containers"]
+    assert patched["securityContext"]["capabilities"]["drop"] == ["ALL"]

@@ -23,6 +23,7 @@ from eunomia_operator.alerts.desk import Desk
 from eunomia_operator.control import Control
 from eunomia_operator.errors import ClusterError
 from eunomia_operator.metrics import Metrics
+from eunomia_operator.objects.places import Places
 from eunomia_operator.objects.policy import Policy
 from eunomia_operator.objects.shelf import Shelf
 from eunomia_operator.objects.world import Kind, Reference, Resource
@@ -254,6 +255,22 @@ class Profiles:
         self.bodies[seen.name]["status"] = status
 
 
+class Pods:
+    """The pods in the API server, by namespace and name: each list of containers, by its field."""
+
+    def __init__(self) -> None:
+        self.specs: dict[tuple[str, str], Any] = {}
+        self.away = False
+        self.read: list[tuple[str, str]] = []
+
+    async def read_pod(self, namespace: str, name: str, /) -> dict[str, Any]:
+        self.read.append((namespace, name))
+        if self.away or (namespace, name) not in self.specs:
+            raise ClusterError("get", "no", 0 if self.away else 404)
+        lists = self.specs[namespace, name].items()
+        return {"spec": {field: [{"name": each} for each in names] for field, names in lists}}
+
+
 class Cut:
     """What was asked to be cut off the network."""
 
@@ -273,6 +290,7 @@ class Story:
         self.reports = Reports()
         self.cut = Cut()
         self.profiles = Profiles()
+        self.pods = Pods()
         self.now = BEGIN
         monkeypatch.setattr(desk_module.time, "time", lambda: self.now)
         monkeypatch.setattr(control_module.time, "time", lambda: self.now)
@@ -299,6 +317,7 @@ class Story:
             self.metrics,
             desk=self.desk,
             shelf=Shelf(self.profiles, "eunomia-system"),
+            places=Places(self.pods),
         )
         for body in self.profiles.bodies.values():
             self.control.world.see(Kind.SECCOMP_PROFILES, "ADDED", body)

@@ -3,7 +3,7 @@
 
 import time
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eunomia_api import agent_pb2
@@ -55,6 +55,7 @@ REPORTS = st.builds(
 NODES = st.sampled_from(["node-a", "node-b", "node-c"])
 
 
+@settings(deadline=None)
 @given(told=st.lists(st.tuples(NODES, st.lists(REPORTS, max_size=3)), max_size=8))
 def test_what_counts_is_what_each_node_told_last(
     told: list[tuple[str, list[agent_pb2.Learned]]],
@@ -75,7 +76,7 @@ def test_what_counts_is_what_each_node_told_last(
     assert learning.listed() == {}
 
 
-def given(until_ms: int, *names: str, privileged: bool = False) -> agent_pb2.Learned:
+def having(until_ms: int, *names: str, privileged: bool = False) -> agent_pb2.Learned:
     what = agent_pb2.Given(capabilities=names, until_ms=until_ms, privileged=privileged)
     return agent_pb2.Learned(container="web", runs=1, given=what)
 
@@ -87,14 +88,14 @@ def test_what_containers_have_is_that_of_those_that_run_now() -> None:
         (found,) = learning.listed()["web"]
         return found
 
-    learning.hear("node-a", [given(2000, "CAP_SYS_ADMIN", privileged=True)])
-    learning.hear("node-b", [given(1000, "CAP_CHOWN")])
+    learning.hear("node-a", [having(2000, "CAP_SYS_ADMIN", privileged=True)])
+    learning.hear("node-b", [having(1000, "CAP_CHOWN")])
     learning.hear("old", [agent_pb2.Learned(container="web", runs=1)])
-    assert web().given == given(2000, "CAP_SYS_ADMIN", privileged=True).given
+    assert web().given == having(2000, "CAP_SYS_ADMIN", privileged=True).given
     # The patch came: those that run now have less than that which ended.
-    learning.hear("node-b", [given(0, "CAP_KILL")])
-    learning.hear("node-c", [given(0, "CAP_NET_RAW", "rm -rf /")])
-    assert web().given == given(0, "CAP_KILL", "CAP_NET_RAW").given
+    learning.hear("node-b", [having(0, "CAP_KILL")])
+    learning.hear("node-c", [having(0, "CAP_NET_RAW", "rm -rf /")])
+    assert web().given == having(0, "CAP_KILL", "CAP_NET_RAW").given
     for node in ("node-a", "node-b", "node-c"):
         learning.forget(node)
     assert not web().HasField("given")

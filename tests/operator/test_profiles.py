@@ -591,6 +591,7 @@ async def test_capabilities_are_recommended_and_stay_as_they_are_while_audited(s
             target={"podSelector": {}},
         )
 
+    story.pods.specs["shop", "web-1"] = {"containers": ["web"]}
     write("ADDED", "Learn")
     await story.look()
 
@@ -605,13 +606,17 @@ async def test_capabilities_are_recommended_and_stay_as_they_are_while_audited(s
         ]
         counts.append(agent_pb2.CapabilityCount(name="CAP_SYS_BOOT", denied=2, runs=1))
         counts.append(agent_pb2.CapabilityCount(name="CAP_{evil}", granted=1))
-        told = agent_pb2.Learned(container="web", runs=1, capabilities=counts, given=given)
+        pod = agent_pb2.Pod(namespace="shop", name="web-1")
+        told = agent_pb2.Learned(
+            container="web", runs=1, capabilities=counts, given=given, last_pod=pod
+        )
         for node in NODES:
             report = agent_pb2.PolicyReport(learned=[told, *beside])
             story.tell(node, "guard", state=RUNNING, policy=report)
 
     ask("CAP_CHOWN")
-    await story.look(6)
+    for _ in range(2):  # a pod is read in between
+        await story.look(6)
     (web,) = story.status("guard")["capabilities"]["containers"]
     assert (web["used"], web["denied"], web["add"]) == (["CAP_CHOWN"], ["CAP_SYS_BOOT"], ["CHOWN"])
     assert web["checks"] == [
@@ -660,6 +665,65 @@ async def test_capabilities_are_recommended_and_stay_as_they_are_while_audited(s
     assert (new["name"], new["add"]) == ("late", [])
     assert learned["add"] == ["CHOWN", "NET_ADMIN"]
     assert not story.jobs("node-a")[0].learning.audited_capabilities
+
+
+def init(pod: str, container: str = "setup", namespace: str = "shop") -> agent_pb2.PolicyReport:
+    """What a node tells of a container that only chowns."""
+    asked = agent_pb2.CapabilityCount(name="CAP_CHOWN", granted=1)
+    where = agent_pb2.Pod(namespace=namespace, name=pod)
+    told = agent_pb2.Learned(container=container, runs=1, capabilities=[asked], last_pod=where)
+    return agent_pb2.PolicyReport(learned=[told])
+
+
+async def test_the_patch_of_an_init_container_is_for_the_list_that_has_it(story: Any) -> None:
+    story.policy("guard", capabilities={"mode": "Learn"}, target={"podSelector": {}})
+    await story.look()
+    story.tell("node-a", "guard", state=RUNNING, policy=init("web-1"))
+    story.tell("node-b", "guard", state=RUNNING, policy=init("web-2", namespace="bank"))
+
+    def setup() -> Any:
+        return story.status("guard")["capabilities"]["containers"][0]
+
+    await story.look(6)
+    assert (setup()["add"], setup()["podField"], setup()["patch"]) == (["CHOWN"], "", "")
+    assert story.pods.read == [("shop", "web-1")], "one of another namespace is none of its pods"
+    story.pods.specs["shop", "web-1"] = {"containers": ["web"], "initContainers": ["setup"]}
+    for _ in range(2):
+        await story.look(31)
+    assert setup()["podField"] == "initContainers"
+    assert json.loads(setup()["patch"])["spec"]["template"]["spec"] == {
+        "initContainers": [
+            {
+                "name": "setup",
+                "securityContext": {"capabilities": {"drop": ["ALL"], "add": ["CHOWN"]}},
+            }
+        ]
+    }
+    # Another leader need not ask for it again, nor while it is audited.
+    times = len(story.pods.read)
+    audit = {"capabilities": {"mode": "Audit"}, "target": {"podSelector": {}}}
+    story.policy("guard", "MODIFIED", generation=2, **audit)
+    before = setup()
+    for _ in range(3):
+        await story.look(31)
+    assert (setup()["patch"], len(story.pods.read)) == (before["patch"], times)
+
+
+async def test_a_container_that_no_pod_is_known_to_have_gets_no_patch(story: Any) -> None:
+    story.policy("guard", capabilities={"mode": "Learn"}, target={"podSelector": {}})
+    await story.look()
+    story.pods.away = True
+    story.pods.specs["shop", "web-1"] = {"containers": ["web"], "ephemeralContainers": ["shell"]}
+    for node in NODES:
+        story.tell(node, "guard", state=RUNNING, policy=init("web-1", "shell"))
+    for _ in range(3):
+        await story.look(10)
+    assert 1 <= len(story.pods.read) <= 2, "an API server that is away is asked rarely"
+    story.pods.away = False
+    for _ in range(2):
+        await story.look(31)
+    (shell,) = story.status("guard")["capabilities"]["containers"]
+    assert (shell["podField"], shell["patch"]) == ("ephemeralContainers", "")
 
 
 async def test_a_pod_that_crashes_again_and_again_is_one_replica(story: Any) -> None:

@@ -23,6 +23,8 @@ class Book:
         self._last_new_ms = 0
         self._known: frozenset[str] = frozenset()
         self._pods: list[str] = []
+        self._last_pod: tuple[str, str] | None = None
+        """Namespace and name of the newest."""
         self._image = ""
         self.runs: dict[str, Run] = {}
         self._frozen: set[str] = set()
@@ -30,11 +32,15 @@ class Book:
         self._last: tuple[int, Confinement] | None = None
         """The container that ended last, of those of which it was told what it may do."""
 
-    def meet(self, container_id: str, run: Run, *, pod: str, image: str) -> None:
-        """Take note of a run."""
+    def meet(
+        self, container_id: str, run: Run, *, pod: str, image: str, namespace: str = ""
+    ) -> None:
+        """Take note of a run. namespace: of its pod."""
         self.runs[container_id] = run
         self._frozen.discard(container_id)
         self._image = image or self._image
+        if pod and namespace:
+            self._last_pod = namespace, pod
         if pod and pod not in self._pods:
             self._pods = [*self._pods, pod][-MAX_PODS:]
 
@@ -97,6 +103,8 @@ class Book:
             pods=self._pods,
             replicas=counts.pods.count,
             given=self._given(),
+            last_pod=self._last_pod
+            and agent_pb2.Pod(namespace=self._last_pod[0], name=self._last_pod[1]),
         )
 
     def _given(self) -> agent_pb2.Given | None:
@@ -123,6 +131,7 @@ class Book:
             "lastNewMs": self._last_new_ms,
             "known": sorted(self._known),
             "pods": self._pods,
+            "lastPod": self._last_pod,
             "image": self._image,
             "ended": self._ended.saved(),
             "last": None if self._last is None else [self._last[0], self._last[1].saved()],
@@ -139,6 +148,8 @@ class Book:
         book._pods = [str(pod) for pod in saved["pods"]]
         book._image = str(saved["image"])
         book._ended = Counts.restored(saved["ended"])
+        if (pod := saved.get("lastPod")) is not None:
+            book._last_pod = str(pod[0]), str(pod[1])
         if (last := saved.get("last")) is not None:
             book._last = int(last[0]), Confinement.restored(last[1])
         book.runs = {container_id: runs[container_id] for container_id in saved["runs"]}

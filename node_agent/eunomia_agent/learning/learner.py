@@ -170,7 +170,7 @@ class Learner:
         run.enter(cgroup_id)
         for uid in its:
             book = self._books.setdefault((uid, owner.container), Book(self._now_ms()))
-            book.meet(run_id, run, pod=owner.pod, image=owner.image)
+            book.meet(run_id, run, pod=owner.pod, namespace=owner.namespace, image=owner.image)
         self._audit(cgroup_id, self._members[cgroup_id])
 
     def gone(self, *cgroup_ids: int) -> None:

@@ -196,6 +196,10 @@ class Cluster:
         path = f"{OURS}/namespaces/{namespace}/{Kind.SECCOMP_PROFILES}/{name}"
         return await self.call("GET", path)
 
+    async def read_pod(self, namespace: str, name: str, /) -> Body:
+        """Return one pod."""
+        return await self.call("GET", f"{CORE}/namespaces/{namespace}/pods/{name}")
+
     async def read_namespace(self, name: str) -> Body:
         """Return one Namespace."""
         return await self.call("GET", f"{CORE}/namespaces/{name}", seconds=NAMESPACE_CALL_SECONDS)

@@ -6,29 +6,37 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eunomia_api import agent_pb2, capabilities
+from eunomia_api.capabilities import Recommendation
 from eunomia_api.policystatus import (
     MAX_CONTAINERS,
     CapabilitiesStatus,
     CapabilityChecks,
     ContainerCapabilities,
+    PodField,
 )
 
 LONGEST_PATCH = 2048
 
+Places = Mapping[str, str]
+"""By container: the list of the pod's spec that has it, where that is known."""
 Expected = tuple[str, tuple[str, ...], tuple[str, ...]]
 """A container, the capabilities that it uses, and those that it is denied, as ever."""
 
 
-def recommended(learned: Mapping[str, Sequence[agent_pb2.Learned]]) -> CapabilitiesStatus:
+def recommended(
+    learned: Mapping[str, Sequence[agent_pb2.Learned]], places: Places
+) -> CapabilitiesStatus:
     """Return what the containers asked for, and the least that they need. learned: by container."""
     names = sorted(name for name, told in learned.items() if any(each.runs for each in told))
     return CapabilitiesStatus(
-        containers=[_of(name, learned[name]) for name in names[:MAX_CONTAINERS]]
+        containers=[_of(name, learned[name], places) for name in names[:MAX_CONTAINERS]]
     )
 
 
 def held(
-    audited: CapabilitiesStatus, learned: Mapping[str, Sequence[agent_pb2.Learned]]
+    audited: CapabilitiesStatus,
+    learned: Mapping[str, Sequence[agent_pb2.Learned]],
+    places: Places,
 ) -> CapabilitiesStatus:
     """Return what was recommended before, which stays so whatever is used, with what is used.
 
@@ -36,7 +44,9 @@ def held(
     recommended are not in it: a first glimpse of them is no measure.
     """
     return CapabilitiesStatus(
-        containers=[_with_use(each, learned.get(each.name, ())) for each in audited.containers]
+        containers=[
+            _with_use(each, learned.get(each.name, ()), places) for each in audited.containers
+        ]
     )
 
 
@@ -49,12 +59,16 @@ def expected(audited: CapabilitiesStatus) -> tuple[Expected, ...]:
 
 
 def _with_use(
-    kept: ContainerCapabilities, reports: Sequence[agent_pb2.Learned]
+    kept: ContainerCapabilities, reports: Sequence[agent_pb2.Learned], places: Places
 ) -> ContainerCapabilities:
     seen = capabilities.recommend(reports)
+    field = places.get(kept.name, kept.pod_field)
+    stays = Recommendation(used=(), denied=(), add=tuple(kept.add), privileged=seen.privileged)
     update: dict[str, Any] = {
         "used": sorted({*kept.used, *seen.used}),
         "checks": _checks(reports),
+        "pod_field": field,
+        "patch": _patch(kept.name, stays, field),
     }
     if seen.bounding is not None:
         drop = capabilities.dropped(seen.bounding, kept.add)
@@ -66,9 +80,9 @@ def _with_use(
     return kept.model_copy(update=update)
 
 
-def _of(name: str, reports: Sequence[agent_pb2.Learned]) -> ContainerCapabilities:
+def _of(name: str, reports: Sequence[agent_pb2.Learned], places: Places) -> ContainerCapabilities:
     needed = capabilities.recommend(reports)
-    patch = json.dumps(needed.patch(name), separators=(",", ":"))
+    field = places.get(name, "")
     return ContainerCapabilities(
         name=name,
         used=list(needed.used),
@@ -78,8 +92,17 @@ def _of(name: str, reports: Sequence[agent_pb2.Learned]) -> ContainerCapabilitie
         checks=_checks(reports),
         bounding=None if needed.bounding is None else list(needed.bounding),
         privileged=needed.privileged,
-        patch=patch if len(patch) <= LONGEST_PATCH else "",
+        patch=_patch(name, needed, field),
+        pod_field=field,
     )
+
+
+def _patch(name: str, needed: Recommendation, field: str) -> str:
+    """Return the patch; none where it is not known of which list, or it is of no template's."""
+    if field not in (PodField.CONTAINERS, PodField.INIT_CONTAINERS):
+        return ""
+    patch = json.dumps(needed.patch(name, field), separators=(",", ":"))
+    return patch if len(patch) <= LONGEST_PATCH else ""
 
 
 def _checks(reports: Sequence[agent_pb2.Learned]) -> list[CapabilityChecks]:

@@ -7,8 +7,9 @@ what it told before is worked in.
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, KeysView, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeVar
 
 from eunomia_api import agent_pb2
@@ -23,6 +24,7 @@ LONGEST_NAME = 253
 MOST_RUNS = 2**32 - 1
 LARGEST = 2**63 - 1
 _CONTAINER = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _CALL = re.compile(r"(_?[a-z][a-z0-9_]{0,61}|#[0-9]{1,9})( \(32-bit\))?")
 _CAPABILITY = re.compile(r"CAP_[A-Z0-9_]{1,59}|#[0-9]{1,9}")
 
@@ -45,6 +47,8 @@ class _Sum:
     untold: int = 0
     """Nodes that have seen runs, and do not tell of how many pods."""
     given: dict[str, agent_pb2.Given] = field(default_factory=dict[str, agent_pb2.Given])
+    """By node."""
+    last_pods: dict[str, agent_pb2.Pod] = field(default_factory=dict[str, agent_pb2.Pod])
     """By node."""
     refusals: Counter[tuple[str, bool]] = field(default_factory=Counter[tuple[str, bool]])
     callers: dict[tuple[str, bool], str] = field(default_factory=dict[tuple[str, bool], str])
@@ -75,9 +79,12 @@ class _Sum:
             self.times[node] = told.since_ms, told.last_new_ms
             if told.HasField("given"):
                 self.given[node] = told.given
+            if told.HasField("last_pod"):
+                self.last_pods[node] = told.last_pod
         else:
             del self.times[node]
             self.given.pop(node, None)
+            self.last_pods.pop(node, None)
 
     def _call(self, told: agent_pb2.Learned, sign: int) -> None:
         for counter, calls in (
@@ -193,6 +200,19 @@ class Learning:
             found.work_in(node, told, -1)
             if not found.times:
                 del self._sums[told.container]
+
+    @property
+    def names(self) -> KeysView[str]:
+        """Names of the containers."""
+        return self._sums.keys()
+
+    def pods(self, container: str) -> Sequence[tuple[str, str]]:
+        """Return namespaces and names of pods that have a container, the newest of some nodes."""
+        return [
+            (each.namespace, each.name)
+            for each in islice(self._sums[container].last_pods.values(), MOST_PODS)
+            if _NAME.fullmatch(each.namespace) and _NAME.fullmatch(each.name)
+        ]
 
     def listed(self) -> Mapping[str, Sequence[agent_pb2.Learned]]:
         """Return what all nodes have learned together, by container."""

@@ -17,6 +17,7 @@ from eunomia_api.policystatus import (
     MAX_PROBLEMS,
     CapabilitiesStatus,
     LastAlert,
+    PodField,
     RuleProblem,
     SecurityPolicyStatus,
 )
@@ -82,6 +83,10 @@ class Policy(Followed[SecurityPolicyStatus]):
         self._heard: set[str] = set()
         self._paths: tuple[tuple[str, str], ...] = ()
         self._worn: dict[str, Worn] = {}
+        self._places: dict[str, str] = {
+            each.name: each.pod_field for each in before.capabilities.containers if each.pod_field
+        }
+        """By container: the list of the pod's spec that has it."""
         self._learned_at = 0.0
         self.isolated = before.alerts.isolated
         """Pods that were cut off the network."""
@@ -271,6 +276,25 @@ class Policy(Followed[SecurityPolicyStatus]):
             self._profiles = profiles
             self.dirty = True
 
+    def note_places(self, places: Mapping[str, PodField]) -> None:
+        """Take note of the lists of their pod's spec that have the containers, by their name."""
+        new = {name: each.value for name, each in places.items() if name not in self._places}
+        if new:
+            self._places |= new
+            self.dirty = True
+
+    def unplaced(self) -> Mapping[str, Sequence[tuple[str, str]]]:
+        """Return pods, as namespace and name, of containers whose place in them is not known."""
+        if self._capabilities_mode == CapabilitiesMode.DISABLED:
+            return {}
+        own = self.object.namespace
+        open_ = self._learning.names - self._places.keys()
+        told = {name: self._learning.pods(name) for name in open_}
+        found = {
+            name: [each for each in pods if own in ("", each[0])] for name, pods in told.items()
+        }
+        return {name: pods for name, pods in found.items() if pods}
+
     def _decide(self, now: float, *, settled: bool) -> seccomp.Outcome:
         """Return what follows from what was learned of system calls."""
         if self.accepted is None:
@@ -303,8 +327,8 @@ class Policy(Followed[SecurityPolicyStatus]):
         if not settled:
             return self.status.capabilities
         if self._capabilities_mode == CapabilitiesMode.AUDIT:
-            return capabilities.held(self.status.capabilities, self._all_learned())
-        return capabilities.recommended(self._all_learned())
+            return capabilities.held(self.status.capabilities, self._all_learned(), self._places)
+        return capabilities.recommended(self._all_learned(), self._places)
 
     def _expected(self) -> tuple[capabilities.Expected, ...]:
         """Return beside which capabilities nodes are to tell of any."""

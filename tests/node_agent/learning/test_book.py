@@ -23,6 +23,7 @@ from eunomia_agent.learning.seen import (
     Refused,
     Seen,
 )
+from eunomia_api import agent_pb2
 
 READ = calls.bits_of(["read"], calls.OWN)
 MOUNT = calls.bits_of(["mount"], calls.OWN)
@@ -220,6 +221,11 @@ def test_the_newest_pods_are_named_each_once() -> None:
             name = f"{number}{container}"
             book.meet(name, run_of(number, seen()), pod=f"web-{number}", image="nginx:1")
     book.meet("sidecar", run_of(99, seen()), pod="", image="")
+    assert not book.learned("web").HasField("last_pod")
+    last = run_of(100, seen())
+    book.meet("last", last, pod=f"web-{MAX_PODS + 2}", namespace="shop", image="")
     found = book.learned("web")
+    assert found.last_pod == agent_pb2.Pod(namespace="shop", name=f"web-{MAX_PODS + 2}")
+    assert again(book).learned("web").last_pod == found.last_pod
     assert list(found.pods) == [f"web-{number}" for number in range(3, MAX_PODS + 3)]
     assert found.image == "nginx:1"
