@@ -58,7 +58,7 @@ static __always_inline s32 call_number(const struct pt_regs *regs)
 
 #if defined(__TARGET_ARCH_x86)
 	if (call_is_compat())
-		return number_of_compat(number);
+		return number_of_compat(number, regs->bx);
 	return number >= X32_BIT ? number_of_x32(number - X32_BIT) : number;
 #else
 	return call_is_compat() ? -1 : number;
@@ -77,29 +77,31 @@ static __always_inline s32 current_call(void)
 	return call_number(current_registers());
 }
 
+/* Whether the pointers in the memory that it was given are of 4 bytes. */
+static __always_inline bool call_is_narrow(const struct pt_regs *regs)
+{
+#if defined(__TARGET_ARCH_x86)
+	return call_is_compat() || CALL_NUMBER(regs) >= X32_BIT;
+#else
+	return call_is_compat();
+#endif
+}
+
 struct call_arguments {
 	u64 of[6];
 };
 
-#if defined(__TARGET_ARCH_x86)
-/* Those of 32-bit programs. */
-struct pt_regs___compat {
-	unsigned long bx, cx, dx, si, di, bp;
-} __attribute__((preserve_access_index));
-#endif
-
+/* As they were given: of what stands for many calls, see call_arguments_meant. */
 static __always_inline void call_arguments(struct call_arguments *to, const struct pt_regs *regs)
 {
 #if defined(__TARGET_ARCH_x86)
 	if (call_is_compat()) {
-		const struct pt_regs___compat *compat = (const void *)regs;
-
-		to->of[0] = (u32)compat->bx;
-		to->of[1] = (u32)compat->cx;
-		to->of[2] = (u32)compat->dx;
-		to->of[3] = (u32)compat->si;
-		to->of[4] = (u32)compat->di;
-		to->of[5] = (u32)compat->bp;
+		to->of[0] = (u32)regs->bx;
+		to->of[1] = (u32)regs->cx;
+		to->of[2] = (u32)regs->dx;
+		to->of[3] = (u32)regs->si;
+		to->of[4] = (u32)regs->di;
+		to->of[5] = (u32)regs->bp;
 		return;
 	}
 #endif
@@ -109,4 +111,51 @@ static __always_inline void call_arguments(struct call_arguments *to, const stru
 	to->of[3] = CALL_ARGUMENT_3(regs);
 	to->of[4] = CALL_ARGUMENT_4(regs);
 	to->of[5] = CALL_ARGUMENT_5(regs);
+}
+
+#if defined(__TARGET_ARCH_x86)
+/* Puts the arguments of ipc(2) in the order of the call that it stands for. ipc/syscall.c */
+static __always_inline void arguments_of_ipc(u64 *of)
+{
+	enum { SEMOP = 1, SEMTIMEDOP = 4, MSGSND = 11, MSGRCV = 12, SHMAT = 21, SHMDT = 22 };
+	u32 which = of[0] & IPC_CALL;
+	u64 first = of[1], second = of[2], third = of[3], pointer = of[4], fifth = of[5];
+	bool before = which == SEMOP || which == SEMTIMEDOP || which == MSGSND ||
+		      which == MSGRCV || which == SHMAT;
+
+	of[0] = which == SHMDT ? pointer : first;
+	of[1] = before ? pointer : second;
+	of[2] = before ? second : third;
+	of[3] = which == MSGSND ? third : before ? fifth : pointer;
+	of[4] = third;
+}
+
+/* Those of socketcall(2) are words in the process' memory, where another of its threads may have changed
+ * them. Each is read by itself: there may be nothing behind the last one that the call takes. */
+static __always_inline void arguments_of_socketcall(u64 *of)
+{
+	u64 words = of[1];
+
+#pragma unroll
+	for (u32 at = 0; at < 6; at++) {
+		u32 word = 0;
+
+		bpf_probe_read_user(&word, sizeof(word), (const void *)(words + at * sizeof(word)));
+		of[at] = word;
+	}
+}
+#endif
+
+/* The arguments of the call that a call stands for. */
+static __always_inline void call_arguments_meant(struct call_arguments *to, const struct pt_regs *regs)
+{
+	call_arguments(to, regs);
+#if defined(__TARGET_ARCH_x86)
+	if (!call_is_compat())
+		return;
+	if (CALL_NUMBER(regs) == COMPAT_IPC)
+		arguments_of_ipc(to->of);
+	else if (CALL_NUMBER(regs) == COMPAT_SOCKETCALL)
+		arguments_of_socketcall(to->of);
+#endif
 }

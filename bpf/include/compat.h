@@ -49,6 +49,19 @@ static const volatile s16 compat_numbers[512] SEC(".rodata.numbers") = {
 	220, 128, 202, 148,
 };
 
+/* Two of them stand for many, and their first argument says for which one. include/uapi/linux/net.h,
+ * include/uapi/linux/ipc.h */
+enum { COMPAT_SOCKETCALL = 102, COMPAT_IPC = 117 };
+enum { SOCKETCALL_NUMBERS = 21, IPC_NUMBERS = 25, IPC_CALL = 0xffff };
+static const volatile s16 socketcall_numbers[32] SEC(".rodata.numbers") = {
+	-1, 41, 49, 42, 50, 43, 51, 52, 53, 44, 45,
+	44, 45, 48, 54, 55, 46, 47, 288, 299, 307,
+};
+static const volatile s16 ipc_numbers[32] SEC(".rodata.numbers") = {
+	-1, 65, 64, 66, 220, -1, -1, -1, -1, -1, -1, 69, 70,
+	68, 71, -1, -1, -1, -1, -1, -1, 30, 67, 29, 31,
+};
+
 /* Those of x32 that are not the same, from X32_FIRST on. arch/x86/entry/syscalls/syscall_64.tbl */
 enum { X32_BIT = 1 << 30, X32_FIRST = 512, X32_NUMBERS = 36 };
 static const volatile s16 x32_numbers[64] SEC(".rodata.numbers") = {
@@ -59,10 +72,23 @@ static const volatile s16 x32_numbers[64] SEC(".rodata.numbers") = {
 
 /* There is more room in the lists than they need: the verifier then takes a mask for the bound, which the
  * compiler must not take out. */
-static __always_inline s32 number_of_compat(u32 number)
+static __always_inline s32 number_listed(const volatile s16 *numbers, u32 count, u32 number)
 {
 	u64 at = number;
 
+	barrier_var(at);
+	return number < count ? numbers[at & 31] : -1;
+}
+
+/* first: the call's first argument. */
+static __always_inline s32 number_of_compat(u32 number, u32 first)
+{
+	u64 at = number;
+
+	if (number == COMPAT_SOCKETCALL)
+		return number_listed(socketcall_numbers, SOCKETCALL_NUMBERS, first);
+	if (number == COMPAT_IPC)
+		return number_listed(ipc_numbers, IPC_NUMBERS, first & IPC_CALL);
 	barrier_var(at);
 	return number < COMPAT_NUMBERS ? compat_numbers[at & 511] : (s32)number;
 }

@@ -57,7 +57,7 @@ enum { PATH_MAX = 4096, TASK_COMM_LEN = 16 };
 /* arch/x86/include/asm/ptrace.h, arch/arm64/include/asm/ptrace.h */
 struct pt_regs {
 #if defined(__TARGET_ARCH_x86)
-	unsigned long r10, r9, r8, dx, si, di, orig_ax;
+	unsigned long bp, bx, r10, r9, r8, cx, dx, si, di, orig_ax;
 #elif defined(__TARGET_ARCH_arm64)
 	u64 regs[31];
 	u64 orig_x0;
@@ -532,10 +532,3 @@ struct unix_sock {
 };
 
 #pragma clang attribute pop
-
-/* What a classic syscalls/sys_exit_* tracepoint is given: its format file under tracefs. */
-struct syscall_exit {
-	u64 common;
-	s64 number;
-	s64 result;
-};

@@ -419,12 +419,10 @@ static __always_inline struct given given_to_call(void)
 #endif
 	const struct pt_regs *regs =
 		(const struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
-	bool narrow = call_is_compat(), at = call_number(regs) == EXECVEAT;
+	bool narrow = call_is_narrow(regs), at = call_number(regs) == EXECVEAT;
 	struct call_arguments call;
 
-#if defined(__TARGET_ARCH_x86)
-	narrow |= CALL_NUMBER(regs) >= X32_BIT;
-#else
+#if !defined(__TARGET_ARCH_x86)
 	at |= narrow && CALL_NUMBER(regs) == COMPAT_EXECVEAT;
 #endif
 	call_arguments(&call, regs);

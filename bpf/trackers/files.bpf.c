@@ -45,6 +45,7 @@ struct histogram_key {
 };
 enum { MAX_HISTOGRAMS = 1024 };
 
+#include "chain.h"
 #include "counts.h"
 #include "histogram.h"
 
@@ -90,37 +91,35 @@ enum number {
 	call_pread64 = 67, call_pwrite64 = 68, call_preadv = 69, call_pwritev = 70,
 	call_sendfile = 71, call_splice = 76, call_open_by_handle_at = 265,
 	call_copy_file_range = 285, call_preadv2 = 286, call_pwritev2 = 287, call_openat2 = 437,
-	call_open = -1, call_creat = -2, /* are not there */
 };
 #endif
 
+const volatile u8 chained_calls[CHAINED_CALLS] = {
+	[call_read] = operation_read,
+	[call_pread64] = operation_read,
+	[call_readv] = operation_read,
+	[call_preadv] = operation_read,
+	[call_preadv2] = operation_read,
+	[call_write] = operation_write,
+	[call_pwrite64] = operation_write,
+	[call_writev] = operation_write,
+	[call_pwritev] = operation_write,
+	[call_pwritev2] = operation_write,
+#if defined(__TARGET_ARCH_x86)
+	[call_open] = operation_open,
+	[call_creat] = operation_open,
+#endif
+	[call_openat] = operation_open,
+	[call_openat2] = operation_open,
+	[call_open_by_handle_at] = operation_open,
+	[call_sendfile] = operation_copy,
+	[call_splice] = operation_copy,
+	[call_copy_file_range] = operation_copy,
+};
+
 static __always_inline enum operation operation_of(s32 number)
 {
-	switch (number) {
-	case call_read:
-	case call_pread64:
-	case call_readv:
-	case call_preadv:
-	case call_preadv2:
-		return operation_read;
-	case call_write:
-	case call_pwrite64:
-	case call_writev:
-	case call_pwritev:
-	case call_pwritev2:
-		return operation_write;
-	case call_open:
-	case call_creat:
-	case call_openat:
-	case call_openat2:
-	case call_open_by_handle_at:
-		return operation_open;
-	case call_sendfile:
-	case call_splice:
-	case call_copy_file_range:
-		return operation_copy;
-	}
-	return 0;
+	return chained_calls[chained_call(number)];
 }
 
 /* ---- entries ---- */
@@ -213,8 +212,12 @@ int BPF_PROG(call_begins, struct pt_regs *regs, long number)
 {
 	struct match match = {};
 
-	if (histogram_wanted && operation_of(number) && match_current(&match) && !call_is_compat())
-		call_begin(number);
+	if (!histogram_wanted)
+		return 0;
+	s32 own = call_number(regs);
+
+	if (operation_of(own) && match_current(&match))
+		call_begin(own);
 	return 0;
 }
 
@@ -234,51 +237,59 @@ __weak int add_descriptor(const struct match *match, u32 fd, u32 operation, u64 
 }
 
 /* sendfile(2) names the file that it writes to first, the others the one that they read from. */
-static __always_inline bool add_copy(const struct match *match, struct pt_regs *regs, s32 number,
+static __always_inline bool add_copy(const struct match *match, const u64 *of, s32 number,
 				     u64 bytes)
 {
 	bool swapped = number == call_sendfile;
-	u32 from = swapped ? CALL_ARGUMENT_1(regs) : CALL_ARGUMENT_0(regs);
-	u32 to = swapped ? CALL_ARGUMENT_0(regs) : CALL_ARGUMENT_2(regs);
+	u32 from = swapped ? of[1] : of[0];
+	u32 to = swapped ? of[0] : of[2];
 	bool read = add_descriptor(match, from, operation_read, bytes);
 
 	return add_descriptor(match, to, operation_write, bytes) || read;
 }
 
 /* Whether that is so of what a call has read or written, where memory is read without calls. */
-static __always_inline bool call_is_left_out(struct pt_regs *regs, enum operation operation)
+static __always_inline bool call_is_left_out(u32 fd, enum operation operation)
 {
 	if (!can_cast() || (operation != operation_read && operation != operation_write))
 		return false;
-	return is_left_out(file_type(file_of(CALL_ARGUMENT_0(regs))));
+	return is_left_out(file_type(file_of(fd)));
 }
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(call_ends, struct pt_regs *regs, long result)
+static __always_inline int call_ended(struct pt_regs *regs, s64 result)
 {
-	s32 number = CALL_NUMBER(regs);
+	s32 number = call_number(regs);
 	enum operation operation = operation_of(number);
+	struct call_arguments given;
 	struct match match = {};
 	struct call call = {};
 	bool counted;
 
-	if (!operation || (!histogram_wanted && result < 0) || call_is_left_out(regs, operation))
+	if (!operation || (!histogram_wanted && result < 0))
 		return 0;
-	if (!match_current(&match) || call_is_compat())
+	call_arguments(&given, regs);
+	if (call_is_left_out(given.of[0], operation) || !match_current(&match))
 		return 0;
 	if (histogram_wanted)
 		call = call_end(number);
 	if (result < 0)
 		return 0;
 	if (operation == operation_copy)
-		counted = add_copy(&match, regs, number, result);
+		counted = add_copy(&match, given.of, number, result);
 	else
 		counted = add_descriptor(
-			&match, operation == operation_open ? result : CALL_ARGUMENT_0(regs),
+			&match, operation == operation_open ? result : given.of[0],
 			operation, result);
 	if (counted && call.began)
 		add_duration(&match, operation, call.began);
 	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(call_ends, struct pt_regs *regs, long result)
+{
+	call_ended(regs, result);
+	return chain_go_on(ctx, call_number(regs));
 }
 
 /* ---- by the kernel's functions ---- */

@@ -8,7 +8,6 @@
  * pipe nor a unix socket, before it is asked whose it is.
  */
 #include "socket.h"
-#include "syscall.h"
 #include "tally.h"
 
 enum kind {
@@ -216,13 +215,14 @@ enum { SIGCHLD = 17 };
 static __always_inline bool is_code_given(void)
 {
 	struct pt_regs *regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
-	s32 number = CALL_NUMBER(regs);
 
 #if defined(__TARGET_ARCH_x86)
-	if (call_is_compat())
-		return number == 178 || number == 335 || number == 424;
+	s32 number = call_number(regs);
+
 	return number == 129 || number == 297 || number == 424;
 #else
+	s32 number = CALL_NUMBER(regs);
+
 	if (call_is_compat())
 		return number == 178 || number == 363 || number == 424;
 	return number == 138 || number == 240 || number == 424;
@@ -450,10 +450,10 @@ static __always_inline u64 inode_of_descriptor(u32 fd)
 	return BPF_CORE_READ(file_of(fd), f_inode, i_ino);
 }
 
-static __always_inline int add_operation(const struct match *match, struct pt_regs *regs, s32 number,
+static __always_inline int add_operation(const struct match *match, const u64 *of, s32 number,
 					 u64 result)
 {
-	u32 id = CALL_ARGUMENT_0(regs);
+	u32 id = of[0];
 	bool writes = number == call_msgsnd || number == call_mq_timedsend;
 	struct count_key key = {.object = id, .kind = kind_queue};
 
@@ -467,7 +467,7 @@ static __always_inline int add_operation(const struct match *match, struct pt_re
 		return 0;
 	key.pid = bpf_get_current_pid_tgid() >> 32;
 	return add(match, &key, NULL, !writes && key.kind != kind_semaphore, writes,
-		   writes ? CALL_ARGUMENT_2(regs) : result);
+		   writes ? of[2] : result);
 }
 
 /* ---- what is made, opened, attached to and removed ---- */
@@ -502,16 +502,16 @@ static __always_inline void name_of_socket(struct report *report, struct unix_so
 
 /* What the caller's memory holds by now may be another name than the call was for: it is taken only
  * where nothing was connected to. */
-static __always_inline bool connected(struct report *report, struct pt_regs *regs)
+static __always_inline bool connected(struct report *report, const u64 *of)
 {
-	u32 fd = CALL_ARGUMENT_0(regs);
+	u32 fd = of[0];
 
 	if (!unix_end(report, fd))
 		return false;
 	report->action = action_connect;
 	if (report->error) {
-		report->name = CALL_ARGUMENT_1(regs) + sizeof(u16);
-		report->name_length = (u32)CALL_ARGUMENT_2(regs) - sizeof(u16);
+		report->name = of[1] + sizeof(u16);
+		report->name_length = (u32)of[2] - sizeof(u16);
 	} else {
 		struct unix_sock *sk = (struct unix_sock *)socket_of_descriptor(fd);
 
@@ -540,22 +540,22 @@ static __always_inline u64 first_of_pair(u64 pair)
 	return inode_of_descriptor(fd);
 }
 
-static __always_inline bool pipe_made(struct report *report, struct pt_regs *regs)
+static __always_inline bool pipe_made(struct report *report, const u64 *of)
 {
 	report->kind = kind_pipe;
 	report->action = action_create;
 	if (!report->error)
-		report->object = first_of_pair(CALL_ARGUMENT_0(regs));
+		report->object = first_of_pair(of[0]);
 	return pipes;
 }
 
-static __always_inline bool pair_made(struct report *report, struct pt_regs *regs)
+static __always_inline bool pair_made(struct report *report, const u64 *of)
 {
 	report->kind = kind_unix;
 	report->action = action_create;
 	if (!report->error)
-		report->object = first_of_pair(CALL_ARGUMENT_3(regs));
-	return unix_sockets && CALL_ARGUMENT_0(regs) == AF_UNIX;
+		report->object = first_of_pair(of[3]);
+	return unix_sockets && (u32)of[0] == AF_UNIX;
 }
 
 static __always_inline bool kind_wanted(enum kind kind)
@@ -563,88 +563,87 @@ static __always_inline bool kind_wanted(enum kind kind)
 	return kind == kind_semaphore ? semaphores : kind == kind_memory ? shared_memory : queues;
 }
 
-static __always_inline bool opened(struct report *report, struct pt_regs *regs, enum kind kind,
-				   s64 id)
+static __always_inline bool opened(struct report *report, const u64 *of, enum kind kind, s64 id)
 {
 	report->kind = kind;
 	report->action = action_open;
-	report->key = CALL_ARGUMENT_0(regs);
+	report->key = of[0];
 	if (!report->error)
 		report->object = (u32)id;
 	if (kind == kind_memory)
-		report->bytes = CALL_ARGUMENT_1(regs);
+		report->bytes = of[1];
 	return kind_wanted(kind);
 }
 
-static __always_inline bool attached(struct report *report, struct pt_regs *regs)
+static __always_inline bool attached(struct report *report, const u64 *of)
 {
 	report->kind = kind_memory;
 	report->action = action_attach;
-	report->object = (u32)CALL_ARGUMENT_0(regs);
+	report->object = (u32)of[0];
 	return shared_memory;
 }
 
-static __always_inline bool controlled(struct report *report, struct pt_regs *regs, enum kind kind)
+static __always_inline bool controlled(struct report *report, const u64 *of, enum kind kind)
 {
 	enum { IPC_RMID = 0, IPC_64 = 0x100 }; /* include/uapi/linux/ipc.h, ipc/util.h */
-	u32 command = kind == kind_semaphore ? CALL_ARGUMENT_2(regs) : CALL_ARGUMENT_1(regs);
+	u32 command = kind == kind_semaphore ? of[2] : of[1];
 
 	report->kind = kind;
 	report->action = action_remove;
-	report->object = (u32)CALL_ARGUMENT_0(regs);
+	report->object = (u32)of[0];
 	return (command & ~IPC_64) == IPC_RMID && kind_wanted(kind);
 }
 
-static __always_inline bool mqueue_named(struct report *report, struct pt_regs *regs,
-					 enum action action, s64 fd)
+static __always_inline bool mqueue_named(struct report *report, const u64 *of, enum action action,
+					 s64 fd)
 {
 	report->kind = kind_mqueue;
 	report->action = action;
-	report->name = CALL_ARGUMENT_0(regs);
+	report->name = of[0];
 	if (action == action_open && !report->error)
 		report->object = inode_of_descriptor(fd);
 	return queues;
 }
 
-static __always_inline bool other_call(struct report *report, struct pt_regs *regs, s32 number,
+static __always_inline bool other_call(struct report *report, const u64 *of, s32 number,
 				       s64 result)
 {
 	switch (number) {
 	case call_pipe:
 	case call_pipe2:
-		return pipe_made(report, regs);
+		return pipe_made(report, of);
 	case call_socketpair:
-		return pair_made(report, regs);
+		return pair_made(report, of);
 	case call_connect:
-		return connected(report, regs);
+		return connected(report, of);
 	case call_accept:
 	case call_accept4:
 		return accepted(report, result);
 	case call_msgget:
-		return opened(report, regs, kind_queue, result);
+		return opened(report, of, kind_queue, result);
 	case call_semget:
-		return opened(report, regs, kind_semaphore, result);
+		return opened(report, of, kind_semaphore, result);
 	case call_shmget:
-		return opened(report, regs, kind_memory, result);
+		return opened(report, of, kind_memory, result);
 	case call_shmat:
-		return attached(report, regs);
+		return attached(report, of);
 	case call_msgctl:
-		return controlled(report, regs, kind_queue);
+		return controlled(report, of, kind_queue);
 	case call_semctl:
-		return controlled(report, regs, kind_semaphore);
+		return controlled(report, of, kind_semaphore);
 	case call_shmctl:
-		return controlled(report, regs, kind_memory);
+		return controlled(report, of, kind_memory);
 	case call_mq_open:
-		return mqueue_named(report, regs, action_open, result);
+		return mqueue_named(report, of, action_open, result);
 	case call_mq_unlink:
-		return mqueue_named(report, regs, action_remove, result);
+		return mqueue_named(report, of, action_remove, result);
 	}
 	return false;
 }
 
 /* Whether a call was for what talks to another process of this machine. Where memory is read without
  * calls this costs less than to ask whose the task is, and most calls are for something else. */
-static __always_inline bool is_of_interest(enum topic topic, u32 fd)
+static __noinline bool is_of_interest(enum topic topic, u32 fd)
 {
 	const struct file *file;
 	u32 type;
@@ -658,29 +657,51 @@ static __always_inline bool is_of_interest(enum topic topic, u32 fd)
 	return type == S_IFIFO && pipes && (topic == topic_read || topic == topic_write);
 }
 
-static __always_inline int call_ended(struct pt_regs *regs, s64 result)
+/* These are global, with stacks of their own: see lose_for_first in match.h. */
+__weak int count_call(const struct call_arguments *call, s32 number, s64 result)
 {
-	s32 number = CALL_NUMBER(regs);
 	enum topic topic = topic_of(number);
 	struct match match = {};
 
-	if (!topic || (topic <= topic_operate && result < 0))
+	if (!call || !match_current(&match))
 		return 0;
-	u32 fd = topic == topic_accept ? result : CALL_ARGUMENT_0(regs);
+	return topic == topic_operate ? add_operation(&match, call->of, number, result)
+				      : add_file(&match, call->of[0], topic, result);
+}
 
-	if (can_cast() && !is_of_interest(topic, fd))
-		return 0;
-	if (!match_current(&match) || call_is_compat())
-		return 0;
-	if (topic == topic_operate)
-		return add_operation(&match, regs, number, result);
-	if (topic < topic_operate)
-		return add_file(&match, fd, topic, result);
+__weak int describe_call(struct report *report, const struct call_arguments *call, s32 number,
+			 s64 result)
+{
+	struct match match = {};
+
+	return report && call && match_current(&match) &&
+	       other_call(report, call->of, number, result);
+}
+
+__weak int tell_of_call(const struct call_arguments *call, s32 number, s64 result)
+{
 	struct report report = {.error = is_error(result) ? -result : 0};
 
-	if (other_call(&report, regs, number, result))
+	if (describe_call(&report, call, number, result))
 		tell(&report);
 	return 0;
+}
+
+static __always_inline void call_ended(struct pt_regs *regs, s64 result)
+{
+	s32 number = call_number(regs);
+	enum topic topic = topic_of(number);
+	struct call_arguments call;
+
+	if (!topic || (topic <= topic_operate && result < 0))
+		return;
+	call_arguments_meant(&call, regs);
+	if (can_cast() && !is_of_interest(topic, topic == topic_accept ? result : call.of[0]))
+		return;
+	if (topic <= topic_operate)
+		count_call(&call, number, result);
+	else
+		tell_of_call(&call, number, result);
 }
 
 SEC("tp_btf/sys_exit")

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Files that processes open, or try to: open, openat, openat2 and creat.
  *
- * Only the end of each call is hooked. The arguments are still in the registers that the call came
- * with, and the path's page has just been read by the kernel itself, so that it can be read here
- * without a fault. One hook a call, and no state kept between two, is what makes it cheap. Calls
- * that seccomp refused have an end without a beginning: they are seen too.
- * Opens by io_uring, and those of 32-bit programs on a 64-bit kernel, pass by other ways: unseen.
+ * One hook a call, and no state kept between two, is what makes it cheap. Where the kernel's function
+ * can be hooked that all of them come to, by whichever way into the kernel, no other call is slowed.
+ * Otherwise the end of each system call is: the arguments are still in the registers that it came with.
+ * The path's page has just been read by the kernel itself, so that it can be read without a fault.
+ * Opens by io_uring pass by another way: unseen.
  */
-#include "eunomia.h"
+#include "call.h"
 
 struct event {
 	struct subject who;
@@ -19,6 +19,7 @@ struct event {
 };
 enum { EVENT_TAIL = PATH_MAX };
 
+#include "chain.h"
 #include "events.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -32,6 +33,11 @@ WHERE(error);
 
 /* include/uapi/asm-generic/fcntl.h: the same on x86 and arm64 */
 enum { O_WRONLY = 01, O_CREAT = 0100, O_TRUNC = 01000, __O_TMPFILE = 020000000 };
+#if defined(__TARGET_ARCH_x86)
+enum { O_LARGEFILE = 0100000 };
+#else
+enum { O_LARGEFILE = 0400000 };
+#endif
 
 /* include/uapi/linux/openat2.h */
 struct open_how {
@@ -43,23 +49,6 @@ struct request {
 	u64 flags;
 	u64 mode;
 };
-
-static __always_inline struct pt_regs *call_registers(void)
-{
-	return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
-}
-
-#if defined(__TARGET_ARCH_x86)
-#define FIRST_ARGUMENT(regs) ((regs)->di)
-#define SECOND_ARGUMENT(regs) ((regs)->si)
-#define THIRD_ARGUMENT(regs) ((regs)->dx)
-#define FOURTH_ARGUMENT(regs) ((regs)->r10)
-#else
-/* The first one shares its register with the result: not to be had at the end of a call. */
-#define SECOND_ARGUMENT(regs) ((regs)->regs[1])
-#define THIRD_ARGUMENT(regs) ((regs)->regs[2])
-#define FOURTH_ARGUMENT(regs) ((regs)->regs[3])
-#endif
 
 /* Whether the path that was read begins with `prefix`. Global: see admit_for_jobs in events.h. */
 __weak int has_prefix(u32 length)
@@ -99,76 +88,84 @@ static __always_inline bool wanted(struct match *match, s64 result)
 	       within(&where_error, result < 0 ? -result : 0);
 }
 
-SEC("tracepoint/syscalls/sys_exit_openat")
-int openat_end(struct syscall_exit *call)
+/* ---- where only system calls can be hooked ---- */
+
+#if defined(__TARGET_ARCH_x86)
+enum number { call_open = 2, call_creat = 85, call_openat = 257, call_openat2 = 437 };
+#else
+enum number { call_openat = 56, call_openat2 = 437, call_open = -2, call_creat = -3 /* not there */ };
+#endif
+
+const volatile u8 chained_calls[CHAINED_CALLS] = {
+#if defined(__TARGET_ARCH_x86)
+	[call_open] = true,
+	[call_creat] = true,
+#endif
+	[call_openat] = true,
+	[call_openat2] = true,
+};
+
+static __always_inline void request_of(struct request *request, s32 number, const u64 *of)
 {
-	struct match match = {};
-
-	if (!wanted(&match, call->result))
-		return 0;
-	struct pt_regs *regs = call_registers();
-	struct request request = {
-		.path = (const char *)SECOND_ARGUMENT(regs),
-		.flags = THIRD_ARGUMENT(regs),
-		.mode = FOURTH_ARGUMENT(regs),
-	};
-
-	return opened(&match, call->result, &request);
-}
-
-SEC("tracepoint/syscalls/sys_exit_openat2")
-int openat2_end(struct syscall_exit *call)
-{
-	struct match match = {};
 	struct open_how how = {};
 
-	if (!wanted(&match, call->result))
-		return 0;
-	struct pt_regs *regs = call_registers();
-
-	bpf_probe_read_user(&how, sizeof(how), (const void *)THIRD_ARGUMENT(regs));
-	struct request request = {
-		.path = (const char *)SECOND_ARGUMENT(regs),
-		.flags = how.flags,
-		.mode = how.mode,
-	};
-
-	return opened(&match, call->result, &request);
+	switch (number) {
+	case call_open:
+		how = (struct open_how){.flags = of[1], .mode = of[2]};
+		break;
+	case call_creat:
+		how = (struct open_how){.flags = O_CREAT | O_WRONLY | O_TRUNC, .mode = of[1]};
+		break;
+	case call_openat:
+		how = (struct open_how){.flags = of[2], .mode = of[3]};
+		break;
+	case call_openat2:
+		bpf_probe_read_user(&how, sizeof(how), (const void *)of[2]);
+		break;
+	}
+	request->path = (const char *)(number == call_open || number == call_creat ? of[0] : of[1]);
+	request->flags = how.flags;
+	request->mode = how.mode;
 }
 
-#ifdef FIRST_ARGUMENT
-/* arm64 has neither of these two calls. */
-SEC("tracepoint/syscalls/sys_exit_open")
-int open_end(struct syscall_exit *call)
+static __always_inline int call_ended(struct pt_regs *regs, s64 result)
+{
+	s32 number = call_number(regs);
+	struct match match = {};
+	struct call_arguments call;
+	struct request request;
+
+	if (!chained_calls[chained_call(number)] || !wanted(&match, result))
+		return 0;
+	call_arguments(&call, regs);
+	request_of(&request, number, call.of);
+	return opened(&match, result, &request);
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(call_ends, struct pt_regs *regs, long result)
+{
+	call_ended(regs, result);
+	return chain_go_on(ctx, call_number(regs));
+}
+
+/* ---- where the kernel's function can be hooked ---- */
+
+/* It returns an int on some kernels, whose upper half says nothing. The kernel itself adds O_LARGEFILE
+ * to the flags. */
+SEC("fexit/do_sys_openat2")
+int BPF_PROG(open_ends, s32 directory, const char *path, const struct open_how *how, s32 result)
 {
 	struct match match = {};
 
-	if (!wanted(&match, call->result))
-		return 0;
-	struct pt_regs *regs = call_registers();
-	struct request request = {
-		.path = (const char *)FIRST_ARGUMENT(regs),
-		.flags = SECOND_ARGUMENT(regs),
-		.mode = THIRD_ARGUMENT(regs),
-	};
+	if (wanted(&match, result)) {
+		struct request request = {
+			.path = path,
+			.flags = how->flags & ~(u64)O_LARGEFILE,
+			.mode = how->mode,
+		};
 
-	return opened(&match, call->result, &request);
+		opened(&match, result, &request);
+	}
+	return 0;
 }
-
-SEC("tracepoint/syscalls/sys_exit_creat")
-int creat_end(struct syscall_exit *call)
-{
-	struct match match = {};
-
-	if (!wanted(&match, call->result))
-		return 0;
-	struct pt_regs *regs = call_registers();
-	struct request request = {
-		.path = (const char *)FIRST_ARGUMENT(regs),
-		.flags = O_CREAT | O_WRONLY | O_TRUNC,
-		.mode = SECOND_ARGUMENT(regs),
-	};
-
-	return opened(&match, call->result, &request);
-}
-#endif

@@ -24,8 +24,8 @@ struct event {
 };
 enum { EVENT_TAIL = 2 * PATH_MAX };
 
+#include "chain.h"
 #include "events.h"
-#include "syscall.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -119,23 +119,23 @@ int BPF_PROG(started, struct task_struct *task, s32 old_tid, struct linux_binprm
 /* ---- programs that fail to start ---- */
 
 /* Copies a vector of strings, each with its NUL, to the tail. Global: see lose_for_job, match.h. */
-__weak u32 copy_args(u64 vector)
+__weak u32 copy_args(u64 vector, bool narrow)
 {
 	struct scratch *slot = this_scratch();
 	u32 copied = 0, limit = args_limit();
 
 	if (!slot)
 		return 0;
-	u32 from = slot->tail_used;
+	u32 from = slot->tail_used, size = narrow ? 4 : 8;
 
 	for (u32 i = 0; i < 64 && copied < limit; i++) {
-		const char *text = NULL;
+		u64 text = 0;
 		u32 room = limit - copied, at = from + copied;
 
-		bpf_probe_read_user(&text, sizeof(text), (const void *)(vector + 8 * i));
+		bpf_probe_read_user(&text, size, (const void *)(vector + i * size));
 		if (!text || room > PATH_MAX || at > EVENT_TAIL)
 			break;
-		long length = bpf_probe_read_user_str(&slot->tail[at], room, text);
+		long length = bpf_probe_read_user_str(&slot->tail[at], room, (const void *)text);
 
 		if (length < 0)
 			break;
@@ -144,11 +144,23 @@ __weak u32 copy_args(u64 vector)
 	return tail_take(slot, copied);
 }
 
-static __always_inline int failed_to_start(s64 result, const void *path, const void *vector)
+#if defined(__TARGET_ARCH_x86)
+enum number { call_execve = 59, call_execveat = 322 };
+#else
+enum number { call_execve = 221, call_execveat = 281 };
+#endif
+
+const volatile u8 chained_calls[CHAINED_CALLS] = {[call_execve] = true, [call_execveat] = true};
+
+static __always_inline int call_ended(struct pt_regs *regs, s64 result)
 {
 	struct match match = {};
 
-	if (!failed || result >= 0 || !match_current(&match))
+	if (!failed || result >= 0)
+		return 0;
+	s32 number = call_number(regs);
+
+	if (!chained_calls[chained_call(number)] || !match_current(&match))
 		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct facts facts = {
@@ -157,33 +169,21 @@ static __always_inline int failed_to_start(s64 result, const void *path, const v
 
 	if (!event)
 		return 0;
-	event->filename = event_user_string(path, PATH_MAX);
+	struct call_arguments call;
+	u32 path = number == call_execveat;
+
+	call_arguments(&call, regs);
+	event->filename = event_user_string((const void *)call.of[path], PATH_MAX);
 	if (args)
-		event->args = copy_args((u64)vector);
+		event->args = copy_args(call.of[path + 1], call_is_narrow(regs));
 	return event_send(&match);
 }
 
-static __always_inline struct pt_regs *call_registers(void)
+SEC("tp_btf/sys_exit")
+int BPF_PROG(call_ends, struct pt_regs *regs, long result)
 {
-	return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
-}
-
-SEC("tracepoint/syscalls/sys_exit_execve")
-int execve_end(struct syscall_exit *call)
-{
-	struct pt_regs *regs = call_registers();
-
-	return failed_to_start(call->result, (const void *)CALL_ARGUMENT_0(regs),
-			       (const void *)CALL_ARGUMENT_1(regs));
-}
-
-SEC("tracepoint/syscalls/sys_exit_execveat")
-int execveat_end(struct syscall_exit *call)
-{
-	struct pt_regs *regs = call_registers();
-
-	return failed_to_start(call->result, (const void *)CALL_ARGUMENT_1(regs),
-			       (const void *)CALL_ARGUMENT_2(regs));
+	call_ended(regs, result);
+	return chain_go_on(ctx, call_number(regs));
 }
 
 /* ---- processes that are forked ---- */

@@ -6,7 +6,6 @@
  * of connect, and when accept returns. What nobody noted is its socket's: see owner_of_socket.
  */
 #include "socket.h"
-#include "syscall.h"
 
 enum kind {
 	kind_connect = 1,
@@ -37,6 +36,7 @@ struct event {
 };
 enum { EVENT_TAIL = 0 };
 
+#include "chain.h"
 #include "deny.h"
 #include "events.h"
 
@@ -494,11 +494,6 @@ int BPF_PROG(connect_v6_returns, struct sock *sk, void *to, s32 length, s32 resu
 
 /* ---- and on those that have not ---- */
 
-static __always_inline struct pt_regs *call_registers(void)
-{
-	return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
-}
-
 static __always_inline struct sock *tcp_of_descriptor(s32 fd)
 {
 	struct sock *sk = socket_of_descriptor(fd);
@@ -510,41 +505,56 @@ static __always_inline struct sock *tcp_of_descriptor(s32 fd)
 	return family == AF_INET || family == AF_INET6 ? sk : NULL;
 }
 
-static __always_inline int accept_returned(s64 fd)
+static __always_inline void accept_ended(s64 fd)
 {
 	struct sock *sk = fd < 0 ? NULL : tcp_of_descriptor(fd);
 
 	if (sk)
 		accepted(sk);
-	return 0;
 }
 
-SEC("tracepoint/syscalls/sys_exit_accept4")
-int accept4_end(struct syscall_exit *call)
+static __always_inline void connect_ended(struct pt_regs *regs, s64 result)
 {
-	return accept_returned(call->result);
-}
-
-SEC("tracepoint/syscalls/sys_exit_accept")
-int accept_end(struct syscall_exit *call)
-{
-	return accept_returned(call->result);
-}
-
-SEC("tracepoint/syscalls/sys_exit_connect")
-int connect_end(struct syscall_exit *call)
-{
+	struct call_arguments call;
 	struct address to = {};
 
-	if (!connects || !is_error(call->result))
-		return 0;
-	struct pt_regs *regs = call_registers();
-	struct sock *sk = tcp_of_descriptor(CALL_ARGUMENT_0(regs));
+	if (!connects || !is_error(result))
+		return;
+	call_arguments_meant(&call, regs);
+	struct sock *sk = tcp_of_descriptor(call.of[0]);
 
-	bpf_probe_read_user(&to, sizeof(to), (const void *)CALL_ARGUMENT_1(regs));
+	bpf_probe_read_user(&to, sizeof(to), (const void *)call.of[1]);
 	if (sk)
-		could_not_send(sk, -call->result, &to);
-	return 0;
+		could_not_send(sk, -result, &to);
+}
+
+#if defined(__TARGET_ARCH_x86)
+enum number { call_connect = 42, call_accept = 43, call_accept4 = 288 };
+#else
+enum number { call_connect = 203, call_accept = 202, call_accept4 = 242 };
+#endif
+
+const volatile u8 chained_calls[CHAINED_CALLS] = {
+	[call_connect] = true,
+	[call_accept] = true,
+	[call_accept4] = true,
+};
+
+static __always_inline void call_ended(struct pt_regs *regs, s64 result)
+{
+	s32 number = call_number(regs);
+
+	if (number == call_connect)
+		connect_ended(regs, result);
+	else if (number == call_accept || number == call_accept4)
+		accept_ended(result);
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(call_ends, struct pt_regs *regs, long result)
+{
+	call_ended(regs, result);
+	return chain_go_on(ctx, call_number(regs));
 }
 
 /* ---- what is refused before it is done ---- */

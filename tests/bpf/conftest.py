@@ -219,6 +219,15 @@ class OldCalls:
         result: int = function(number, words)
         return result
 
+    def address(self, text: bytes) -> int:
+        """Return where a text of at most 255 bytes is now, below 4 GiB."""
+        return self._text(0, text)
+
+    def words(self, *arguments: int | bytes) -> bytes:
+        """Return words of 4 bytes behind one another, as some calls take a list of them."""
+        numbers = [self._text(at, each) for at, each in enumerate(arguments, start=6)]
+        return struct.pack(f"={len(numbers)}I", *numbers)
+
     def _text(self, number: int, argument: int | bytes) -> int:
         if isinstance(argument, int):
             return argument & 0xFFFFFFFF

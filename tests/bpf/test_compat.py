@@ -43,6 +43,12 @@ def listed(name: str) -> list[int]:
     return [int(number) for number in found[1].replace(",", " ").split()]
 
 
+def constant(name: str) -> int:
+    found = re.search(rf"{name} = (\d+)", HEADER.read_text())
+    assert found
+    return int(found[1])
+
+
 def is_same(old: str, own: str) -> bool:
     return own in (old, RENAMED.get(old)) or re.fullmatch(f"{own}(32|64|_time64)", old) is not None
 
@@ -56,6 +62,26 @@ def test_every_call_of_32_bit_programs_has_the_number_of_the_same_call() -> None
         if number >= 0:
             assert is_same(old[at], OWN[number]), at
     assert all(old[at] == OWN[at] for at in old if at >= len(numbers))
+
+
+def test_what_stands_for_many_calls_has_the_number_of_each() -> None:
+    """By their first argument: include/uapi/linux/net.h and include/uapi/linux/ipc.h."""
+    by_words = [
+        *("socket", "bind", "connect", "listen", "accept", "getsockname", "getpeername"),
+        *("socketpair", "sendto", "recvfrom", "sendto", "recvfrom", "shutdown", "setsockopt"),
+        *("getsockopt", "sendmsg", "recvmsg", "accept4", "recvmmsg", "sendmmsg"),
+    ]
+    by_order = {1: "semop", 2: "semget", 3: "semctl", 4: "semtimedop"}
+    by_order |= {11: "msgsnd", 12: "msgrcv", 13: "msgget", 14: "msgctl"}
+    by_order |= {21: "shmat", 22: "shmdt", 23: "shmget", 24: "shmctl"}
+
+    def names(numbers: list[int]) -> dict[int, str]:
+        return {at: OWN[number] for at, number in enumerate(numbers) if number >= 0}
+
+    assert names(listed("socketcall_numbers")) == dict(enumerate(by_words, start=1))
+    assert names(listed("ipc_numbers")) == by_order
+    assert len(listed("socketcall_numbers")) == constant("SOCKETCALL_NUMBERS")
+    assert len(listed("ipc_numbers")) == constant("IPC_NUMBERS")
 
 
 def test_the_numbers_of_x32_are_those_of_calls_that_have_two() -> None:

@@ -171,6 +171,42 @@ def test_each_call_that_opens_is_known_and_one_that_fails_opens_nothing(
     assert done(tracked.counts(), tmp_path) == {"/file": (4 if old else 2, 0, 0, 0, 0)}
 
 
+def test_two_bytes_of_machine_code_hide_no_file(
+    files: Any, spawn: Any, old_call: Any, tmp_path: Path
+) -> None:
+    """A 64-bit program takes the way of 32-bit ones by `int 0x80`."""
+    numbers = {"open": 5, "openat": 295, "openat2": 437, "creat": 8, "read": 3, "write": 4}
+    numbers |= {"pread64": 180, "readv": 145, "writev": 146, "sendfile": 187}
+    numbers |= {"copy_file_range": 377}
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    source.write_bytes(b"x" * 1000)
+    at_cwd, how = -100, struct.pack("=QQQ", os.O_RDONLY, 0, 0)
+    tracked = files(histogram_wanted=True)
+
+    def work() -> None:
+        reading = old_call(numbers["open"], bytes(source), os.O_RDONLY)
+        old_call(numbers["openat"], at_cwd, bytes(source), os.O_RDONLY)
+        old_call(numbers["openat2"], at_cwd, bytes(source), how, len(how))
+        writing = old_call(numbers["creat"], bytes(copy), 0o600)
+        old_call(numbers["read"], reading, bytes(100), 100)
+        old_call(numbers["pread64"], reading, bytes(100), 50, 0, 0)
+        old_call(numbers["readv"], reading, old_call.words(bytes(100), 20), 1)
+        old_call(numbers["write"], writing, bytes(100), 7)
+        old_call(numbers["writev"], writing, old_call.words(bytes(100), 3), 1)
+        old_call(numbers["sendfile"], writing, reading, 0, 80)
+        old_call(numbers["copy_file_range"], reading, 0, writing, 0, 60, 0)
+        old_call(numbers["write"], writing, 8, 7)  # no such memory
+
+    run(spawn, work)
+
+    assert done(tracked.counts(), tmp_path) == {
+        "/source": (3, 5, 0, 310, 0),
+        "/copy": (1, 0, 4, 0, 150),
+    }
+    lasted = {row["operation"]: row["count"] for row in tracked.counts("histogram")}
+    assert lasted == {1: 4, 2: 3, 3: 2, 4: 2}
+
+
 def test_a_copy_within_the_kernel_is_a_read_here_and_a_write_there(
     files: Any, spawn: Any, tmp_path: Path
 ) -> None:

@@ -508,6 +508,163 @@ def test_a_posix_queue_is_opened_by_name_and_its_messages_are_counted(
     assert traffic(tracked, MQUEUE) == [(pid, 0, 3, 1, 2, 10, 30)]
 
 
+# ---- by the way of 32-bit programs, `int 0x80`, which 64-bit ones can take ----
+
+SOCKETCALL, SYS_CONNECT, SYS_ACCEPT, SYS_SOCKETPAIR, SYS_SEND, SYS_RECV = 102, 3, 5, 8, 9, 10
+IPC, SEMOP, SEMGET, SEMCTL, MSGSND, MSGRCV, MSGGET, MSGCTL = 117, 1, 2, 3, 11, 12, 13, 14
+SHMAT, SHMGET, SHMCTL, NEW_MSGRCV = 21, 23, 24, 1 << 16 | 12
+
+
+def test_two_bytes_of_machine_code_hide_no_pipe_and_no_signal(
+    track: Any, spawn: Any, old_call: Any
+) -> None:
+    read, write, pipe, kill, queue = 3, 4, 42, 37, 178
+    reading, writing = os.pipe()
+    tracked = track("ipc", where_signal=struct.pack("=qq", 10, 12))
+
+    def talk() -> None:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        old_call(pipe, bytes(8))
+        for _ in range(3):
+            old_call(write, writing, b"12345", 5)
+        old_call(read, reading, bytes(10), 10)
+        old_call(kill, os.getpid(), signal.SIGUSR1)
+        info = struct.pack("=3i116x", signal.SIGUSR1, 0, -2)  # SI_TIMER, as the kernel's own have
+        old_call(queue, os.getpid(), signal.SIGUSR1, info)
+
+    pid = spawn(talk)
+    os.waitpid(pid, 0)
+
+    assert told(tracked.rows(), "kind", "action", "signal", "tpid") == [
+        ("pipe", "create", "", "0"),
+        ("signal", "send", "SIGUSR1", str(pid)),
+        ("signal", "send", "SIGUSR1", str(pid)),
+    ]
+    assert traffic(tracked, PIPE) == [(pid, 0, 4, 1, 3, 10, 15)]
+
+
+@pytest.mark.parametrize("by", ["socketcall", "calls of their own"])
+def test_two_bytes_of_machine_code_hide_no_unix_socket(
+    track: Any, spawn: Any, old_call: Any, tmp_path: Path, by: str
+) -> None:
+    """There is one call for all of them, with arguments in memory, and each has its own."""
+    numbers = {SYS_SOCKETPAIR: 360, SYS_CONNECT: 362, SYS_ACCEPT: 364, SYS_SEND: 369, SYS_RECV: 371}
+    path, missing = str(tmp_path / "real"), str(tmp_path / "missing")
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen()
+    tracked = track("ipc", signals=False)
+
+    def call(which: int, *arguments: int | bytes) -> int:
+        if by == "socketcall":
+            result: int = old_call(SOCKETCALL, which, old_call.words(*arguments))
+        else:
+            result = old_call(numbers[which], *arguments, *[0] * (6 - len(arguments)))
+        return result
+
+    def talk() -> None:
+        client = socket.socket(socket.AF_UNIX)
+        for name in (missing, path):
+            address = struct.pack("=H", socket.AF_UNIX) + name.encode()
+            call(SYS_CONNECT, client.fileno(), address, len(address))
+        stream = call(SYS_ACCEPT, server.fileno(), 0, 0)
+        call(SYS_SEND, client.fileno(), bytes(50), 50, 0)
+        call(SYS_RECV, stream, bytes(60), 60, 0)
+        call(SYS_SOCKETPAIR, socket.AF_UNIX, socket.SOCK_STREAM, 0, bytes(8))
+
+    pid = spawn(talk)
+    os.waitpid(pid, 0)
+
+    rows = tracked.rows()
+
+    assert told(rows, "kind", "action", "error", "path", "tpid") == [
+        ("unix", "connect", "ENOENT", missing, "0"),
+        ("unix", "connect", "", path, str(os.getpid())),
+        ("unix", "accept", "", path, str(pid)),
+        ("unix", "create", "", "", "0"),
+    ]
+    assert len(set(rows.fixed["object"].tolist())) == 3  # the client's, the stream, the pair
+    assert 0 not in rows.fixed["object"].tolist()
+    assert traffic(tracked, UNIX) == [
+        (pid, os.getpid(), 1, 0, 1, 0, 50),
+        (pid, pid, 1, 1, 0, 50, 0),
+    ]
+
+
+def test_two_bytes_of_machine_code_hide_nothing_of_system_v(
+    track: Any, spawn: Any, old_call: Any
+) -> None:
+    """There is one call for all of it, and its first argument says which is meant."""
+    key = 0x65010000 | os.getpid() & 0xFFFF
+    tracked = track("ipc", signals=False)
+    seen, tell = os.pipe()
+
+    def talk() -> None:
+        queue = old_call(IPC, MSGGET, key, IPC_CREAT | 0o600)
+        old_call(IPC, MSGSND, queue, 30, 0, struct.pack("=i", 1) + bytes(30))
+        receiving = bytes(100)
+        old_call(IPC, MSGRCV, queue, 90, 0, old_call.words(receiving, 0))
+        old_call(IPC, MSGSND, queue, 40, 0, struct.pack("=i", 1) + bytes(40))
+        old_call(IPC, NEW_MSGRCV, queue, 90, 0, receiving, 0)
+        old_call(IPC, MSGCTL, queue, IPC_RMID)
+        semaphores = old_call(IPC, SEMGET, IPC_PRIVATE, 1, 0o600)
+        old_call(IPC, SEMOP, semaphores, 1, 0, struct.pack("=Hhh", 0, 1, 0))
+        old_call(IPC, SEMCTL, semaphores, 0, IPC_RMID, bytes(4))
+        memory = old_call(IPC, SHMGET, IPC_PRIVATE, 123_456, 0o600)
+        old_call(IPC, SHMAT, memory, 0, bytes(4), 0)
+        old_call(IPC, SHMCTL, memory, IPC_RMID)
+        os.write(tell, struct.pack("=3i", queue, semaphores, memory))
+
+    pid = spawn(talk)
+    os.waitpid(pid, 0)
+    queue, semaphores, memory = map(str, struct.unpack("=3i", os.read(seen, 12)))
+
+    rows = tracked.rows()
+
+    assert told(rows, "kind", "action", "object", "error") == [
+        ("queue", "open", queue, ""),
+        ("queue", "remove", queue, ""),
+        ("semaphore", "open", semaphores, ""),
+        ("semaphore", "remove", semaphores, ""),
+        ("memory", "open", memory, ""),
+        ("memory", "attach", memory, ""),
+        ("memory", "remove", memory, ""),
+    ]
+    assert rows.fixed["key"].tolist()[0] == key
+    assert rows.fixed["bytes"].tolist()[4] == 123_456
+    counts = tracked.counts()
+    totals = ("object", "count", "reads", "writes", "read_bytes", "write_bytes")
+    found = {row["kind"]: tuple(row[name] for name in totals) for row in counts}
+    assert found[QUEUE] == (int(queue), 4, 2, 2, 70, 70)
+    assert found[SEMAPHORE] == (int(semaphores), 1, 0, 0, 0, 0)
+
+
+def test_two_bytes_of_machine_code_hide_no_posix_queue(
+    track: Any, spawn: Any, old_call: Any
+) -> None:
+    mq_open, mq_unlink, mq_timedsend, mq_timedreceive = 277, 278, 279, 280
+    name = f"eunomia-old-{os.getpid()}".encode()
+    tracked = track("ipc", signals=False)
+
+    def talk() -> None:
+        queue = old_call(mq_open, name, os.O_CREAT | os.O_RDWR, 0o600, 0)
+        old_call(mq_timedsend, queue, bytes(25), 25, 0, 0)
+        room = os.memfd_create("room")
+        os.truncate(room, 8192)
+        at = old_call(192, 0, 8192, 3, 1, room, 0) & 0xFFFFFFFF  # mmap2, shared
+        old_call(mq_timedreceive, queue, at, 8192, 0, 0)
+        old_call(mq_unlink, name)
+
+    pid = spawn(talk)
+    os.waitpid(pid, 0)
+
+    assert told(tracked.rows(), "kind", "action", "path", "error") == [
+        ("mqueue", "open", name.decode(), ""),
+        ("mqueue", "remove", name.decode(), ""),
+    ]
+    assert traffic(tracked, MQUEUE) == [(pid, 0, 2, 1, 1, 25, 25)]
+
+
 # ---- all of it ----
 
 

@@ -209,6 +209,49 @@ def test_all_four_calls_are_seen_with_their_flags_and_mode(
     assert min(descriptors[0], *descriptors[2:]) >= 0
 
 
+def test_two_bytes_of_machine_code_hide_no_open(
+    track: Any, spawn: Any, old_call: Any, tmp_path: Path
+) -> None:
+    """A 64-bit program takes the way of 32-bit ones by `int 0x80`."""
+    path, at_cwd = bytes(tmp_path / "new"), -100
+    how = struct.pack("=QQQ", os.O_RDWR, 0, 0)
+    numbers = {"open": 5, "creat": 8, "openat": 295, "openat2": 437}
+
+    def calls() -> None:
+        old_call(numbers["open"], path, os.O_WRONLY | os.O_CREAT, 0o600)
+        old_call(numbers["openat"], at_cwd, path, os.O_RDONLY | os.O_DIRECTORY)
+        old_call(numbers["openat2"], at_cwd, path, how, len(how))
+        old_call(numbers["creat"], path, 0o604)
+        old_call(257, path, 0)  # openat, by the numbers of 64-bit programs
+
+    tracked = track("opensnoop")
+    os.waitpid(spawn(calls), 0)
+
+    rows = tracked.rows()
+
+    assert list(zip(rows.text("flags"), rows.text("mode"), rows.text("error"), strict=True)) == [
+        ("O_WRONLY|O_CREAT", "0600", ""),
+        ("O_RDONLY|O_DIRECTORY", "0000", "ENOTDIR"),
+        ("O_RDWR", "0000", ""),
+        ("O_WRONLY|O_CREAT|O_TRUNC", "0604", ""),
+    ]
+    assert rows.bytes_of("path") == [path] * 4
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="x32 is a way into x86-64 alone")
+def test_the_numbers_of_x32_hide_no_open(track: Any, spawn: Any, tmp_path: Path) -> None:
+    """They have a bit that others have not; a kernel without x32 refuses them all."""
+    x32 = 1 << 30
+    tracked = track("opensnoop")
+    os.waitpid(spawn(lambda: libc.syscall(x32 | 2, bytes(tmp_path), os.O_DIRECTORY)), 0)
+
+    rows = tracked.rows()
+
+    assert rows.bytes_of("path") == [bytes(tmp_path)]
+    assert rows.text("flags") == ["O_RDONLY|O_DIRECTORY"]
+    assert set(rows.text("error")) <= {"", "ENOSYS"}
+
+
 @pytest.mark.parametrize(
     ("params", "seen"),
     [

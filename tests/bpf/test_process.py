@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs that start in a cgroup, and processes that end there."""
 
+import ctypes
 import os
+import platform
 import resource
 import signal
 import struct
@@ -14,6 +16,8 @@ from typing import Any
 import pytest
 
 pytestmark = pytest.mark.bpf
+
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 def columns(rows: Any, *names: str) -> list[tuple[str, ...]]:
@@ -161,6 +165,45 @@ def test_programs_that_fail_to_start_tell_why_when_asked_for(
     assert rows.json("args")[:2] == ['["none","","a b"]', '["s"]']
     assert [len(each) for each in rows.bytes_of("args")] == [10, 2, 250, 5]
     assert rows.fixed["pid"].tolist() == [pid] * 4
+
+
+def test_two_bytes_of_machine_code_hide_no_program(track: Any, spawn: Any, old_call: Any) -> None:
+    """A 64-bit program takes the way of 32-bit ones by `int 0x80`."""
+    execve, execveat, at_cwd = 11, 358, -100
+
+    def calls() -> None:
+        old_call(execve, b"/none", old_call.words(b"none", b"", b"a b", 0), 0)
+        old_call(execveat, at_cwd, b"/", old_call.words(b"root", 0), 0, 0)
+        old_call(221, b"/none", 0, 0)  # execve on arm64, and something else here
+        old_call(execve, b"/bin/true", old_call.words(b"true", b"old", 0), old_call.words(0))
+
+    tracked = track("process", failed=True)
+    os.waitpid(spawn(calls), 0)
+
+    rows = tracked.rows()
+
+    assert columns(rows, "kind", "error", "filename") == [
+        ("exec", "ENOENT", "/none"),
+        ("exec", "EACCES", "/"),
+        ("exec", "", "/bin/true"),
+        ("exit", "", ""),
+    ]
+    assert rows.json("args")[:3] == ['["none","","a b"]', '["root"]', '["true","old"]']
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="x32 is a way into x86-64 alone")
+def test_the_numbers_of_x32_hide_no_program(track: Any, spawn: Any, old_call: Any) -> None:
+    """They have a bit that others have not; a kernel without x32 refuses them all."""
+    x32_execve = 1 << 30 | 520
+    tracked = track("process", failed=True, ends=False)
+    words = ctypes.c_void_p(old_call.address(old_call.words(b"none", b"two words", 0)))
+    os.waitpid(spawn(lambda: libc.syscall(x32_execve, b"/none", words, None)), 0)
+
+    rows = tracked.rows()
+
+    assert rows.text("filename") == ["/none"]
+    assert rows.json("args") == ['["none","two words"]']
+    assert set(rows.text("error")) <= {"ENOENT", "ENOSYS"}
 
 
 def test_a_fork_is_the_childs_event_when_asked_for(track: Any, spawn: Any) -> None:

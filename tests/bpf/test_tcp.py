@@ -345,6 +345,50 @@ def test_a_connect_that_can_send_nothing_tells_where_it_wanted_to_go(
     assert failed.fixed["dport"].tolist() == [80, taken, taken]
 
 
+SOCKETCALL, SYS_CONNECT, SYS_ACCEPT = 102, 3, 5
+
+
+@pytest.mark.parametrize("by", ["socketcall", "calls of their own"])
+def test_two_bytes_of_machine_code_hide_neither_who_accepts_nor_who_fails(
+    both: Any, spawn: Any, elsewhere: Path, old_call: Any, by: str
+) -> None:
+    """A 64-bit program takes the way of 32-bit ones by `int 0x80`."""
+    server = listening()
+    port = server.getsockname()[1]
+    numbers = {SYS_CONNECT: 362, SYS_ACCEPT: 364}
+
+    def call(which: int, *arguments: int | bytes) -> int:
+        if by == "socketcall":
+            result: int = old_call(SOCKETCALL, which, old_call.words(*arguments))
+        else:
+            result = old_call(numbers[which], *arguments, 0)
+        return result
+
+    def accept() -> None:
+        assert call(SYS_ACCEPT, server.fileno(), 0, 0) >= 0
+
+    def connect() -> None:
+        for host, number in (("127.0.0.1", port), ("255.255.255.255", 80)):
+            address = struct.pack("=H", socket.AF_INET) + struct.pack("!H", number)
+            address += socket.inet_aton(host) + bytes(8)
+            call(SYS_CONNECT, socket.socket().detach(), address, len(address))
+
+    accepting = spawn(accept)
+    connecting = spawn(connect, into=elsewhere)
+    for pid in (accepting, connecting):
+        os.waitpid(pid, 0)
+
+    rows = settled(both, 5)
+
+    theirs = of_kind(of_job(rows, SERVER_JOB), "accept")
+    assert theirs.fixed["pid"].tolist() == [accepting]
+    ours = of_kind(of_job(rows, CLIENT_JOB), "connect")
+    assert ours.text("error")[0] == ""
+    assert ours.text("error")[1] in ("ENETUNREACH", "EACCES")
+    assert ours.fixed["pid"].tolist() == [connecting] * 2
+    assert ours.fixed["dport"].tolist() == [port, 80]
+
+
 def test_what_a_reset_cut_off_was_not_sent(both: Any, spawn: Any, elsewhere: Path) -> None:
     server = listening()
     address = server.getsockname()

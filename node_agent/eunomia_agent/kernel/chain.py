@@ -44,12 +44,14 @@ class Chain:
         self._free = _places()
 
     def share(self, loading: Object) -> None:
-        """Let an object take part that is not loaded yet, if it is made for that."""
-        if PROGRAMS in loading.maps:
-            with self._lock:
-                first = self._opened()
-            for name in SHARED:
-                loading.map(name).reuse(first.map(name))
+        """Let an object take part that is not loaded yet, if it is made for that and will."""
+        hooks = {each.section for each in loading.programs.values() if each.autoload}
+        if PROGRAMS not in loading.maps or SECTION not in hooks:
+            return
+        with self._lock:
+            first = self._opened()
+        for name in SHARED:
+            loading.map(name).reuse(first.map(name))
 
     def attach(self, loaded: Object, program: Program) -> Attachment:
         """Attach a program of an object that shares: here where it can be, else by itself.

@@ -47,7 +47,7 @@ def test_tells_of_one_tracker_for_programs(run: Command) -> None:
     told = json.loads(run("trackers", "opensnoop", "--fmt", "json").out)
     assert told["params"]["failedOnly"]["default"] is False
     assert told["columns"][-1]["name"] == "path"
-    assert list(told["hooks"]) == ["tracepoint/syscalls/sys_exit_openat"]
+    assert list(told["hooks"]) == ["fexit/do_sys_openat2", "tp_btf/sys_exit"]
 
 
 @pytest.mark.bpf

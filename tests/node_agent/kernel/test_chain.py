@@ -181,6 +181,17 @@ def test_places_are_used_again_and_who_finds_none_is_attached_by_itself(
     assert seen(*many) == [10] * len(many)
 
 
+def test_an_object_whose_program_stays_off_brings_no_first_one_into_the_kernel(
+    compile_bpf: Callable[..., Path],
+) -> None:
+    unused = Chain(Path("/no/such/object"))
+    with Object.open(compile_bpf(COUNTER, "-include", "chain.h")) as loading:
+        for program in loading.programs.values():
+            program.autoload = False
+        unused.share(loading)
+        loading.load()
+
+
 def test_a_chain_that_was_closed_begins_anew_without_those_of_before(
     chain: Chain, counter: Callable[..., Object]
 ) -> None:

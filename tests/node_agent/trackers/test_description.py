@@ -36,7 +36,7 @@ metrics:
     labels: [comm, error]
     help: Opens.
 requires:
-  hooks: [tracepoint/syscalls/sys_exit_openat]
+  hooks: [tp_btf/sys_exit]
 """
 
 
@@ -107,23 +107,23 @@ def test_a_description_that_agrees_has_nothing_to_say(tmp_path: Path, opensnoop:
             "t.yaml:20: where kind: no such column",
         ),
         (
-            "[tracepoint/syscalls/sys_exit_openat]",
+            "[tp_btf/sys_exit]",
             "[kprobe/do_open]",
-            "t.yaml:23: no program for kprobe/do_open; there are: tp_btf/sched_process_fork, tp_",
+            "t.yaml:23: no program for kprobe/do_open; there are: fexit/do_sys_openat2, tp_btf/",
         ),
         (
             "requires:",
             "denies: {lsm/file_open: []}\nrequires:",
-            "t.yaml:22: no program for lsm/file_open; there are: tp_btf/sched_process_fork, tp_",
+            "t.yaml:22: no program for lsm/file_open; there are: fexit/do_sys_openat2, tp_btf/",
         ),
         (
             "requires:",
-            "denies: {tracepoint/syscalls/sys_exit_openat: []}\nrequires:",
-            "t.yaml:22: tracepoint/syscalls/sys_exit_openat refuses nothing: only programs of lsm/",
+            "denies: {tp_btf/sys_exit: []}\nrequires:",
+            "t.yaml:22: tp_btf/sys_exit refuses nothing: only programs of lsm/",
         ),
         (
             "requires:",
-            "denies: {tracepoint/syscalls/sys_exit_openat: [open]}\nrequires:",
+            "denies: {tp_btf/sys_exit: [open]}\nrequires:",
             "t.yaml:22: no kind open; there are: none",
         ),
         ("help: Files.\n", "help: Files.\nhlep: x\n", "t.yaml:3: hlep: Extra inputs are not"),
