@@ -839,6 +839,18 @@ def test_only_paths_that_are_asked_for_are_matched(
     assert (account.matched, account.lost, account.limited) == (len(found), 0, 0)
 
 
+def test_a_name_is_asked_of_what_stands_in_a_folder(access: Any, spawn: Any, tree: Path) -> None:
+    """memfd_create(2) gives any name to a file that is in no folder: its path has no last part."""
+    memory = os.memfd_create("id")
+    same = tree / "memfd:id"
+    same.touch()
+    tracked = asking(access, {EVERY: path_set(names=("memfd:id",))})
+
+    run(spawn, lambda: [os.open(each, os.O_RDONLY) for each in (f"/proc/self/fd/{memory}", same)])
+
+    assert tracked.rows().text("path") == [str(same)]
+
+
 def test_what_rules_most_paths_out_at_once_rules_out_none_that_is_asked_for(
     access: Any, spawn: Any, cgroup: Path, tree: Path, mounted: Any
 ) -> None:

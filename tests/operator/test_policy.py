@@ -104,6 +104,27 @@ async def test_a_dry_run_enforces_nothing(story: Any) -> None:
     assert (job.dry_run, [each.name for each in job.rules]) == (True, ["deadly", "secret"])
 
 
+async def test_a_dry_run_waits_for_no_word_of_who_would_enforce(story: Any) -> None:
+    policy = {"rules": [rule("deadly", response="Kill")], "mode": "DryRun"}
+    story.policy("guard", **policy)
+    await story.look()
+    for node in ("node-a", "node-b"):
+        story.tell(node, "guard", state=RUNNING, policy=agent_pb2.PolicyReport(alerts=4))
+    await story.look(6)
+    assert story.status("guard")["alerts"]["alerts"] == 8
+
+    story.lead()
+    story.node("node-b", pool="db")  # the other one is gone
+    story.policy("guard", **policy)
+    await story.look(6)
+    story.tell("node-b", "guard", state=RUNNING, policy=agent_pb2.PolicyReport(alerts=5))
+    await story.look(6)
+    assert story.status("guard")["retiredAlerts"]["alerts"] == 3
+    story.tell("node-b", "guard", state=RUNNING, policy=agent_pb2.PolicyReport(alerts=6))
+    await story.look(6)
+    assert story.status("guard")["alerts"]["alerts"] == 9
+
+
 async def test_a_rule_that_cannot_be_judged_is_named_and_the_others_go_on(story: Any) -> None:
     story.policy("guard", rules=[rule("bad", when='pth == "/x"'), rule("good")])
     await story.look()

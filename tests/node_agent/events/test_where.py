@@ -482,6 +482,8 @@ def passing(written: str, *rows: Mapping[str, Any]) -> list[int]:
         ("10 / fd == 5 && failed", []),
         ("fd / 2 == -1 && fd % 2 == -1", [2]),
         ("inode > 9223372036854775807u", [3]),
+        ("inode == -1 || pid == -1", []),  # though the bits of the one and the other may be these
+        ("inode != -1 && pid != -1", [0, 1, 2, 3]),
         ("inode + 1 > 0", [0, 1, 2]),
         ("gone == 1 || fd == 2", [1]),
         ("port == 80", [1]),

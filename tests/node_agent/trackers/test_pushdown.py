@@ -159,6 +159,10 @@ def decided(written: str) -> tuple[dict[str, tuple[Any, ...]], bool]:
         ("!(pid == 5)", {}, True),
         ("pid + 1 == 5", {}, True),
         ("pid < 0", {"where_pid": (0, -1)}, False),
+        # no number without a sign is one below 0, whose bits it may have
+        ("pid == -1", {"where_pid": (1, 0)}, False),
+        ("inode == -1", {"where_inode": (1, 0)}, False),
+        ("fd == -1", {"where_fd": (-1, -1)}, False),
         ("true", {}, True),
         # the object takes single values of this one
         (
