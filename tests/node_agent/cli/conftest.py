@@ -8,10 +8,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from eunomia_agent.kernel.object import Object
+from eunomia_agent.trackers.catalogue import OBJECTS
 
 EUNOMIA = Path(sys.executable).with_name("eunomia")
 OPEN_MANY = """
@@ -104,11 +108,14 @@ def _is_attached(pid: int) -> bool:
             links += target in ("anon_inode:bpf_link", "anon_inode:[perf_event]")
     except OSError:
         return False
-    return links > LINKS_OF_CGROUPS
+    return links > _links_of_cgroups()
 
 
-LINKS_OF_CGROUPS = 2
-"""Programs that watch cgroups are attached first."""
+@cache
+def _links_of_cgroups() -> int:
+    """Programs that watch cgroups are attached first."""
+    with Object.open(OBJECTS / "cgroups.bpf.o") as watching:
+        return len(watching.programs)
 
 
 @pytest.fixture
