@@ -124,8 +124,10 @@ def with_everything(tracker: Tracker, *, most: bool = True) -> Key:
     columns = {column.name for column in tracker.columns if column.filterable} - {"comm"}
     with Object.open(OBJECTS / f"{tracker.name}.bpf.o") as compiled:
         paths = path_columns(compiled.btf)
+        sizes = {name: len(content) for name, content in compiled.variables.items()}
     conditions = {
-        f"where_{column}": struct.pack("=2q", 1, 1 << 31) for column in columns - paths.keys()
+        name: struct.pack("=2q", 1, 1 << 31)[: sizes[name]]  # of flags, some that are asked for
+        for name in (f"where_{column}" for column in columns - paths.keys())
     }
     conditions["where_comm"] = struct.pack("=2I16s", 4, most, b"bash")
     some = PathSet(frozenset({b"/etc/"}), frozenset({b"shadow"}))
