@@ -179,11 +179,13 @@ def test_pods_are_counted_by_what_their_containers_wear_and_never_by_their_label
     world.tracing.wear({bare.container_id: Confinement()})
     assert told() == (2, 1, 1)
     standing = world.tracing.tick()
-    assert (standing.worn, standing.unasked) == ({PATH}, set())
+    assert (standing.worn, standing.unasked, standing.learns) == ({PATH}, set(), True)
     world.tracing.gone(bound.cgroup_id)
     world.tracing.tick()
     assert told() == (1, 0, 1)
     assert world.tracing.tick().worn == set()
+    world.apply(job("t", "/none/"))
+    assert not world.tracing.tick().learns
 
 
 def test_an_agent_that_starts_anew_remembers_what_each_of_its_policies_learned(

@@ -659,6 +659,17 @@ async def test_capabilities_are_recommended_and_stay_as_they_are_while_audited(s
     assert (audited.container, audited.used, audited.denied) == (
         *("web", ["CAP_CHOWN"], ["CAP_SYS_BOOT"]),
     )
+    # Nobody tells for a while what it has, as after a restart of the agents: that stays.
+    has.privileged = True
+    ask("CAP_CHOWN", given=has)
+    await story.look(6)
+    ask("CAP_CHOWN")
+    await story.look(6)
+    (told,) = story.status("guard")["capabilities"]["containers"]
+    (patched,) = json.loads(told["patch"])["spec"]["template"]["spec"]["containers"]
+    assert (told["privileged"], patched["securityContext"]["privileged"]) == (True, False)
+    assert told["drop"] == ["NET_ADMIN", "SYS_ADMIN"]
+    ask("CAP_CHOWN", "CAP_NET_ADMIN", beside=[late], given=has)
     write("MODIFIED", "Learn")
     await story.look(6)
     new, learned = story.status("guard")["capabilities"]["containers"]

@@ -63,7 +63,8 @@ def _with_use(
 ) -> ContainerCapabilities:
     seen = capabilities.recommend(reports)
     field = places.get(kept.name, kept.pod_field)
-    stays = Recommendation(used=(), denied=(), add=tuple(kept.add), privileged=seen.privileged)
+    privileged = kept.privileged if seen.privileged is None else seen.privileged
+    stays = Recommendation(used=(), denied=(), add=tuple(kept.add), privileged=privileged)
     update: dict[str, Any] = {
         "used": sorted({*kept.used, *seen.used}),
         "checks": _checks(reports),
