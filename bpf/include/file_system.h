@@ -31,16 +31,23 @@ static __always_inline bool walk_is_of_file_system(void)
 	return walk && !walk->left && is_first(walk->began);
 }
 
-/* Whether what was put together last is on the file system of the node's root, or on an overlay, as
- * containers' roots are: what lies where there is known, and not so on a volume. */
-static __always_inline bool walk_is_on_root(void)
+/* What what was put together last is on. */
+struct walked_on {
+	bool node; /* the file system of the node's root */
+	bool root; /* that, or an overlay, as containers' roots are: what lies where there is known, and
+		    * not so on a volume */
+};
+
+static __always_inline struct walked_on walk_is_on(void)
 {
 	const struct path_walk *walk = this_walk();
 	const struct dentry *root = host_root(), *began = walk ? walk->began : NULL;
 	const struct super_block *mounted = READ(struct dentry, began, d_sb);
+	struct walked_on on = {.node = began && mounted == READ(struct dentry, root, d_sb)};
 
-	return began && (mounted == READ(struct dentry, root, d_sb) ||
-			 READ(struct super_block, mounted, s_magic) == OVERLAYFS_SUPER_MAGIC);
+	on.root = on.node || (began && READ(struct super_block, mounted, s_magic) ==
+					       OVERLAYFS_SUPER_MAGIC);
+	return on;
 }
 
 static __always_inline u32 walk_file_system_step(struct path_walk *walk)

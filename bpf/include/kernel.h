@@ -180,6 +180,11 @@ struct inode {
 	s64 i_ctime_sec;
 	u32 i_ctime_nsec;
 };
+/* fs/proc/internal.h; pid: whose file it is, NULL: no process's */
+struct proc_inode {
+	struct pid *pid;
+	struct inode vfs_inode;
+};
 struct inode___6_6 { /* and up to 6.10 */
 	struct timespec64 __i_ctime;
 };

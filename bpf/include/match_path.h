@@ -31,6 +31,8 @@ enum { MAX_WHERE_PATHS = 512, PATH_NAME = 64 };
 enum { SIEVE_NAME_BITS = 10, SIEVE_FOLDER_BITS = 8, SIEVE_DEPTH = 4 };
 #define PATH_ALL (~0u)
 #define PATH_CLASS(kind, writing) (1u << (((kind) & 15) | ((writing) ? 16 : 0)))
+/* Stands for the kind of an open of a block device. */
+#define PATH_DISK 15
 enum path_found { path_unwanted = 0, path_undecided = 1, path_found = 2 };
 
 /* The key of an LPM trie. A prefix of n bytes has 8 * n bits; a whole path is one that ends with its

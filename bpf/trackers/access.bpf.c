@@ -42,6 +42,8 @@ struct event {
 	bool writing;
 	bool upper;
 	bool root_filesystem;
+	bool node_filesystem;
+	bool foreign;
 	bool runtime;
 	bool exe_in_image;
 	LINEAGE_COLUMNS;
@@ -56,6 +58,7 @@ enum { TYPE_NAME = 32, EVENT_TAIL = 3 * FILE_PATH + TYPE_NAME + LINEAGE_TAIL };
 #include "match_path.h"
 #include "runtime.h"
 #include "syscall.h"
+#include "task.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -64,6 +67,7 @@ const volatile bool failed_opens = false;
 WHERE(kind);
 WHERE(error);
 WHERE(writing);
+WHERE(file_type);
 WHERE(runtime);
 WHERE_PATH(path);
 WHERE_PATH_AS(filesystem_path, path);
@@ -321,6 +325,39 @@ static __always_inline void ask_open(struct request *request, s32 number, const 
 
 /* ---- events ---- */
 
+/* match_path.h, which has this number, too, as trackers/paths.py does: opens of disks are apart from all
+ * others, so that who asks for them asks for no path, and nobody else's opens come for it. */
+static __always_inline u32 class_of(enum kind kind, bool writing, u32 mode)
+{
+	bool disk = kind == kind_open && (mode & S_IFMT) == S_IFBLK;
+
+	return PATH_CLASS(disk ? PATH_DISK : kind, writing);
+}
+
+static __always_inline u32 mode_of(const struct file *file)
+{
+	const struct inode *inode = READ(struct file, file, f_inode);
+
+	return READ(struct inode, inode, i_mode);
+}
+
+/* include/uapi/linux/magic.h */
+enum { PROC_SUPER_MAGIC = 0x9fa0 };
+
+/* Whether a file of /proc is about a process of another cgroup. */
+static __always_inline bool is_of_other_cgroup(const struct inode *inode)
+{
+	const struct proc_inode *about =
+		(const void *)inode - bpf_core_field_offset(struct proc_inode, vfs_inode);
+
+	if (magic_of(inode) != PROC_SUPER_MAGIC)
+		return false;
+	const struct pid *pid = READ(struct proc_inode, about, pid);
+	const struct task_struct *task = pid ? task_of_pid(pid) : NULL;
+
+	return task && cgroup_id_of(task) != task_cgroup_id(bpf_get_current_task_btf());
+}
+
 static __always_inline void fill_file(struct event *event, const struct file *file)
 {
 	const struct inode *inode = READ(struct file, file, f_inode);
@@ -333,6 +370,7 @@ static __always_inline void fill_file(struct event *event, const struct file *fi
 	event->device = READ(struct inode, inode, i_rdev);
 	event->links = READ(struct inode, inode, i_nlink);
 	event->upper = is_upper(inode, magic_of(inode));
+	event->foreign = is_of_other_cgroup(inode);
 	event->filesystem =
 		event_kernel_string(READ(struct file_system_type, type, name), TYPE_NAME);
 }
@@ -343,7 +381,7 @@ static __always_inline void fill_asked(struct event *event, const struct request
 	event->file_type = request->mode & S_IFMT;
 	event->device = request->device;
 	event->links = 0;
-	event->upper = false;
+	event->upper = event->foreign = false;
 	event->filesystem = event_user_string((const void *)request->filesystem, TYPE_NAME);
 }
 
@@ -398,10 +436,16 @@ __weak int tell(const struct request *request, s64 result, bool writing)
 
 	if (!event)
 		return 0;
-	u32 start = find(&request->path, false), of = PATH_CLASS(request->kind, writing);
+	const struct file *file =
+		request->path.as == named_file ? file_of(request->path.directory) : NULL;
+	u32 mode = file ? mode_of(file) : request->mode;
+
+	if (!within(&where_file_type, mode & S_IFMT))
+		return event_cancel();
+	u32 start = find(&request->path, false), of = class_of(request->kind, writing, mode);
 	bool wanted = path_wanted(path, of, last_name_found(of, start), start);
-	bool same = walk_is_of_file_system(), on_root = walk_is_on_root();
-	bool runtime = is_runtime();
+	bool same = walk_is_of_file_system(), runtime = is_runtime();
+	struct walked_on on = walk_is_on();
 
 	if (!wanted && where_filesystem_path_as_path && !same) {
 		start = find(&request->path, true);
@@ -417,13 +461,11 @@ __weak int tell(const struct request *request, s64 result, bool writing)
 	event->writing = writing;
 	event->path = event_walked(start);
 	event->filesystem_path = same ? event->path : event_walked(find(&request->path, true));
-	event->root_filesystem = on_root;
+	event->root_filesystem = on.root;
+	event->node_filesystem = on.node;
 	event->target = request->target.as == named_text
 				? event_user_string((const void *)request->target.text, FILE_PATH)
 				: event_walked(find(&request->target, false));
-	const struct file *file =
-		request->path.as == named_file ? file_of(request->path.directory) : NULL;
-
 	if (file)
 		fill_file(event, file);
 	else
@@ -469,10 +511,11 @@ static __always_inline int opened(const struct file *file, u32 flags)
 		return 0;
 	const struct vfsmount *mount = READ(struct file, file, f_path.mnt);
 	const struct dentry *dentry = READ(struct file, file, f_path.dentry);
-	u32 of = PATH_CLASS(kind, writing);
+	u32 type = mode_of(file), of = class_of(kind, writing, type);
 	bool both = where_filesystem_path_as_path;
 
-	if (!path_possible(path, of, mount, dentry, both) ||
+	if (!within(&where_file_type, type & S_IFMT) ||
+	    !path_possible(path, of, mount, dentry, both) ||
 	    (can_cast() && !match_current(&match)))
 		return 0;
 	enum path_found named = path_named(path, of, mount, dentry, both);
@@ -485,7 +528,8 @@ static __always_inline int opened(const struct file *file, u32 flags)
 		return 0;
 	u32 start = path_find(mount, dentry);
 	bool wanted = path_wanted(path, of, named, start);
-	bool same = walk_is_of_file_system(), on_root = walk_is_on_root();
+	bool same = walk_is_of_file_system();
+	struct walked_on on = walk_is_on();
 
 	if (!wanted && both && !same) {
 		wanted = path_wanted(path, of, named, find_file(mount, dentry, true));
@@ -506,7 +550,8 @@ static __always_inline int opened(const struct file *file, u32 flags)
 	event->path = event_walked(start);
 	event->filesystem_path =
 		same ? event->path : event_walked(find_file(mount, dentry, true));
-	event->root_filesystem = on_root;
+	event->root_filesystem = on.root;
+	event->node_filesystem = on.node;
 	event->target = 0;
 	fill_file(event, file);
 	event->exe_in_image = runs_image(false);

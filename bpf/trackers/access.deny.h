@@ -45,7 +45,10 @@ static __always_inline void tell_deed(struct match *match, const struct deed *de
 	event->writing = deed->writing;
 	event->flags = deed->flags;
 	event->path = event_path((const void *)deed->path.mount, (const void *)deed->path.dentry);
-	event->root_filesystem = walk_is_on_root();
+	struct walked_on on = walk_is_on();
+
+	event->root_filesystem = on.root;
+	event->node_filesystem = on.node;
 	event->filesystem_path =
 		walk_is_of_file_system()
 			? event->path
@@ -62,7 +65,7 @@ static __always_inline void tell_deed(struct match *match, const struct deed *de
 		event->file_type = deed->mode & S_IFMT;
 		event->device = deed->device;
 		event->links = 0;
-		event->upper = false;
+		event->upper = event->foreign = false;
 		event->filesystem =
 			event_kernel_string((const void *)deed->filesystem, TYPE_NAME);
 	}
@@ -77,7 +80,7 @@ __weak int is_denied(const struct deed *deed)
 
 	if (!deed || !match_deed(&match))
 		return false;
-	u32 of = PATH_CLASS(deed->kind, deed->writing);
+	u32 of = class_of(deed->kind, deed->writing, deed->mode);
 	const void *mount = (const void *)deed->path.mount;
 	const void *dentry = (const void *)deed->path.dentry;
 
@@ -101,7 +104,7 @@ __weak int is_denied(const struct deed *deed)
 static __always_inline int deny(const struct deed *deed)
 {
 	if (!within(&where_kind, deed->kind) || !within(&where_writing, deed->writing) ||
-	    !within(&where_error, 0))
+	    !within(&where_error, 0) || !within(&where_file_type, deed->mode & S_IFMT))
 		return 0;
 	return refusal(is_denied(deed));
 }
@@ -134,6 +137,7 @@ int BPF_PROG(file_opens, struct file *file)
 		.kind = kind_open,
 		.writing = mode & FMODE_WRITE || flags & O_TRUNC,
 		.flags = flags & ~O_LARGEFILE,
+		.mode = mode_of(file),
 		.path = place_of(&file->f_path),
 		.file = (u64)file,
 	};

@@ -24,8 +24,8 @@ tested with; [rules.md](rules.md) tells how rules are read.
 An `event` is worth knowing, and happens in some healthy workloads; a `warning` should be looked at;
 an `alert` is no workload's business. Paths are those of the files that were really opened, and
 programs are told by the file that runs: symbolic links, relative paths and new names of programs
-make no difference. Nor does it where a folder of the node's or of a container's root is mounted,
-and an exception for a program holds for the image's own file alone.
+make no difference. Nor does it where a folder or a single file of the node's or of a container's
+root is mounted, and an exception for a program holds for the image's own file alone.
 [rules.md](rules.md#what-misleads-rules) tells what does make a difference.
 """
 
@@ -97,7 +97,7 @@ def test_a_rule_can_be_judged_on_the_columns_there_are(rule: LibraryRule) -> Non
 def test_who_opens_a_file_does_not_matter_but_which_file_does(rule: LibraryRule) -> None:
     """A name (comm) is whatever the process says, so it is never all that a rule looks at."""
     if rule.events == ["access"]:
-        assert re.search(r'\b(path|target)\.|\bkind (==|in) (?!"open")', rule.when)
+        assert re.search(r'\b(path|target)\.|\bfile_type ==|\bkind (==|in) (?!"open")', rule.when)
     for exception in rule.exceptions:
         assert not re.search(r"\bcomm\b", exception.when)
 

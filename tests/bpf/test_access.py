@@ -11,6 +11,7 @@ import stat
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 
 from eunomia_agent.kernel import hooks
 from eunomia_agent.trackers.key import Enforcement
-from eunomia_agent.trackers.paths import PATH_VARIABLES, PathsByClass, PathSet
+from eunomia_agent.trackers.paths import DISK, PATH_VARIABLES, PathsByClass, PathSet, class_of
 
 pytestmark = pytest.mark.bpf
 
@@ -460,6 +461,75 @@ def test_where_nothing_is_mounted_both_paths_are_one(access: Any, spawn: Any, mo
     assert rows.fixed["root_filesystem"][mine].tolist() == [True, True, True, False]
     once, twice = (rows.fixed[name][mine[1]] for name in ("path", "filesystem_path"))
     assert once == twice  # the text is sent once
+
+
+def test_a_container_has_a_file_of_the_node_only_by_a_mount(
+    access: Any, spawn: Any, mounted: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "of-the-node").touch()
+    memory = mounted("memory", "-t", "tmpfs", "none")
+    if os.stat(tmp_path).st_dev != os.stat("/").st_dev:
+        pytest.skip("needs a folder for temporary files on the root's file system")
+    for name in ("upper", "work", "root"):
+        (memory / name).mkdir()
+    tracked = access()
+
+    def work() -> None:
+        folder = os.open(tmp_path, os.O_PATH)
+        live_in_an_overlay(memory)
+        os.open("/of-the-container", os.O_CREAT)
+        os.open("of-the-node", os.O_RDONLY, dir_fd=folder)
+
+    run(spawn, work)
+    batch = tracked.rows()
+    found = zip(batch.text("path"), batch.fixed["node_filesystem"].tolist(), strict=True)
+    own = [(Path(path).name, node) for path, node in found if "/of-the-" in path]
+
+    assert own == [("of-the-container", False), ("of-the-node", True)]
+
+
+def test_a_file_of_proc_tells_whether_it_is_of_another_cgroup(
+    access: Any, spawn: Any, tmp_path: Path
+) -> None:
+    outside = os.getpid()
+    tracked = access(**NAMES)
+    wanted(tracked, names=("mem", "environ"))
+
+    def work() -> None:
+        child = os.fork()
+        if not child:
+            time.sleep(60)
+        for name in ("self/mem", f"{child}/task/{child}/mem", f"{outside}/environ"):
+            os.open(f"/proc/{name}", os.O_RDONLY)
+        os.kill(child, signal.SIGKILL)
+
+    run(spawn, work)
+    batch = tracked.rows()
+
+    assert batch.fixed["foreign"].tolist() == [False, False, True]
+    assert set(batch.text("filesystem")) == {"proc"}
+
+
+def test_a_disk_that_is_asked_for_comes_by_whatever_name_and_nothing_else_does(
+    access: Any, spawn: Any, tmp_path: Path
+) -> None:
+    disk = next(iter(sorted(Path("/sys/block").glob("*/dev"))), None)
+    if disk is None:
+        pytest.skip("needs a block device")
+    major, minor = map(int, disk.read_text().split(":"))
+    os.mknod(tmp_path / "x", 0o600 | stat.S_IFBLK, os.makedev(major, minor))
+    (tmp_path / "y").touch()
+    tracked = asking(access, {}, free=class_of(DISK, writing=False))
+
+    def work() -> None:
+        for name in ("y", "x", "y"):
+            os.open(tmp_path / name, os.O_RDONLY)
+
+    run(spawn, work)
+
+    assert [(row["path"], row["file_type"]) for row in told(tracked, tmp_path)] == [
+        (str(tmp_path / "x"), "block")
+    ]
 
 
 def test_a_name_under_many_mounts_is_not_passed_over(

@@ -75,7 +75,8 @@ class Container:
             ).returncode
         assert code == 0, log.read_text()
 
-    def specify(self, script: str) -> None:
+    def specify(self, script: str, **mounts: str) -> None:
+        """mounts: folders of this machine, each by the name that it gets in the root."""
         self.runc("spec")
         spec = json.loads((self._bundle / "config.json").read_text())
         spec["process"] |= {"terminal": False, "args": ["/bin/sh", "-c", script]}
@@ -83,6 +84,10 @@ class Container:
             kind.append("CAP_SYS_CHROOT")
         spec["root"]["readonly"] = False
         spec["linux"]["cgroupsPath"] = self.path
+        spec["mounts"] += [
+            {"destination": f"/{name}", "type": "none", "source": source, "options": ["rbind"]}
+            for name, source in mounts.items()
+        ]
         (self._bundle / "config.json").write_text(json.dumps(spec))
 
     def watch(self) -> None:
@@ -237,6 +242,32 @@ def test_a_container_that_nobody_chose_begins_without_a_false_alarm(container: C
     container.tell("go")
     container.until("gone")
     assert flags(tracked, cgroup) == [("chroot", 0)]
+
+
+def test_a_container_with_the_nodes_root_is_told_of_and_what_it_writes_there(
+    container: Container,
+) -> None:
+    container.specify("echo -n >>/host/etc/hostname; " + SERVE, host="/")
+    container.watch()
+    container.runc("run", "--detach", container.name)
+    container.until("done")
+
+    assert container.broken() == {
+        "container-escape/node-folder-mounted",
+        "container-escape/node-file-written",
+    }
+
+
+def test_a_container_with_a_volume_of_the_nodes_is_not_told_of(
+    container: Container, tmp_path: Path
+) -> None:
+    (tmp_path / "volume/etc").mkdir(parents=True)
+    container.specify(": >/data/etc/x; " + SERVE, data=str(tmp_path / "volume"))
+    container.watch()
+    container.runc("run", "--detach", container.name)
+    container.until("done")
+
+    assert container.broken() == set()
 
 
 def test_who_is_called_runc_is_no_runtime(container: Container) -> None:

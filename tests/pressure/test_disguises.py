@@ -37,6 +37,14 @@ def read(path):
 os.chdir(sys.argv[1])
 """
 UNSHARE = "check(libc.unshare(0x10020000))\ncheck(libc.mount(b'none', b'/', None, 0x44000, None))\n"
+PRIVATE = "check(libc.mount(b'none', b'/', None, 0x44000, None))\n"
+BOUND = (
+    UNSHARE
+    + "os.makedirs({0!r}, exist_ok=True); open({1!r}, 'w').close()\nopen('y', 'w').close()\n"
+    "check(libc.mount({1!r}.encode(), b'y', None, 4096, None)); os.open('y', {2})"
+)
+"""A file that is mounted under another name and opened there: its folder, itself, and how."""
+DISKS = sorted(Path("/sys/block").glob("*/dev"))
 DISGUISES = [
     ("by its path", SHADOW, "read(sys.argv[1] + '/etc/shadow')"),
     ("relative", SHADOW, "os.chdir('etc'); read('shadow')"),
@@ -96,6 +104,54 @@ DISGUISES = [
         "check(libc.mount(b'etc/shadow', b'y', None, 4096, None)); read('y')",
     ),
     (
+        "a key mounted under another name",
+        "sensitive-files/ssh-key-read",
+        BOUND.format(".ssh", ".ssh/id_rsa", "os.O_RDONLY"),
+    ),
+    (
+        "a key mounted elsewhere",
+        "container-escape/sensitive-file-bound",
+        BOUND.format(".ssh", ".ssh/id_rsa", "os.O_RDONLY"),
+    ),
+    (
+        "the list of keys mounted under another name",
+        "persistence/authorized-keys-written",
+        BOUND.format(".ssh", ".ssh/authorized_keys", "os.O_WRONLY"),
+    ),
+    (
+        "release_agent mounted under another name",
+        "container-escape/release-agent-written",
+        BOUND.format("cg", "cg/release_agent", "os.O_WRONLY"),
+    ),
+    (
+        "the folder of the pod's token mounted elsewhere",
+        "container-escape/sensitive-file-bound",
+        UNSHARE + "os.makedirs('secrets/kubernetes.io/serviceaccount'); os.mkdir('x')\n"
+        "check(libc.mount(b'secrets/kubernetes.io/serviceaccount', b'x', None, 4096, None))",
+    ),
+    (
+        "the environment of a process of the node",
+        "container-escape/other-process-read",
+        "read(f'/proc/{os.getppid()}/environ')",
+    ),
+    (
+        "the same under another name",
+        "container-escape/other-process-read",
+        PRIVATE + "open('y', 'w').close()\nsource = f'/proc/{os.getppid()}/environ'.encode()\n"
+        "check(libc.mount(source, b'y', None, 4096, None)); read('y')",
+    ),
+    (
+        "memory of a process of the node",
+        "container-escape/other-process-read",
+        "read(f'/proc/{os.getppid()}/mem')",
+    ),
+    (
+        "a file of the node's below another folder",
+        "container-escape/node-file-written",
+        PRIVATE + "os.mkdir('x'); check(libc.mount(b'/etc', b'x', None, 4096, None))\n"
+        "os.open('x/hostname', os.O_WRONLY)",
+    ),
+    (
         "another root",
         SHADOW,
         UNSHARE + "os.chroot('.'); read('/etc/shadow')",
@@ -132,6 +188,15 @@ DISGUISES = [
         "child = os.posix_spawn(name, ['nginx'], {}); os.waitpid(child, 0); os.unlink(name)",
     ),
 ]
+if DISKS:
+    DISGUISES.append(
+        (
+            "a disk under another name",
+            "container-escape/disk-opened",
+            f"major, minor = map(int, {DISKS[0].read_text().strip()!r}.split(':'))\n"
+            "os.mknod('x', 0o60600, os.makedev(major, minor)); read('x')",
+        )
+    )
 if platform.machine() == "x86_64":
     OLD = "53 89f8 89f3 cd80 5b c3"  # push rbx; mov eax, edi; mov ebx, esi; int 0x80; pop rbx; ret
     DISGUISES.append(
@@ -150,7 +215,7 @@ if platform.machine() == "x86_64":
 def test_no_disguise_of_a_file_or_a_program_escapes_the_rules(
     watch: Any, quiet: Path, tmp_path: Path
 ) -> None:
-    rules = chosen(["sensitive-files", "container-escape", "execution"])
+    rules = chosen(["sensitive-files", "container-escape", "execution", "persistence"])
     for each in rules:
         each.deduplicate_ms = 0
     watch.begin(*rules)

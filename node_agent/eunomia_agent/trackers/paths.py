@@ -31,6 +31,8 @@ _AS, _TRUE = "_as_", b"\x01"
 """Between the two columns of a WHERE_PATH_AS(), and what it is set to."""
 
 
+DISK = 15
+"""PATH_DISK: stands for the kind of an open of a block device."""
 ALL = 2**32 - 1
 """PATH_ALL: every class of events."""
 

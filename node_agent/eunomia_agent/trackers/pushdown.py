@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from eunomia_agent.events import names
 from eunomia_agent.events.layout import Column
-from eunomia_agent.trackers.paths import ALL, PathsByClass, PathSet, class_of, path_set
+from eunomia_agent.trackers.paths import ALL, DISK, PathsByClass, PathSet, class_of, path_set
 from eunomia_agent.trackers.ranges import LEAST, MAX_AMONG, MOST, Flags, Range, TextRange
 from eunomia_api.where import Expression, syntax, types
 from eunomia_api.where.syntax import Node
@@ -23,11 +23,18 @@ _TABLES: Mapping[str, Mapping[int, str]] = {
     "signal_t": names.SIGNALS,
     "syscall_t": names.SYSCALLS,
     "capability_t": names.CAPABILITIES,
+    "file_type_t": {
+        number << names.FILE_TYPE_SHIFT: names.FILE_TYPES.get(number, str(number))
+        for number in range(1 << 4)
+    },
 }
 _NO_PATHS: Mapping[str, str] = {}
 _SWAPPED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
+_TYPES = _TABLES["file_type_t"]
+_DISKS = frozenset(number for number, name in _TYPES.items() if name == "block")
+_NO_DISKS = frozenset(_TYPES) - _DISKS
 Condition = Range | TextRange | Flags | PathSet | PathsByClass
 NO_ROWS: Mapping[str, Condition] = {"pid": Range(1, 0)}
 """What no row is in, of whatever tracker: match.h has each one ask for this column."""
@@ -35,13 +42,13 @@ NO_ROWS: Mapping[str, Condition] = {"pid": Range(1, 0)}
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What the kernel can decide on; see split. assumed: numbers that some columns have."""
+    """What the kernel can decide on; see split. assumed: all that some columns may be."""
 
     filterable: Mapping[str, Column]
     paths: Mapping[str, str]
     among: Collection[str]
     whole_paths: bool = False
-    assumed: Mapping[str, int] = field(default_factory=dict[str, int])
+    assumed: Mapping[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +130,7 @@ def around(
     if not found:
         return dict(NO_ROWS)
     parts = [
-        Found({**part.ranges, **{name: Range(n, n) for name, n in classes[of].items()}}, False)
+        Found({**_around_all(classes[of]), **part.ranges}, whole=False)
         for of, part in found.items()
     ]
     ranges = dict(_any(parts, among).ranges)
@@ -136,16 +143,31 @@ def around(
     return ranges
 
 
-def _classes(columns: Columns) -> Mapping[int, Mapping[str, int]]:
+def _classes(columns: Columns) -> Mapping[int, Mapping[str, frozenset[int]]]:
     """Return the classes of events, each with what is known of its columns."""
     kind, writing = (columns.filterable.get(name) for name in ("kind", "writing"))
     if not columns.paths or kind is None or writing is None or kind.kind != "enum":
         return {ALL: {}}
-    return {
-        class_of(number, writing=bool(writes)): {"kind": number, "writing": writes}
+    classes = {
+        class_of(number, writing=bool(writes)): {
+            "kind": frozenset({number}),
+            "writing": frozenset({writes}),
+        }
         for number in kind.values
         for writes in (0, 1)
     }
+    if "file_type" not in columns.filterable:
+        return classes
+    for number in (number for number, name in kind.values.items() if name == "open"):
+        for writes in (False, True):
+            opens = classes[class_of(number, writing=writes)]
+            classes[class_of(DISK, writing=writes)] = opens | {"file_type": _DISKS}
+            classes[class_of(number, writing=writes)] = opens | {"file_type": _NO_DISKS}
+    return classes
+
+
+def _around_all(assumed: Mapping[str, frozenset[int]]) -> Mapping[str, Range]:
+    return {name: Range(min(numbers), max(numbers)) for name, numbers in assumed.items()}
 
 
 def _narrow(ranges: dict[str, Condition], name: str, condition: Condition) -> bool:
@@ -287,27 +309,31 @@ def _compared(name: syntax.Name, sign: str, value: syntax.Value, columns: Column
         return _NOTHING
     if sign == "!=" and name.name in columns.assumed:
         return _negated(_compared(name, "==", value, columns))
-    found: Condition | None = None
     if name.name in columns.paths:
         return _path(name.name, sign, value, columns)
-    if isinstance(value, str) and column.kind == "chars":
-        found = _text(sign, value)
-    elif isinstance(value, str) and column.kind == "flags":
-        found = _flags(column, sign, value)
-    elif isinstance(value, str):
-        number = _number(column, value)
-        found = (
-            _range(column, sign, number) if number is not None and sign in ("==", "!=") else None
-        )
-    elif isinstance(value, int) and column.json_type in ("integer", "boolean"):
-        found = _range(column, sign, int(value))
+    found = _values(column, sign, value)
     if found is None:
         return _NOTHING
     if isinstance(found, Range) and name.name in columns.assumed:
-        number = columns.assumed[name.name]
-        return _ALWAYS if found.least <= number <= found.most else _NEVER
+        within = {found.least <= each <= found.most for each in columns.assumed[name.name]}
+        if within != {True, False}:
+            return _ALWAYS if True in within else _NEVER
     # Events of another kind have no such column, and pass the kernel's range.
     return Found({name.name: found}, whole=not column.kinds)
+
+
+def _values(column: Column, sign: str, value: syntax.Value) -> Condition | None:
+    """Return what a column is that compares so; None where the kernel cannot be asked that."""
+    if isinstance(value, str) and column.kind == "chars":
+        return _text(sign, value)
+    if isinstance(value, str) and column.kind == "flags":
+        return _flags(column, sign, value)
+    if isinstance(value, str):
+        number = _number(column, value)
+        return _range(column, sign, number) if number is not None and sign in ("==", "!=") else None
+    if isinstance(value, int) and column.json_type in ("integer", "boolean"):
+        return _range(column, sign, int(value))
+    return None
 
 
 def _path(name: str, sign: str, value: syntax.Value, columns: Columns) -> Found:

@@ -14,7 +14,7 @@ from eunomia_agent.events.batch import Batch
 from eunomia_agent.events.layout import Column, Layout
 from eunomia_agent.events.where import mask
 from eunomia_agent.trackers.catalogue import Column as Described
-from eunomia_agent.trackers.paths import PathSet
+from eunomia_agent.trackers.paths import DISK, PathSet, class_of
 from eunomia_agent.trackers.pushdown import NO_ROWS, around, split, variables
 from eunomia_agent.trackers.ranges import Range
 from eunomia_api.where import parse
@@ -273,3 +273,22 @@ def test_rules_that_no_row_can_break_ask_for_none_whatever_column_comes_first() 
     root = parse('kind == "open" && kind == "mount"', COLUMNS).root
     path_first = {"path": FILTERABLE["path"], **FILTERABLE}
     assert around([root], path_first, {"path"}) == NO_ROWS
+
+
+def test_who_asks_for_disks_gets_no_other_open() -> None:
+    file_type = Column("file_type", "file_type_t", "uint", 12, 4)
+    filterable = {**FILTERABLE, "file_type": file_type}
+    columns = [*COLUMNS, Described("file_type", "file_type_t", "string", [], "", "", None, True)]
+    rules = ('kind == "open" && file_type == "block"', 'kind == "open" && path == "/etc/shadow"')
+    roots = [parse(rule, columns).root for rule in rules]
+    found = around(roots, filterable, AMONG)
+
+    assert variables({"path": found["path"]})["where_path_free"] == struct.pack(
+        "=I", class_of(DISK, writing=False) | class_of(DISK, writing=True)
+    )
+    assert found["file_type"] == Range(0, 0o170000)
+    assert around(roots[:1], filterable, AMONG)["file_type"] == Range(0o060000, 0o060000)
+    assert split(parse(rules[0], columns), filterable, AMONG)[0] == {
+        "kind": Range(1, 1),
+        "file_type": Range(0o060000, 0o060000),
+    }
