@@ -97,7 +97,7 @@ def test_a_rule_can_be_judged_on_the_columns_there_are(rule: LibraryRule) -> Non
 def test_who_opens_a_file_does_not_matter_but_which_file_does(rule: LibraryRule) -> None:
     """A name (comm) is whatever the process says, so it is never all that a rule looks at."""
     if rule.events == ["access"]:
-        assert re.search(r'\b(path|target)\.|\bfile_type ==|\bkind (==|in) (?!"open")', rule.when)
+        assert re.search(r'(path|\btarget)\.|\bfile_type ==|\bkind (==|in) (?!"open")', rule.when)
     for exception in rule.exceptions:
         assert not re.search(r"\bcomm\b", exception.when)
 

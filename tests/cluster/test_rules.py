@@ -59,6 +59,11 @@ DEEDS = {
     "container-escape/host-namespace-entered": "nsenter -t $node -m -- /bin/true",
     "container-escape/other-container-manipulated": "deed read-memory $victim",
     "container-escape/process-memory-opened": ": >>/proc/$$/mem",
+    "container-escape/other-process-read": "cat /proc/$victim/environ >/dev/null",
+    "container-escape/node-file-written": ": >>/node/etc/hostname",
+    "container-escape/node-data-opened": """
+        cd /node/var/lib; mkdir -p kubelet/pki; : >kubelet/pki/deed; rm kubelet/pki/deed
+        rmdir -p kubelet/pki""",
     # As above.
     "container-escape/kernel-memory-opened": """
         [ -e /proc/kcore ] || { mkdir -p proc; : >proc/kcore; cat proc/kcore; }
@@ -190,6 +195,7 @@ DEEDS = {
 """What breaks a rule: a line of shell, run by root in a privileged container."""
 
 NOT_DONE = {
+    "container-escape/node-folder-mounted": "the pod begins before the policy; tests/bpf tries it",
     "execution/dropped-executed": "the file has to be ten minutes old, by a time that none can set",
 }
 """Why some are not tried."""
@@ -231,6 +237,7 @@ def attacker_of(namespace):
         "volumeMounts": [
             {"name": "temporary", "mountPath": "/var/tmp"},
             {"name": "engine", "mountPath": "/run/engine"},
+            {"name": "node", "mountPath": "/node"},
         ],
     }
     return {
@@ -244,6 +251,7 @@ def attacker_of(namespace):
             "containers": [{**ATTACKER, **shared, **rights}, {**VICTIM, **shared}],
             "volumes": [
                 {"name": "temporary", "emptyDir": {}},
+                {"name": "node", "hostPath": {"path": "/"}},
                 {"name": "engine", "hostPath": {"path": str(layout.CONTAINERD_SOCKET.parent)}},
             ],
         },
