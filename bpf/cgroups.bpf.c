@@ -221,13 +221,17 @@ static __always_inline void mark(struct task_struct *process, boot_ns_t until)
 		*noted = until;
 }
 
-/* Who moves itself, or is moved by one of the container's own, is no runtime's. */
+/* Who moves itself, or is moved by one of the container's own, is no runtime's. It is asked after the move. */
 SEC("tp_btf/cgroup_attach_task")
 int BPF_PROG(joins, struct cgroup *cgroup, const char *path, struct task_struct *task)
 {
-	struct cgroup *movers = task_cgroup(bpf_get_current_task_btf());
+	struct task_struct *mover = bpf_get_current_task_btf();
 
-	if (is_looked_at(cgroup) && !are_in_one_container(movers, cgroup))
+	if (!is_looked_at(cgroup))
+		return 0;
+	if (mover->tgid == task->tgid)
+		bpf_task_storage_delete(&runtimes, task);
+	else if (!are_in_one_container(task_cgroup(mover), cgroup))
 		mark(task, bpf_ktime_get_boot_ns() + starting_ns);
 	return 0;
 }
@@ -241,10 +245,10 @@ int BPF_PROG(forks, struct task_struct *parent, struct task_struct *child)
 	struct cgroup *from = task_cgroup(parent), *to = task_cgroup(child);
 	boot_ns_t *until = bpf_task_storage_get(&runtimes, parent->group_leader, NULL, 0);
 
-	if (until)
-		mark(child, *until);
-	else if (from != to && !are_in_one_container(from, to))
+	if (from != to && !are_in_one_container(from, to))
 		mark(child, bpf_ktime_get_boot_ns() + starting_ns);
+	else if (until)
+		mark(child, *until);
 	return 0;
 }
 

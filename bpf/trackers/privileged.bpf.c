@@ -273,7 +273,8 @@ static __always_inline bool has_file(struct report *report, s64 fd)
 	return true;
 }
 
-static __always_inline bool has_request(struct report *report, s64 request)
+/* The kernel takes 32 bits of it, whatever stands above them in the register. */
+static __always_inline bool has_request(struct report *report, u32 request)
 {
 	report->request = request;
 	return true;
@@ -319,7 +320,7 @@ __weak int find_target(struct report *report, s32 number, bool is_pidfd)
 }
 
 /* A signal to a process of the same cgroup is nothing special. */
-static __always_inline bool signals(struct report *report, s64 signal, bool is_pidfd)
+static __always_inline bool signals(struct report *report, u32 signal, bool is_pidfd)
 {
 	report->request = signal;
 	find_target(report, report->call.of[0], is_pidfd);
@@ -421,7 +422,7 @@ __weak int enter(struct report *report)
 		return 0;
 	const struct file *file = file_of(report->call.of[0]);
 
-	report->request = report->call.of[1];
+	has_request(report, report->call.of[1]);
 	report->namespaces = namespaces_of_flags(report->request);
 	if (!file)
 		return 0;
@@ -462,16 +463,16 @@ static __always_inline bool changes_identity(struct report *report)
 static __always_inline bool controls_itself(struct report *report)
 {
 	enum { PR_SET_SECUREBITS = 28, PR_SET_MM = 35 }; /* include/uapi/linux/prctl.h */
-	s64 option = report->request = report->call.of[0];
 
-	return option == PR_SET_SECUREBITS || option == PR_SET_MM;
+	has_request(report, report->call.of[0]);
+	return report->request == PR_SET_SECUREBITS || report->request == PR_SET_MM;
 }
 
 static __always_inline bool is_other_personality(struct report *report)
 {
 	enum { ASK = -1 };
 
-	report->request = report->call.of[0];
+	has_request(report, report->call.of[0]);
 	return (s32)report->request != ASK;
 }
 
@@ -479,13 +480,13 @@ static __always_inline bool configures(struct report *report)
 {
 	enum { SET_STRING = 1 }; /* include/uapi/linux/mount.h: FSCONFIG_SET_STRING */
 
-	report->request = report->call.of[1];
+	has_request(report, report->call.of[1]);
 	return has_text(report, report->call.of[report->request == SET_STRING ? 3 : 2]);
 }
 
 static __always_inline bool names_host(struct report *report)
 {
-	report->text_length = AT_MOST(report->call.of[1], MAX_TEXT - 1);
+	report->text_length = AT_MOST((u32)report->call.of[1], MAX_TEXT - 1);
 	return has_text(report, report->call.of[0]);
 }
 
@@ -586,8 +587,9 @@ static __always_inline bool of_kernel(struct report *report)
 		return has_file(report, report->call.of[0]);
 	case call_delete_module:
 		return has_text(report, report->call.of[0]);
-	case call_kexec_load:
-		return has_request(report, report->call.of[3]);
+	case call_kexec_load: /* which takes 64 */
+		report->request = report->call.of[3];
+		return true;
 	case call_reboot:
 		return has_request(report, report->call.of[2]);
 	case call_iopl:

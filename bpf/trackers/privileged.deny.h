@@ -116,8 +116,6 @@ int BPF_PROG(process_is_signalled, struct task_struct *target, struct kernel_sig
 	    bpf_get_current_task_btf()->flags & PF_EXITING)
 		return 0;
 	report_call(&report, number);
-	if (number == call_kill && (s32)report.call.of[0] <= 0)
-		return 0;
 	report.request = signal;
 	report_target(&report, target);
 	return report.foreign ? deny(&report) : 0;

@@ -475,6 +475,29 @@ def test_other_calls_are_no_events_and_cost_no_account(
     assert (account.matched, account.lost) == (1, 0)
 
 
+def test_what_stands_above_a_number_of_32_bits_hides_no_call(watch: Watch, stranger: int) -> None:
+    """The kernel takes the lower half of the register."""
+    above = 1 << 32
+    securebits, ask, dump = 28, 10, 0  # PR_SET_SECUREBITS; SYSLOG_ACTION_SIZE_BUFFER; PER_LINUX
+
+    def calls() -> None:
+        call("prctl", securebits | above, 0)
+        call("syslog", ask | above, None, 0)
+        call("personality", dump | above)
+        call("bpf", BAD | above, None, 0)
+        call("setns", -1, CLONE_NEWUTS | above)
+        call("pidfd_send_signal", os.pidfd_open(stranger), signal.SIGCONT | above, None, 0)
+
+    assert [of(row, "call", "request") for row in watch(calls)] == [
+        ("prctl", securebits),
+        ("syslog", ask),
+        ("personality", dump),
+        ("bpf", BAD),
+        ("setns", CLONE_NEWUTS),
+        ("pidfd_send_signal", signal.SIGCONT),
+    ]
+
+
 @pytest.mark.parametrize(
     ("off", "seen"),
     [

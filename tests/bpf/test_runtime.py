@@ -383,9 +383,8 @@ def test_who_is_put_into_a_container_by_another_is_its_runtime_and_not_for_ever(
     assert flags(tracked, cgroup) == [("chroot", 1), ("chroot", 0)]
 
 
-def test_who_is_born_into_a_container_is_its_runtime(track: Any, cgroup: Path) -> None:
+def chroot_when_born_into(cgroup: Path) -> None:
     """By clone3 with CLONE_INTO_CGROUP, as newer runtimes do it."""
-    tracked = track("privileged")
     into_cgroup, clone3, sigchld = 0x200000000, 435, 17
     descriptor = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
     arguments = struct.pack("=11Q", into_cgroup, 0, 0, 0, sigchld, 0, 0, 0, 0, 0, descriptor)
@@ -396,7 +395,46 @@ def test_who_is_born_into_a_container_is_its_runtime(track: Any, cgroup: Path) -
     os.close(descriptor)
     os.waitpid(child, 0)
 
+
+def test_who_is_born_into_a_container_is_its_runtime(track: Any, cgroup: Path) -> None:
+    tracked = track("privileged")
+
+    chroot_when_born_into(cgroup)
+
     assert flags(tracked, cgroup) == [("chroot", 1)]
+
+
+def test_a_runtime_is_one_for_as_long_wherever_it_came_from_itself(
+    track: Any, cgroup: Path, make_cgroup: Any
+) -> None:
+    """A service is moved by who starts it, and serves for longer than a runtime may take."""
+    tracked = track("privileged", wide={"starting_ns": 300_000_000})
+    service = make_cgroup("service")
+
+    child = os.fork()
+    if child == 0:
+        time.sleep(0.5)
+        chroot_when_born_into(cgroup)
+        os._exit(0)
+    (service / "cgroup.procs").write_text(str(child))
+    os.waitpid(child, 0)
+
+    assert flags(tracked, cgroup) == [("chroot", 1)]
+
+
+def test_who_moves_itself_out_and_in_again_is_no_runtime(
+    track: Any, spawn: Any, cgroup: Path, make_cgroup: Any
+) -> None:
+    tracked, outside = track("privileged"), make_cgroup("outside")
+
+    def move_about() -> None:
+        (outside / "cgroup.procs").write_text("0")
+        (cgroup / "cgroup.procs").write_text("0")
+        os.chroot("/")
+
+    os.waitpid(spawn(move_about), 0)
+
+    assert flags(tracked, cgroup) == [("chroot", 0)]
 
 
 def test_a_runtime_may_begin_itself_anew_until_a_program_has_other_mounts(

@@ -115,7 +115,7 @@ class Chain:
         with self._lock:
             if self._object is not None:
                 self._object.close()
-            self._object, self._order, self._free = None, [], _places()
+            self._object, self._order, self._wanted, self._free = None, [], {}, _places()
 
     def _opened(self) -> Object:
         if self._object is None:

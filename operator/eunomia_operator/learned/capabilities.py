@@ -78,6 +78,8 @@ def _with_use(
             "privileged": seen.privileged,
             "drop": list(drop),
         }
+    elif kept.bounding is None:
+        update["drop"] = None  # of an operator that compared it with something else
     return kept.model_copy(update=update)
 
 
