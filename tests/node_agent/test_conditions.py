@@ -8,7 +8,10 @@ from eunomia_agent.jobs.conditions import Conditions
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
 from eunomia_agent.trackers.key import Enforcement
+from eunomia_agent.trackers.paths import PathsByClass, class_of
 from eunomia_api import agent_pb2
+from eunomia_api.library import built_in
+from eunomia_api.message import rule_message
 
 if not (OBJECTS / "access.bpf.o").exists():
     pytest.skip("needs the objects that the build compiles", allow_module_level=True)
@@ -41,3 +44,23 @@ def test_what_cannot_be_denied_says_why(tracker: str, where: str, count: int, re
         denying(tracker, where, count=count)
 
     assert str(told.value).startswith(reason)
+
+
+def test_a_disk_can_be_denied_by_whatever_name() -> None:
+    rule = built_in().rules["container-escape/disk-opened"]
+    assert denying("access", rule.when) == ["file_type", "kind"]
+
+
+@pytest.mark.parametrize(
+    "group", ["container-escape", "persistence", "sensitive-files", "tampering"]
+)
+def test_no_group_of_rules_has_all_opens_brought_out_of_the_kernel(group: str) -> None:
+    access = Catalogue.load().trackers["access"]
+    conditions = Conditions(access, Btf.of_object((OBJECTS / "access.bpf.o").read_bytes()))
+    rules = [rule for rule in built_in().groups[group].rules if "access" in rule.events]
+    asked = conditions.of_rules(rule_message(rule, rule.name) for rule in rules)["path"]
+    assert isinstance(asked, PathsByClass)
+
+    opens, creations = 1, 2
+    classes = [class_of(kind, writing=w) for kind in (opens, creations) for w in (False, True)]
+    assert not asked.free & sum(classes)
