@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from eunomia_agent.containers.hierarchy import find_root
+from eunomia_agent.kernel.object import Object
+from eunomia_agent.trackers.catalogue import OBJECTS
 from eunomia_api.tracker import Catalogue, CatalogueColumn, CatalogueTracker, Param
 
 TRACEFS = Path("/sys/kernel/tracing")
@@ -55,6 +57,27 @@ def tracefs() -> Iterator[None]:
     yield
     if mine:
         subprocess.run(["umount", "--lazy", TRACEFS], check=False)
+
+
+@pytest.fixture(scope="session")
+def is_attached() -> Callable[[int], bool]:
+    """Tells of a process, by its id, whether programs of trackers are attached for it."""
+    with Object.open(OBJECTS / "cgroups.bpf.o") as watching:  # attached before any other
+        first = sum(not each.section.startswith("iter/") for each in watching.programs.values())
+
+    def links(pid: int) -> int:
+        return sum(
+            os.readlink(fd) in ("anon_inode:bpf_link", "anon_inode:[perf_event]")
+            for fd in Path(f"/proc/{pid}/fd").iterdir()
+        )
+
+    def whether(pid: int) -> bool:
+        try:
+            return links(pid) > first
+        except OSError:
+            return False
+
+    return whether
 
 
 @pytest.fixture(scope="session")

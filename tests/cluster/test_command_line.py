@@ -13,19 +13,17 @@ import yaml
 
 from dev.cluster.layout import CONTAINERD_SOCKET
 
-LINK = "anon_inode:[perf_event]"
-"""What a program on a classic tracepoint is attached by."""
 PROGRAM = "anon_inode:bpf-prog"
 """What a program that is loaded is held by."""
 EUNOMIA = Path(sys.executable).with_name("eunomia")
 
 
 @pytest.fixture
-def started(until):
-    """Start the command, and wait until its programs are attached."""
+def started(until, is_attached):
+    """Start the command, and wait until its programs are attached, or loaded."""
     commands = []
 
-    def start(*arguments, by=LINK):
+    def start(*arguments, loaded=False):
         command = subprocess.Popen(
             [EUNOMIA, *arguments],
             stdout=subprocess.PIPE,
@@ -34,12 +32,11 @@ def started(until):
         )
         commands.append(command)
 
-        def links():
+        def is_ready():
             assert command.poll() is None, command.communicate()
-            fds = Path(f"/proc/{command.pid}/fd").iterdir()
-            return [fd for fd in fds if os.path.realpath(fd).endswith(by)]
+            return holds_programs(command.pid) if loaded else is_attached(command.pid)
 
-        until(links, 30, f"it has {by}")
+        until(is_ready, 30, "its programs are there")
         return command
 
     yield start
@@ -47,6 +44,11 @@ def started(until):
         if command.poll() is None:
             command.kill()
         command.communicate()
+
+
+def holds_programs(pid):
+    fds = Path(f"/proc/{pid}/fd").iterdir()
+    return any(os.path.realpath(fd).endswith(PROGRAM) for fd in fds)
 
 
 def ended(command):
@@ -91,7 +93,7 @@ def test_a_job_from_a_file_finds_pods_by_label_that_start_later(
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(job))
     # Nothing is attached while there is no such pod.
-    command = started("run", "-f", str(path), "--fmt", "json", by=PROGRAM)
+    command = started("run", "-f", str(path), "--fmt", "json", loaded=True)
 
     cluster.pod(namespace, "late", labels={"app": "late"})
     cluster.pod(namespace, "stranger")

@@ -1,21 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command as a person runs it, and processes that do something known."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from eunomia_agent.kernel.object import Object
-from eunomia_agent.trackers.catalogue import OBJECTS
 
 EUNOMIA = Path(sys.executable).with_name("eunomia")
 OPEN_MANY = """
@@ -77,7 +72,7 @@ def run() -> Callable[..., Done]:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., Running]]:
+def start(is_attached: Callable[[int], bool]) -> Iterator[Callable[..., Running]]:
     """Start a command, and wait until its programs are attached."""
     running: list[Running] = []
 
@@ -85,7 +80,7 @@ def start() -> Iterator[Callable[..., Running]]:
         command = Running(arguments, **options)
         running.append(command)
         deadline = time.monotonic() + 30
-        while not _is_attached(command.process.pid):
+        while not is_attached(command.process.pid):
             assert command.process.poll() is None, command.process.communicate()
             assert time.monotonic() < deadline, "the programs were not attached in 30 s"
             time.sleep(0.02)
@@ -97,25 +92,6 @@ def start() -> Iterator[Callable[..., Running]]:
         if command.process.poll() is None:
             command.process.kill()
         command.process.communicate()
-
-
-def _is_attached(pid: int) -> bool:
-    """Whether a process holds links of programs on tracepoints of trackers."""
-    links = 0
-    try:
-        for fd in Path(f"/proc/{pid}/fd").iterdir():
-            target = os.readlink(fd)
-            links += target in ("anon_inode:bpf_link", "anon_inode:[perf_event]")
-    except OSError:
-        return False
-    return links > _links_of_cgroups()
-
-
-@cache
-def _links_of_cgroups() -> int:
-    """Programs that watch cgroups are attached first."""
-    with Object.open(OBJECTS / "cgroups.bpf.o") as watching:
-        return len(watching.programs)
 
 
 @pytest.fixture
