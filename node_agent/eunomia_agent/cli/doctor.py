@@ -16,12 +16,11 @@ from eunomia_agent.cli.runtime import CRI, listening
 from eunomia_agent.containers import hierarchy
 from eunomia_agent.kernel import features
 from eunomia_agent.kernel.errors import KernelError
-from eunomia_agent.kernel.hooks import TRACEFS
 from eunomia_agent.kernel.libbpf import library
 from eunomia_agent.trackers.support import lacks
 
 ARCHITECTURES = ("x86_64", "aarch64")
-OPTIONAL = ("kprobe", "fentry", "lsm", "uprobe", "perf_event")
+OPTIONAL = ("tracepoint", "kprobe", "fentry", "lsm", "uprobe", "perf_event")
 """Kinds of hooks that core trackers can do without."""
 FOR = {"lsm": "needed only for rules of policies with the response Deny"}
 """What some of them are for."""
@@ -108,12 +107,6 @@ def _kernel() -> Iterator[Finding]:
     else:
         advice = "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as those of distributions are"
         yield Finding("BTF", "missing", f"there is no {TYPES}", advice)
-    mounted = [str(root) for root in TRACEFS if os.path.isdir(root / "events")]
-    if mounted:
-        yield Finding("tracefs", "ok", f"mounted at {mounted[0]}")
-    else:
-        advice = "mount -t tracefs tracefs /sys/kernel/tracing; classic tracepoints need it"
-        yield Finding("tracefs", "missing", "not mounted, or not to be read", advice)
 
 
 def _hooks() -> Iterator[Finding]:

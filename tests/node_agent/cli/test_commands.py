@@ -59,9 +59,7 @@ def test_the_doctor_finds_all_that_the_core_trackers_need(run: Command) -> None:
     told = json.loads(run("doctor", "--fmt", "json").out)
     assert told["fit"] is True
     states = {each["what"]: each["state"] for each in told["findings"]}
-    assert {states[what] for what in ("kernel", "libbpf", "capabilities", "BTF", "tracefs")} == {
-        "ok"
-    }
+    assert {states[what] for what in ("kernel", "libbpf", "capabilities", "BTF")} == {"ok"}
     assert states["core tracker process"] == "ok"
 
 

@@ -41,7 +41,6 @@ def run_without(hide: str, *arguments: str) -> "subprocess.CompletedProcess[str]
     [
         (HIDE_LIBRARY, "libbpf", "apt-get install libbpf1"),
         (HIDE_TYPES, "BTF", "CONFIG_DEBUG_INFO_BTF=y"),
-        (HIDE_TRACEFS, "tracefs", "mount"),
     ],
 )
 def test_what_is_missing_is_told_by_the_doctor_and_by_run(hide: str, what: str, told: str) -> None:
@@ -55,6 +54,17 @@ def test_what_is_missing_is_told_by_the_doctor_and_by_run(hide: str, what: str, 
     findings = {each["what"]: each for each in json.loads(done.stdout)["findings"]}
     assert findings[what]["state"] == "missing"
     assert told in findings[what]["advice"]
+
+
+def test_no_tracker_needs_tracefs() -> None:
+    done = run_without(HIDE_TRACEFS, "run", "opensnoop", "--prefix", "/nowhere/n", "-T", "1")
+    assert (done.returncode, done.stdout) == (0, "")
+
+    done = run_without(HIDE_TRACEFS, "doctor", "--fmt", "json")
+    assert done.returncode == 0
+    findings = {each["what"]: each for each in json.loads(done.stdout)["findings"]}
+    assert findings["tracepoint"]["state"] == "note"
+    assert "mount it there" in findings["tracepoint"]["found"]
 
 
 def test_a_mount_whose_name_is_no_text_keeps_nobody_from_tracing() -> None:
