@@ -33,7 +33,6 @@ static __always_inline int note(u64 id)
 PROCESSES = (
     SEEN
     + """
-struct bpf_iter__task { struct task_struct *task; } __attribute__((preserve_access_index));
 SEC("iter/task")
 int walk(struct bpf_iter__task *context)
 {
