@@ -65,6 +65,14 @@ static __always_inline int deny_call(s32 number)
 	return ask(&report, number) ? deny(&report) : 0;
 }
 
+/* Likewise, of a hook that others pass as well as the call that is meant. */
+static __always_inline int deny_in(s32 meant)
+{
+	s32 number = current_call();
+
+	return number == meant ? deny_call(number) : 0;
+}
+
 /* ---- processes ---- */
 
 /* What is asked for by those that look into /proc is to read, or asked by another call. Of requests to trace,
@@ -126,9 +134,7 @@ int BPF_PROG(process_is_signalled, struct task_struct *target, struct kernel_sig
 SEC("lsm/userns_create")
 int BPF_PROG(user_namespace_is_made)
 {
-	s32 number = current_call();
-
-	return number == call_unshare ? deny_call(number) : 0;
+	return deny_in(call_unshare);
 }
 
 /* The flags are those that the kernel goes by: what clone3 was given, another thread may change. */
@@ -149,17 +155,13 @@ int BPF_PROG(task_is_made, struct task_struct *task, u64 flags)
 SEC("lsm/path_chroot")
 int BPF_PROG(root_changes)
 {
-	s32 number = current_call();
-
-	return number == call_chroot ? deny_call(number) : 0;
+	return deny_in(call_chroot);
 }
 
 SEC("lsm/sb_pivotroot")
 int BPF_PROG(root_is_exchanged)
 {
-	s32 number = current_call();
-
-	return number == call_pivot_root ? deny_call(number) : 0;
+	return deny_in(call_pivot_root);
 }
 
 /* ---- mounts ---- */
@@ -167,17 +169,13 @@ int BPF_PROG(root_is_exchanged)
 SEC("lsm/move_mount")
 int BPF_PROG(mount_moves)
 {
-	s32 number = current_call();
-
-	return number == call_move_mount ? deny_call(number) : 0;
+	return deny_in(call_move_mount);
 }
 
 SEC("lsm/quotactl")
 int BPF_PROG(quota_is_asked)
 {
-	s32 number = current_call();
-
-	return number == call_quotactl ? deny_call(number) : 0;
+	return deny_in(call_quotactl);
 }
 
 static __always_inline int deny_of_file(s32 number, const struct file *file)
@@ -237,17 +235,13 @@ int BPF_PROG(group_changes, struct cred *new, const struct cred *old)
 SEC("lsm/capset")
 int BPF_PROG(capabilities_change)
 {
-	s32 number = current_call();
-
-	return number == call_capset ? deny_call(number) : 0;
+	return deny_in(call_capset);
 }
 
 SEC("lsm/task_prctl")
 int BPF_PROG(process_is_controlled)
 {
-	s32 number = current_call();
-
-	return number == call_prctl ? deny_call(number) : 0;
+	return deny_in(call_prctl);
 }
 
 /* ---- what is asked for a capability before it does anything, and fails without it ---- */
@@ -342,9 +336,7 @@ int BPF_PROG(clock_is_set)
 SEC("lsm/syslog")
 int BPF_PROG(log_is_asked)
 {
-	s32 number = current_call();
-
-	return number == call_syslog ? deny_call(number) : 0;
+	return deny_in(call_syslog);
 }
 
 /* ---- interfaces ---- */
@@ -364,9 +356,7 @@ int BPF_PROG(bpf_is_called, s32 command)
 SEC("lsm/perf_event_alloc")
 int BPF_PROG(event_is_made)
 {
-	s32 number = current_call();
-
-	return number == call_perf_event_open ? deny_call(number) : 0;
+	return deny_in(call_perf_event_open);
 }
 
 /* A file that has no place in a file system. */
