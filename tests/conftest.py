@@ -63,7 +63,7 @@ def tracefs() -> Iterator[None]:
 def is_attached() -> Callable[[int], bool]:
     """Tells of a process, by its id, whether programs of trackers are attached for it."""
     with Object.open(OBJECTS / "cgroups.bpf.o") as watching:  # attached before any other
-        first = sum(not each.section.startswith("iter/") for each in watching.programs.values())
+        first = len(watching.programs)  # each with a link, those that are only run too
 
     def links(pid: int) -> int:
         return sum(
