@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of several packages need: a catalogue that no build has to write first, and the
-machine's cgroup tree with cgroups of a test's own."""
+"""What tests of several packages need: a catalogue that no build has to write first, commands that
+say when they are ready, and the machine's cgroup tree with cgroups of a test's own."""
 
 import os
+import select
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from eunomia_agent.containers.hierarchy import find_root
-from eunomia_agent.kernel.object import Object
-from eunomia_agent.trackers.catalogue import OBJECTS
 from eunomia_api.tracker import Catalogue, CatalogueColumn, CatalogueTracker, Param
 
 TRACEFS = Path("/sys/kernel/tracing")
+READY_SECONDS = 30.0
 
 
 @pytest.fixture(scope="session")
@@ -59,25 +61,37 @@ def tracefs() -> Iterator[None]:
         subprocess.run(["umount", "--lazy", TRACEFS], check=False)
 
 
-@pytest.fixture(scope="session")
-def is_attached() -> Callable[[int], bool]:
-    """Tells of a process, by its id, whether programs of trackers are attached for it."""
-    with Object.open(OBJECTS / "cgroups.bpf.o") as watching:  # attached before any other
-        first = len(watching.programs)  # each with a link, those that are only run too
+@pytest.fixture
+def start_service() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start a command, heard through pipes, and wait until it says that it is ready: sd_notify(3).
 
-    def links(pid: int) -> int:
-        return sum(
-            os.readlink(fd) in ("anon_inode:bpf_link", "anon_inode:[perf_event]")
-            for fd in Path(f"/proc/{pid}/fd").iterdir()
-        )
+    What still runs at the end of the test is killed.
+    """
+    started: list[subprocess.Popen[bytes]] = []
 
-    def whether(pid: int) -> bool:
-        try:
-            return links(pid) > first
-        except OSError:
-            return False
+    def start(*command: str | Path, **options: Any) -> subprocess.Popen[bytes]:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind("")  # the kernel finds a free abstract address: unix(7)
+            place = f"@{manager.getsockname()[1:].decode()}"
+            environment = {**options.pop("env", os.environ), "NOTIFY_SOCKET": place}
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            service = subprocess.Popen(command, env=environment, **{**pipes, **options})
+            started.append(service)
+            end = os.pidfd_open(service.pid)
+            try:
+                heard, _, _ = select.select([manager, end], [], [], READY_SECONDS)
+            finally:
+                os.close(end)
+            assert heard, f"not ready in {READY_SECONDS:.0f} s: {command}"
+            assert manager in heard, service.communicate()
+            assert manager.recv(4096) == b"READY=1"
+        return service
 
-    return whether
+    yield start
+    for service in started:
+        if service.poll() is None:
+            service.kill()
+        service.communicate()
 
 
 @pytest.fixture(scope="session")

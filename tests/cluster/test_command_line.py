@@ -4,7 +4,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,42 +12,18 @@ import yaml
 
 from dev.cluster.layout import CONTAINERD_SOCKET
 
-PROGRAM = "anon_inode:bpf-prog"
-"""What a program that is loaded is held by."""
 EUNOMIA = Path(sys.executable).with_name("eunomia")
 
 
 @pytest.fixture
-def started(until, is_attached):
-    """Start the command, and wait until its programs are attached, or loaded."""
-    commands = []
+def started(start_service):
+    """Start the command, and wait until it is ready."""
 
-    def start(*arguments, loaded=False):
-        command = subprocess.Popen(
-            [EUNOMIA, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "EUNOMIA_CRI_SOCKET": str(CONTAINERD_SOCKET)},
-        )
-        commands.append(command)
+    def start(*arguments):
+        environment = {**os.environ, "EUNOMIA_CRI_SOCKET": str(CONTAINERD_SOCKET)}
+        return start_service(EUNOMIA, *arguments, env=environment)
 
-        def is_ready():
-            assert command.poll() is None, command.communicate()
-            return holds_programs(command.pid) if loaded else is_attached(command.pid)
-
-        until(is_ready, 30, "its programs are there")
-        return command
-
-    yield start
-    for command in commands:
-        if command.poll() is None:
-            command.kill()
-        command.communicate()
-
-
-def holds_programs(pid):
-    fds = Path(f"/proc/{pid}/fd").iterdir()
-    return any(os.path.realpath(fd).endswith(PROGRAM) for fd in fds)
+    return start
 
 
 def ended(command):
@@ -92,8 +67,8 @@ def test_a_job_from_a_file_finds_pods_by_label_that_start_later(
     }
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(job))
-    # Nothing is attached while there is no such pod.
-    command = started("run", "-f", str(path), "--fmt", "json", loaded=True)
+    # Loaded, and nothing is attached while there is no such pod.
+    command = started("run", "-f", str(path), "--fmt", "json")
 
     cluster.pod(namespace, "late", labels={"app": "late"})
     cluster.pod(namespace, "stranger")

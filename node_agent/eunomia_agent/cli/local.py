@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from eunomia_agent.cgroups import Cgroups
 from eunomia_agent.cli.errors import CommandError
+from eunomia_agent.cli.readiness import tell_ready, tell_stopping
 from eunomia_agent.cli.stop import Stop
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.containers.runtime import Runtime
@@ -79,13 +80,15 @@ class Local:
     async def run(self, stop: Stop, seconds: float | None = None) -> Standing:
         """Trace until stopped, or for some seconds; return where all stood at the end.
 
-        Raises AgentError when no job can run.
+        A service manager is told when all jobs have been started, and when they end. Raises
+        AgentError when no job can run.
         """
         loop = asyncio.get_running_loop()
         stopped = asyncio.Event()
         loop.add_reader(stop.fileno(), stopped.set)
         try:
             await self._start()
+            tell_ready()
             if seconds is not None:
                 loop.call_later(seconds, stop.set)
             while not stop.is_set:
@@ -96,6 +99,7 @@ class Local:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(max(0.0, min(TICK_SECONDS, wait))):
                         await stopped.wait()
+            tell_stopping()
         finally:
             loop.remove_reader(stop.fileno())
             for instance in list(self._watched):

@@ -4,8 +4,7 @@
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,9 +42,8 @@ class Done:
 class Running:
     """A command that runs; it is heard through pipes."""
 
-    def __init__(self, arguments: Sequence[str], **options: Any) -> None:
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        self.process = subprocess.Popen([EUNOMIA, *arguments], **{**pipes, **options})
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
 
     def end(self, number: int = signal.SIGINT, timeout: float = 30) -> Done:
         """Send a signal and wait for the end."""
@@ -66,32 +64,20 @@ def run() -> Callable[..., Done]:
     """Run a command to its end."""
 
     def run_it(*arguments: str, **options: Any) -> Done:
-        return Running(arguments, **options).wait()
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return Running(subprocess.Popen([EUNOMIA, *arguments], **{**pipes, **options})).wait()
 
     return run_it
 
 
 @pytest.fixture
-def start(is_attached: Callable[[int], bool]) -> Iterator[Callable[..., Running]]:
+def start(start_service: Callable[..., subprocess.Popen[bytes]]) -> Callable[..., Running]:
     """Start a command, and wait until its programs are attached."""
-    running: list[Running] = []
 
     def start_it(*arguments: str, **options: Any) -> Running:
-        command = Running(arguments, **options)
-        running.append(command)
-        deadline = time.monotonic() + 30
-        while not is_attached(command.process.pid):
-            assert command.process.poll() is None, command.process.communicate()
-            assert time.monotonic() < deadline, "the programs were not attached in 30 s"
-            time.sleep(0.02)
-        time.sleep(0.1)
-        return command
+        return Running(start_service(EUNOMIA, *arguments, **options))
 
-    yield start_it
-    for command in running:
-        if command.process.poll() is None:
-            command.process.kill()
-        command.process.communicate()
+    return start_it
 
 
 @pytest.fixture
