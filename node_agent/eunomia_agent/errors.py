@@ -40,13 +40,21 @@ class ConditionInvalid(TrackerError):
     reason = "InvalidWhere"
 
 
-class KillNotInKernel(TrackerError):
+class NotInKernel(TrackerError):
+    """What a job enforces is not the kernel's to decide; `brief` says why in few words."""
+
+    def __init__(self, message: str, brief: str) -> None:
+        super().__init__(message)
+        self.brief = brief
+
+
+class KillNotInKernel(NotInKernel):
     """A job kills on what the kernel cannot decide, or on events that may be about others."""
 
     reason = "KillNotInKernel"
 
 
-class DenyNotInKernel(TrackerError):
+class DenyNotInKernel(NotInKernel):
     """A job denies on what the kernel cannot decide, or what no program of ours can refuse."""
 
     reason = "DenyNotInKernel"

@@ -11,6 +11,7 @@ from typing import Any
 
 from eunomia_agent.cli.catalogue import catalogue
 from eunomia_agent.cli.errors import CommandError
+from eunomia_agent.jobs.enforceable import Enforceable
 from eunomia_agent.rules.errors import RuleInvalid
 from eunomia_agent.rules.judge import compile_rule
 from eunomia_api import API_VERSION, agent_pb2, document
@@ -54,6 +55,18 @@ def chosen(names: Iterable[str]) -> list[agent_pb2.Rule]:
     except NoSuchRule as error:
         raise CommandError(str(error)) from None
     return [rule_message(rule, name) for name, rule in found.items()]
+
+
+def why_not_enforced(names: Iterable[str]) -> dict[str, Mapping[str, str]]:
+    """Return of built-in rules, by response, why the kernel cannot give it; empty where it can.
+
+    names: GROUP/NAME, of rules that there are.
+    """
+    enforceable, rules = Enforceable(catalogue()), library().rules
+    return {
+        name: enforceable.why_not(rule_message(rules[name], name), rules[name].condition)
+        for name in names
+    }
 
 
 def load(path: Path) -> Written:

@@ -2,7 +2,7 @@
 """`eunomia rules`: what the library has, and what rules would have told of recorded rows."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,9 @@ from eunomia_agent.cli.alerts import counts
 from eunomia_agent.cli.catalogue import catalogue
 from eunomia_agent.cli.errors import CommandError, one_line
 from eunomia_agent.cli.recordings import read
-from eunomia_agent.cli.rulebook import Written, library, load, trackers_of
+from eunomia_agent.cli.rulebook import Written, library, load, trackers_of, why_not_enforced
 from eunomia_agent.cli.trackers import table
+from eunomia_agent.jobs.enforceable import told
 from eunomia_agent.rules.errors import RowInvalid
 from eunomia_agent.rules.line import as_json, date, severity
 from eunomia_agent.rules.recorded import Event
@@ -27,21 +28,29 @@ SECOND = 1_000_000_000
 
 def list_as_text() -> str:
     """Return a line for each rule, by groups."""
-    rows: list[tuple[str, ...]] = [("RULE", "SEVERITY", "EVENTS", "")]
-    for name, rule in library().rules.items():
+    rows: list[tuple[str, ...]] = [("RULE", "SEVERITY", "EVENTS", "ENFORCED BY", "")]
+    rules = library().rules
+    for name, why_not in why_not_enforced(rules).items():
+        rule = rules[name]
         sentence = rule.description.partition(". ")[0].removesuffix(".")
-        rows.append((name, rule.severity, ", ".join(rule.events), sentence))
+        can = ", ".join(response for response, why in why_not.items() if not why)
+        rows.append((name, rule.severity, ", ".join(rule.events), can or "-", sentence))
     return "\n".join(table(rows, indent=0))
 
 
 def list_as_json() -> str:
     """Return all rules as one JSON object a line."""
-    return "\n".join(json.dumps(_plain(*each)) for each in library().rules.items())
+    rules = library().rules
+    return "\n".join(
+        json.dumps(_plain(name, rules[name], why_not))
+        for name, why_not in why_not_enforced(rules).items()
+    )
 
 
 def one_as_json(name: str) -> str:
     """Return a rule as a JSON object. Raises CommandError."""
-    return json.dumps(_plain(name, _rule(name)), indent=2)
+    rule = _rule(name)
+    return json.dumps(_plain(name, rule, why_not_enforced([name])[name]), indent=2)
 
 
 def one_as_text(name: str) -> str:
@@ -52,14 +61,15 @@ def one_as_text(name: str) -> str:
     lines += ["", "When", *table([(rule.when,)])]
     if rule.exceptions:
         lines += ["", "But not when", *table([(each.name, each.when) for each in rule.exceptions])]
-    told = [("events", ", ".join(rule.events)), ("tags", ", ".join(rule.tags) or "-")]
+    how = [("events", ", ".join(rule.events)), ("tags", ", ".join(rule.tags) or "-")]
     if rule.count > 1:
         what = f"different values of {rule.distinct}" if rule.distinct else "rows"
-        told.append(("count", f"{rule.count} {what} within {rule.within}"))
+        how.append(("count", f"{rule.count} {what} within {rule.within}"))
     if rule.for_:
-        told.append(("for", f"{rule.for_}, with pauses of at most {rule.within or '10s'}"))
-    told += [("group by", ", ".join(rule.group_by)), ("deduplicate", rule.deduplicate)]
-    return "\n".join([*lines, "", "Judged", *table([*told, ("message", rule.message)])])
+        how.append(("for", f"{rule.for_}, with pauses of at most {rule.within or '10s'}"))
+    how += [("group by", ", ".join(rule.group_by)), ("deduplicate", rule.deduplicate)]
+    how += [("message", rule.message), ("enforced by", told(why_not_enforced([name])[name]))]
+    return "\n".join([*lines, "", "Judged", *table(how)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +187,11 @@ def _rule(name: str) -> LibraryRule:
     return known.rules[name]
 
 
-def _plain(name: str, rule: LibraryRule) -> dict[str, object]:
-    told = rule.model_dump(mode="json", by_alias=True, exclude={"examples", "name"})
-    return {"name": name, **told}
+def _plain(name: str, rule: LibraryRule, why_not: Mapping[str, str]) -> dict[str, object]:
+    """enforcement: by response, why the kernel cannot give it; null where it can."""
+    fields = rule.model_dump(mode="json", by_alias=True, exclude={"examples", "name"})
+    enforcement = {response: why or None for response, why in why_not.items()}
+    return {"name": name, **fields, "enforcement": enforcement}
 
 
 def _several(number: int, what: str) -> str:

@@ -77,19 +77,24 @@ class Conditions:
         denies = enforcement == Enforcement.DENY
         does, refusal = ("denies", DenyNotInKernel) if denies else ("kills", KillNotInKernel)
         if denies and not self._tracker.denies:
-            raise refusal(f"{name}: nothing of what it tells can be refused; let the rule report")
+            raise refusal(
+                f"{name}: nothing of what it tells can be refused; let the rule report",
+                f"nothing of what {name} tells can be refused",
+            )
         if not denies and not self._kills:
             raise refusal(
                 f"{name}: its rows may tell of others than the process that is about to go on:"
-                " nobody is killed for them; let the rule report"
+                " nobody is killed for them; let the rule report",
+                f"{name} may tell of others than who is killed",
             )
         if not text:
             asked = "what is to be denied" if denies else "who is to be killed"
-            raise refusal(f"{name}: no condition says {asked}")
+            raise refusal(f"{name}: no condition says {asked}", "it has no condition")
         if any(rule.count > 1 or rule.for_ms for rule in rules):
             raise refusal(
                 f"{name}: the kernel {does} at the first event, and the rule is broken by several:"
-                " leave out count and for, or let it report"
+                " leave out count and for, or let it report",
+                "broken by several events",
             )
         expression = self._parsed(text)
         alone, others = apart(expression.conjuncts)
@@ -103,7 +108,8 @@ class Conditions:
             raise refusal(
                 f"{name}: the kernel {does} only on what it can decide by itself, and this it"
                 f" cannot: {parts}; compare columns with single values, paths by ==, startsWith"
-                ' or endsWith("/NAME"), or let the rule report'
+                ' or endsWith("/NAME"), or let the rule report',
+                f"the kernel does not decide all that is asked of {_columns(left)}",
             )
         return pushed, Expression.of(alone)
 
@@ -141,6 +147,13 @@ def _filterable(tracker: Tracker, btf: Btf) -> Mapping[str, Column]:
         for column in layout.columns
         if column.name in wanted
     }
+
+
+def _columns(of: Iterable[syntax.Node]) -> str:
+    """Name the columns of some of a condition's parts."""
+    parts = (part for node in of for part in syntax.walk(node))
+    named = (part.name for part in parts if isinstance(part, syntax.Name))
+    return ", ".join(dict.fromkeys(named))
 
 
 def _quoted(text: str, all_of: Sequence[syntax.Node], some: Sequence[syntax.Node]) -> Iterator[str]:

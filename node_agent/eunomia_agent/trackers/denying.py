@@ -26,7 +26,10 @@ def chosen(tracker: Tracker, key: Key, btf: Btf, missing: Mapping[str, str]) -> 
         if kinds is None or not refused or kinds & {*refused}
     }
     if not wanted:
-        raise DenyNotInKernel(f"{tracker.name}: nothing that the rule is about can be refused")
+        raise DenyNotInKernel(
+            f"{tracker.name}: nothing that the rule is about can be refused",
+            f"nothing of this can be refused that {tracker.name} tells",
+        )
     if lacking := sorted(f"{section}: {missing[section]}" for section in wanted & missing.keys()):
         raise DenyUnsupported(f"{tracker.name} cannot deny here: {'; '.join(lacking)}")
     return frozenset(wanted)

@@ -237,7 +237,7 @@ def test_lists_and_shows_the_library(run: Command) -> None:
     told = [json.loads(line) for line in run("rules", "list", "--fmt", "json").out.splitlines()]
     assert [each["name"] for each in told] == names
     head, *lines = run("rules", "list").out.splitlines()
-    assert head.split() == ["RULE", "SEVERITY", "EVENTS"]
+    assert head.split() == ["RULE", "SEVERITY", "EVENTS", "ENFORCED", "BY"]
     assert [line.split()[0] for line in lines if not line.startswith(" ")] == names
     rule = built_in().rules["container-escape/release-agent-written"]
     shown = run("rules", "show", "container-escape/release-agent-written").out
@@ -251,3 +251,30 @@ def test_lists_and_shows_the_library(run: Command) -> None:
     assert "did you mean container-escape/release-agent-written" in done.err
     done = run("rules", "show", "container-escape")
     assert done.err.startswith("eunomia: container-escape is a group: name one of container-esc")
+
+
+def test_tells_how_the_kernel_can_enforce_a_rule_or_why_not(run: Command) -> None:
+    told = {
+        each["name"]: each["enforcement"]
+        for each in map(json.loads, run("rules", "list", "--fmt", "json").out.splitlines())
+    }
+    assert told["container-escape/kernel-module-loaded"] == {"Kill": None, "Deny": None}
+    assert told["system-calls/keyring-used"] == {
+        "Kill": None,
+        "Deny": "nothing of this can be refused that privileged tells",
+    }
+    assert told["network/port-scan"] == {
+        "Kill": "tcp may tell of others than who is killed",
+        "Deny": "broken by several events",
+    }
+    lines = {line.split()[0]: line for line in run("rules", "list").out.splitlines()}
+    assert " Kill, Deny " in lines["container-escape/kernel-module-loaded"]
+    assert " privileged  Kill  " in lines["system-calls/keyring-used"]
+    assert " tcp         -  " in lines["network/port-scan"]
+    shown = " ".join(run("rules", "show", "network/port-scan").out.split())
+    assert shown.endswith(
+        "enforced by not Kill: tcp may tell of others than who is killed; not Deny: broken by"
+        " several events"
+    )
+    shown = run("rules", "show", "network/port-scan", "--fmt", "json").out
+    assert json.loads(shown)["enforcement"] == told["network/port-scan"]
