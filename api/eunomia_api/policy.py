@@ -13,12 +13,11 @@ from eunomia_api.findings import FINDINGS
 from eunomia_api.model import AbsentIsEmpty, Told, Written
 from eunomia_api.policystatus import SecurityPolicyStatus
 from eunomia_api.rule import Response, Rule, RuleException, Severity
-from eunomia_api.seccomp import Base, Syscall
+from eunomia_api.seccomp import DNS_NAME, Base, ProfileName, Syscall
 from eunomia_api.target import ClusterTarget, Target
 
 MAX_CUSTOM = 32
 MAX_EXCEPTIONS = 64
-DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 
 RuleReference = Annotated[
     str,
@@ -120,6 +119,9 @@ class Seccomp(Written):
     base: Base = Base.NONE
     """What a profile allows beside what was seen: None nothing, RuntimeDefault what container
     runtimes allow by default."""
+    base_profile_name: ProfileName | None = None
+    """A SeccompProfile, your own or another policy's: what it allows is allowed as well. It is one
+    of the policy's namespace, and for a ClusterSecurityPolicy one of the operator's."""
     allow: Annotated[list[Syscall], Field(max_length=512)] = []
     """System calls that are allowed though they were never seen."""
     convergence: Convergence = Convergence()

@@ -19,6 +19,8 @@ MAX_VERSIONS = 5
 
 Syscall = Annotated[str, Field(pattern=r"^_?[a-z][a-z0-9_]*$", max_length=63)]
 Syscalls = Annotated[list[Syscall], Field(max_length=MAX_SYSCALLS)]
+DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+ProfileName = Annotated[str, Field(pattern=DNS_NAME, max_length=253)]
 Version = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=32)]
 Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$", max_length=64)]
 Architecture = Annotated[str, Field(pattern=r"^SCMP_ARCH_[A-Z0-9_]+$", max_length=32)]
@@ -66,6 +68,12 @@ class SeccompProfileSpec(Written):
     base: Base = Base.NONE
     """What is allowed beside syscalls: None nothing, RuntimeDefault what container runtimes allow
     by default."""
+    base_profile_name: ProfileName | None = None
+    """Another SeccompProfile of this namespace: what it allows is allowed as well. Where a policy
+    made this profile, it is what that one allowed then."""
+    base_syscalls: Syscalls = []
+    """What the profile of that name allowed when a policy's version was made. Leave it out where
+    you write the profile yourself: it then goes with its base."""
     default_action: Literal["SCMP_ACT_ERRNO", "SCMP_ACT_LOG"] = "SCMP_ACT_ERRNO"
     """What becomes of any other call: SCMP_ACT_ERRNO it is refused, SCMP_ACT_LOG it is logged."""
     architectures: Annotated[list[Architecture], Field(min_length=1, max_length=8)]
@@ -92,11 +100,17 @@ class ProfileVersion(Told):
     removed: Annotated[list[Syscall], Field(max_length=MAX_SYSCALLS)] = []
     """Calls that only the version before allowed."""
     syscalls: Syscalls = []
-    """All calls that it allows beside base."""
+    """All calls that it allows beside its bases."""
     base: Base | None = None
     """What it allows beside syscalls. Absent: an older operator made it and did not say."""
     architectures: Annotated[list[Architecture], Field(max_length=8)] = []
     """The ABIs that it is for. Empty: an older operator made it and did not say."""
+    base_profile_name: Annotated[str, Field(max_length=253)] = ""
+    """The SeccompProfile whose calls it allows as well, if it named one."""
+    base_syscalls: Syscalls = []
+    """What that one allowed."""
+    provenance: Provenance | None = None
+    """What it was made of. Absent: an older operator made it and did not say."""
 
 
 class SeccompProfileStatus(Told):

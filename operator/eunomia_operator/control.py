@@ -279,12 +279,13 @@ class Control:
         shelf.take_in(self.world.profiles, [each.object.reference for each in policies])
 
     def _look_at_profiles(self, now: float) -> None:
-        """Find out where the profiles lie, and tell the policies."""
+        """Find out where the profiles lie, and tell the policies of theirs and of their bases."""
         if self._shelf is not None:
             self._shelf.judge(now)
             profiles = self._shelf.by_policy()
             for uid, policy in (self._policies or {}).items():
-                policy.note_profiles(profiles.get(uid, {}))
+                inherited = self._shelf.inherited(policy.object.reference, policy.base_profile)
+                policy.note_profiles(profiles.get(uid, {}), inherited)
 
     def _look_at_places(self, now: float) -> None:
         """Find out in which list of their pod containers are, and tell the policies."""

@@ -15,6 +15,7 @@ from eunomia_api.seccomp import (
     MAX_SYSCALLS,
     MAX_VERSIONS,
     ProfileVersion,
+    Provenance,
     SeccompProfileSpec,
     SeccompProfileStatus,
 )
@@ -66,6 +67,8 @@ class Spread:
     problem: str = ""
     no_room: bool = False
     """The files are too many: nodes are not told of this one."""
+    lacking: str = ""
+    """Why its base cannot be told, if it cannot."""
 
 
 def name_of(policy: str, container: str, taken: Iterable[str] = (), uid: str = "") -> str:
@@ -88,11 +91,16 @@ def path_of(namespace: str, name: str) -> str:
 def content(spec: SeccompProfileSpec) -> dict[str, Any]:
     """Return what the file of a profile says."""
     return profile(
-        spec.syscalls,
+        calls_of(spec),
         spec.architectures,
         base=spec.base.value,
         default_action=spec.default_action,
     )
+
+
+def calls_of(spec: SeccompProfileSpec) -> frozenset[str]:
+    """Return the calls of a profile's own list, and those of the profile that is its base."""
+    return frozenset((*spec.syscalls, *spec.base_syscalls))
 
 
 def file_of(namespace: str, name: str, spec: SeccompProfileSpec) -> agent_pb2.SeccompFile:
@@ -146,6 +154,13 @@ def judge(
     lacking = spread.nodes - spread.ready
     where = f"on {spread.ready} of {spread.nodes} nodes"
     was_ready = holds(before.conditions, READY) and before.sha256 == file.sha256
+    if spread.lacking and not takes_over(before, spec):
+        said.put(READY, False, "BaseNotUsable", spread.lacking)
+        return before.model_copy(
+            update={"conditions": said.listed(), "observed_generation": generation}
+        )
+    if spread.lacking:
+        where += f"; what its base allowed last is kept: {spread.lacking}"
     if spread.no_room:
         said.put(READY, False, "TooManyProfiles", NO_ROOM)
     elif spread.nodes and not lacking:
@@ -173,24 +188,38 @@ def _history(
 ) -> list[ProfileVersion]:
     known = {each.version: each for each in before}
     present = known.get(spec.version)
+    told: dict[str, object] = {
+        "sha256": sha256,
+        "base": spec.base,
+        "architectures": spec.architectures,
+        "base_profile_name": spec.base_profile_name or "",
+        "base_syscalls": spec.base_syscalls,
+    }
     if present is not None:
-        update: dict[str, object] = {"sha256": sha256}
-        if present.base is None:
-            update |= {"base": spec.base, "architectures": spec.architectures}
-        changed = present.model_copy(update=update)
+        if present is before[0]:
+            told["provenance"] = spec.provenance
+        changed = present.model_copy(update=told)
         return [changed if each is present else each for each in before]
-    older = frozenset(before[0].syscalls) if before else frozenset[str]()
+    calls, older = calls_of(spec), _calls_of_version(before[0]) if before else frozenset[str]()
     fresh = ProfileVersion(
         version=spec.version,
-        sha256=sha256,
         created=clock.written(now),
-        added=sorted(set(spec.syscalls) - older)[:MAX_SYSCALLS],
-        removed=sorted(older - set(spec.syscalls))[:MAX_SYSCALLS],
+        added=sorted(calls - older)[:MAX_SYSCALLS],
+        removed=sorted(older - calls)[:MAX_SYSCALLS],
         syscalls=spec.syscalls,
-        base=spec.base,
-        architectures=spec.architectures,
-    )
+        provenance=spec.provenance,
+    ).model_copy(update=told)
     return [fresh, *before][:MAX_VERSIONS]
+
+
+def _calls_of_version(version: ProfileVersion) -> frozenset[str]:
+    return frozenset((*version.syscalls, *version.base_syscalls))
+
+
+def takes_over(status: SeccompProfileStatus, spec: SeccompProfileSpec) -> ProfileVersion | None:
+    """Return the newest version that took over from the base that a profile names, if any did."""
+    named = spec.base_profile_name or ""
+    return next((each for each in status.history if each.base_profile_name == named), None)
 
 
 def restored(spec: SeccompProfileSpec, version: ProfileVersion) -> SeccompProfileSpec:
@@ -201,8 +230,16 @@ def restored(spec: SeccompProfileSpec, version: ProfileVersion) -> SeccompProfil
             "syscalls": version.syscalls,
             "base": version.base or spec.base,
             "architectures": version.architectures or spec.architectures,
+            "base_profile_name": version.base_profile_name or None,
+            "base_syscalls": version.base_syscalls,
+            "provenance": version.provenance or _told_of(spec, version),
         }
     )
+
+
+def _told_of(spec: SeccompProfileSpec, version: ProfileVersion) -> Provenance:
+    """Return what a profile itself says of where a version is from, which an older one may have."""
+    return spec.provenance if spec.version == version.version else Provenance()
 
 
 def versions(kept: Kept) -> Mapping[str, ProfileVersion]:

@@ -22,6 +22,7 @@ from eunomia_api.seccomp import MAX_SYSCALLS, ProfileBinding, Provenance, Seccom
 from eunomia_api.selector import LabelSelector
 from eunomia_api.target import ClusterTarget
 from eunomia_operator import clock
+from eunomia_operator.learned.inheritance import NOTHING, Inherited
 from eunomia_operator.learned.profile import Kept, next_version, restored, versions
 from eunomia_operator.text import plain
 
@@ -68,6 +69,8 @@ class Facts:
     """Whether all nodes have been heard, or had the time to speak."""
     worn: Worn | None = None
     """What the policy's pods wear; None where nodes do not tell."""
+    inherited: Inherited = NOTHING
+    """What the profile allows that the policy names as a base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,7 @@ def decide(spec: PolicySpec, before: SeccompStatus, facts: Facts) -> Outcome:
     wanted = dict[str, SeccompProfileSpec]()
     binding = _binding(spec) if mode == SeccompMode.ENFORCE else None
     for subject in subjects:
-        found = _wanted(seccomp, subject, facts.now)
+        found = _wanted(seccomp, subject, facts)
         if found is not None:
             wanted[subject.name] = found.model_copy(update={"binding": binding})
     worn = facts.worn or NOT_WORN
@@ -149,7 +152,7 @@ def decide(spec: PolicySpec, before: SeccompStatus, facts: Facts) -> Outcome:
         wanted=wanted,
         audited=_audited(mode, facts.profiles),
         converged=_converged(subjects),
-        ready=_ready(spec, subjects, status),
+        ready=_ready(spec, subjects, status, facts.inherited),
     )
 
 
@@ -239,7 +242,7 @@ def _binding(spec: PolicySpec) -> ProfileBinding | None:
 # What a profile should say.
 
 
-def _wanted(seccomp: Seccomp, subject: _Subject, now: float) -> SeccompProfileSpec | None:
+def _wanted(seccomp: Seccomp, subject: _Subject, facts: Facts) -> SeccompProfileSpec | None:
     """Return the profile that there should be; None while there is none to be.
 
     It takes up what was seen since in mode Learn alone: else whoever makes a call that it refuses
@@ -248,7 +251,7 @@ def _wanted(seccomp: Seccomp, subject: _Subject, now: float) -> SeccompProfileSp
     """
     kept, merged = subject.kept, subject.merged
     if kept is None:
-        return _first(seccomp, subject, now)
+        return _first(seccomp, subject, facts)
     known = versions(kept)
     if seccomp.profile is not None:
         named = known.get(seccomp.profile)
@@ -260,34 +263,46 @@ def _wanted(seccomp: Seccomp, subject: _Subject, now: float) -> SeccompProfileSp
     if learning:
         calls |= _names(merged.allowed)
         architectures = sorted({*architectures, *merged.architectures})
-    if (calls, set(architectures), seccomp.base) == (
-        set(newest.syscalls),
-        set(newest.architectures),
-        newest.base,
-    ):
+    under = _taken_over(seccomp, facts.inherited)
+    told = {"syscalls": sorted(calls)[:MAX_SYSCALLS], "architectures": architectures, **under}
+    changed = newest.model_copy(update=told)
+    if _says(changed) == _says(newest):
         return newest
-    return kept.spec.model_copy(
-        update={
-            "version": next_version(kept.status.history),
-            "syscalls": sorted(calls)[:MAX_SYSCALLS],
-            "architectures": architectures,
-            "base": seccomp.base,
-            "provenance": _provenance(merged, now) if learning else kept.spec.provenance,
-        }
-    )
+    provenance = _provenance(merged, facts.now) if learning else newest.provenance
+    version = next_version(kept.status.history)
+    return changed.model_copy(update={"version": version, "provenance": provenance})
 
 
-def _first(seccomp: Seccomp, subject: _Subject, now: float) -> SeccompProfileSpec | None:
-    merged = subject.merged
-    if not subject.verdict.converged or not merged.architectures:
+def _says(spec: SeccompProfileSpec) -> tuple[object, ...]:
+    """Return all that makes a version another."""
+    lists = spec.syscalls, spec.architectures, spec.base_syscalls
+    return (*map(frozenset, lists), spec.base, spec.base_profile_name)
+
+
+def _taken_over(seccomp: Seccomp, found: Inherited) -> Mapping[str, object]:
+    """Return what becomes of a profile's bases. What cannot be told any more stays as it was."""
+    if found.problem:
+        return {}
+    return {
+        "base": found.added_to(seccomp.base),
+        "base_profile_name": seccomp.base_profile_name,
+        "base_syscalls": list(found.syscalls),
+    }
+
+
+def _first(seccomp: Seccomp, subject: _Subject, facts: Facts) -> SeccompProfileSpec | None:
+    merged, under = subject.merged, facts.inherited
+    if not subject.verdict.converged or not merged.architectures or under.problem:
         return None
     return SeccompProfileSpec(
         container=subject.name,
-        base=seccomp.base,
+        base=under.added_to(seccomp.base),
+        base_profile_name=seccomp.base_profile_name,
+        base_syscalls=list(under.syscalls),
         architectures=sorted(set(merged.architectures)),
         syscalls=sorted({*_names(merged.allowed), *seccomp.allow})[:MAX_SYSCALLS],
         version=next_version(()),
-        provenance=_provenance(merged, now),
+        provenance=_provenance(merged, facts.now),
     )
 
 
@@ -398,8 +413,13 @@ def _converged(subjects: Sequence[_Subject]) -> Word:
     return Word(True, "EnoughSeen", plain(runs, LONGEST_MESSAGE))
 
 
-def _ready(spec: PolicySpec, subjects: Sequence[_Subject], status: SeccompStatus) -> Word:
+def _ready(
+    spec: PolicySpec, subjects: Sequence[_Subject], status: SeccompStatus, base: Inherited
+) -> Word:
     profiles = [each.kept for each in subjects if each.kept is not None]
+    if base.problem:
+        stays = "; what profiles had of a base they keep" if profiles else ""
+        return Word(False, "BaseNotUsable", plain(f"{base.problem}{stays}", LONGEST_MESSAGE))
     lost = _lost_version(spec.seccomp, profiles)
     if lost:
         return Word(False, "NoSuchVersion", lost)

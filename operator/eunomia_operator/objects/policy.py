@@ -29,6 +29,7 @@ from eunomia_operator.accounting.alerttally import tally_of
 from eunomia_operator.accounting.ledger import NodeReport
 from eunomia_operator.accounting.records import Slots
 from eunomia_operator.learned import capabilities, seccomp
+from eunomia_operator.learned.inheritance import NOTHING, Inherited
 from eunomia_operator.learned.learning import Learning
 from eunomia_operator.learned.profile import Kept
 from eunomia_operator.learned.seccomp import Worn
@@ -79,6 +80,7 @@ class Policy(Followed[SecurityPolicyStatus]):
         self.wanted_profiles: Mapping[str, SeccompProfileSpec] = {}
         """By container: the seccomp profiles that there should be."""
         self._profiles: Mapping[str, Kept] = {}
+        self._inherited = NOTHING
         self._audited: tuple[tuple[str, tuple[str, ...]], ...] = ()
         self._heard: set[str] = set()
         self._paths: tuple[tuple[str, str], ...] = ()
@@ -270,10 +272,15 @@ class Policy(Followed[SecurityPolicyStatus]):
         self.isolated += 1
         self.dirty = True
 
-    def note_profiles(self, profiles: Mapping[str, Kept]) -> None:
-        """Take note of the seccomp profiles that there are, by container."""
-        if profiles != self._profiles:
-            self._profiles = profiles
+    @property
+    def base_profile(self) -> str | None:
+        """The profile whose calls its own ones allow as well."""
+        return self.accepted.spec.seccomp.base_profile_name if self.accepted else None
+
+    def note_profiles(self, profiles: Mapping[str, Kept], inherited: Inherited) -> None:
+        """Take note of the seccomp profiles that there are, by container, and of their base."""
+        if (profiles, inherited) != (self._profiles, self._inherited):
+            self._profiles, self._inherited = profiles, inherited
             self.dirty = True
 
     def note_places(self, places: Mapping[str, PodField]) -> None:
@@ -305,6 +312,7 @@ class Policy(Followed[SecurityPolicyStatus]):
             learned=self._all_learned(),
             profiles=self._profiles,
             settled=settled,
+            inherited=self._inherited,
             worn=Worn.over(self._worn.values()) if told & self._worn.keys() else None,
         )
         outcome = seccomp.decide(self.accepted.spec, self.status.seccomp, facts)

@@ -20,6 +20,7 @@ from eunomia_api import agent_pb2
 from eunomia_api.seccomp import SeccompProfileSpec, SeccompProfileStatus
 from eunomia_operator.errors import ClusterError
 from eunomia_operator.learned import profile
+from eunomia_operator.learned.inheritance import NOTHING, Inherited, Known, inherited
 from eunomia_operator.learned.profile import Kept, Spread
 from eunomia_operator.objects.world import Body, Key, Reference, Resource
 from eunomia_operator.status.job import essence_of
@@ -65,11 +66,21 @@ class _Record:
 
     seen: Resource | None
     owner: str
+    own: SeccompProfileSpec
+    """What its object says, without what it takes over from a base."""
     kept: Kept
     file: agent_pb2.SeccompFile
     written: SeccompProfileStatus
     """What its status says, as far as is known."""
     written_at: float = 0.0
+    lacking: str = ""
+    """Why its base cannot be told, if it cannot."""
+
+    @property
+    def has_file(self) -> bool:
+        """Whether nodes can be told what it allows."""
+        told = profile.takes_over(self.kept.status, self.own) is not None
+        return not self.lacking or told
 
     @property
     def can_change(self) -> bool:
@@ -109,6 +120,7 @@ class Shelf:
         self._store = store
         self._records: dict[Key, _Record] = {}
         self._orders: dict[str, _Order] = {}
+        self._known: Mapping[str, Mapping[str, Known]] = {}
         self._homes: Mapping[str, str] = {}
         """By the uid of a policy: the namespace of its profiles."""
         self._nodes: Mapping[str, float] = {}
@@ -176,10 +188,48 @@ class Shelf:
             if before is None or before.seen != each:
                 self._read(key, each, before)
         self._orders = {uid: each for uid, each in self._orders.items() if uid in self._homes}
-        held = {key: each.file for key, each in self._records.items()}
+        self._known = self._bases()
+        for key, record in self._records.items():
+            if not record.owner:
+                self._take_over(key, record)
+        held = {key: each.file for key, each in self._records.items() if each.has_file}
         files = profile.fitting(held, self._namespace)
         self._fitting = frozenset(each.path for each in files)
         self._files = tuple(each.SerializeToString(deterministic=True) for each in files)
+
+    def _bases(self) -> Mapping[str, Mapping[str, Known]]:
+        """Return what can be a base, by namespace and name."""
+        found: dict[str, dict[str, Known]] = {}
+        for (namespace, name), each in self._records.items():
+            known = Known(each.own, fixed=bool(each.owner))
+            found.setdefault(namespace, {})[name] = known
+        return found
+
+    def _take_over(self, key: Key, record: _Record) -> None:
+        """Add to a profile that somebody wrote what its base allows now, or else allowed last."""
+        (namespace, name), own = key, record.own
+        found = NOTHING
+        if own.base_profile_name is not None:
+            known = self._known[namespace]
+            found = inherited(own.base_profile_name, known, namespace, heirs=[name])
+        base, calls = found.added_to(own.base), list(found.syscalls)
+        last = profile.takes_over(record.kept.status, own) if found.problem else None
+        if last is not None:
+            base, calls = last.base or own.base, last.base_syscalls
+        record.lacking = found.problem
+        spec = own.model_copy(update={"base": base, "base_syscalls": calls})
+        if spec != record.kept.spec:
+            record.kept = Kept(name, spec, record.kept.status)
+            record.file = profile.file_of(*key, spec)
+
+    def inherited(self, policy: Reference, name: str | None) -> Inherited:
+        """Return what a policy's profiles take over from the one that it names as their base."""
+        if name is None:
+            return NOTHING
+        home = self._home(policy)
+        records = self._records.items()
+        own = [key[1] for key, each in records if key[0] == home and each.owner == policy.uid]
+        return inherited(name, self._known.get(home, {}), home, heirs=own)
 
     def _home(self, policy: Reference) -> str:
         return policy.namespace or self._namespace
@@ -203,6 +253,7 @@ class Shelf:
         self._records[key] = _Record(
             seen=seen,
             owner=seen.owner,
+            own=spec,
             kept=Kept(seen.name, spec, status),
             file=profile.file_of(*key, spec),
             written=written,
@@ -242,6 +293,7 @@ class Shelf:
                 newcomers=newcomers,
                 problem=self._problem(file.path),
                 no_room=file.path not in self._fitting,
+                lacking=record.lacking,
             )
             generation = record.seen.generation if record.seen else kept.status.observed_generation
             status = profile.judge(

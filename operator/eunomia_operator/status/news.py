@@ -83,7 +83,7 @@ def _profiles(before: SecurityPolicyStatus, after: SecurityPolicyStatus) -> Iter
         if now.status == "True" and not conditions.holds(before.conditions, type_):
             yield News("Normal", type_, now.message, topic=f"{type_} {now.reason}")
         was = conditions.find(before.conditions, type_)
-        if now.reason in ("NoSuchVersion", "NotEnforced") and (
+        if now.reason in ("NoSuchVersion", "BaseNotUsable", "NotEnforced") and (
             was is None or was.reason != now.reason
         ):
             yield News("Warning", now.reason, now.message)

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Profiles whose base is another profile, one that a user wrote or another policy's."""
+
+import json
+from typing import Any
+
+import pytest
+
+from eunomia_api import agent_pb2
+from eunomia_api.profile import allowed_names
+from eunomia_api.seccomp import SeccompProfileSpec
+from eunomia_operator.learned.inheritance import Known, inherited
+from eunomia_operator.objects.world import Kind
+
+NODES = ("node-a", "node-b")
+ABI = "SCMP_ARCH_X86_64"
+
+
+class Bakery:
+    """A policy that learns, and profiles that somebody wrote beside it."""
+
+    def __init__(self, story: Any) -> None:
+        self.story = story
+        self.generation = 0
+        self.namespace = "shop"
+
+    def ask(self, name: str = "guard", **seccomp: Any) -> None:
+        self.generation += 1
+        event = "MODIFIED" if self.generation > 1 and name == "guard" else "ADDED"
+        about = {"generation": self.generation, "namespace": self.namespace}
+        self.story.policy(name, event, **about, seccomp={"mode": "Learn", **seccomp})
+
+    def write(self, name: str, *calls: str, namespace: str = "shop", **spec: Any) -> None:
+        """Somebody writes a profile, or changes it."""
+        before = self.story.profiles.bodies.get(name, {})
+        generation = before.get("metadata", {}).get("generation", 0) + 1
+        metadata = {"name": name, "namespace": namespace, "uid": f"uid-{name}"}
+        whole = {"version": "v1", "architectures": [ABI], "syscalls": [*calls], **spec}
+        body = {"metadata": {**metadata, "generation": generation}, "spec": whole}
+        self.story.profiles.bodies[name] = {**before, **body}
+        event = "MODIFIED" if before else "ADDED"
+        self.story.control.world.see(Kind.SECCOMP_PROFILES, event, self.body(name))
+
+    def delete(self, name: str) -> None:
+        body = self.story.profiles.bodies.pop(name)
+        self.story.control.world.see(Kind.SECCOMP_PROFILES, "DELETED", body)
+
+    def learn(self, *calls: str, name: str = "guard", pods: tuple[str, ...] = ("web-1",)) -> None:
+        for node in NODES:
+            told = agent_pb2.Learned(
+                container="web",
+                runs=3,
+                whole_runs=1,
+                replicas=1,
+                calls=[agent_pb2.CallCount(name=call, runs=3) for call in calls],
+                runtime_calls=[agent_pb2.CallCount(name="execve", runs=1)],
+                since_ms=int((self.story.now - 7200) * 1000),
+                last_new_ms=int((self.story.now - 3600) * 1000),
+                architecture=ABI,
+                pods=pods,
+            )
+            report = agent_pb2.PolicyReport(learned=[told])
+            fields = {"generation": self.generation, "state": agent_pb2.JOB_STATE_RUNNING}
+            self.story.tell(node, name, policy=report, **fields)
+
+    async def look(self) -> None:
+        await self.story.look(6)
+        for _ in range(4):
+            await self.story.look(1)
+            self.story.lay(*NODES)
+        await self.story.look(6)
+
+    def body(self, name: str) -> Any:
+        return self.story.profiles.bodies[name]
+
+    def history(self, name: str = "guard-web") -> Any:
+        return self.body(name)["status"]["history"]
+
+    def ready(self, name: str | None = None) -> tuple[str, str, str]:
+        """Of a profile, or else of the policy's profiles."""
+        status = self.body(name)["status"] if name else self.story.status("guard")
+        type_ = "Ready" if name else "ProfileReady"
+        found = next(each for each in status["conditions"] if each["type"] == type_)
+        return found["status"], found["reason"], found["message"]
+
+    def allowed(self, name: str) -> frozenset[str]:
+        """What nodes are told that a profile allows; nothing where they are told of none."""
+        files = {each.path.rsplit("/")[-1]: each for each in self.story.files("node-a")}
+        found = files.get(f"{name}.json")
+        return allowed_names(json.loads(found.content)) if found else frozenset()
+
+
+@pytest.fixture
+async def bakery(story: Any) -> Bakery:
+    return Bakery(story)
+
+
+async def test_a_policy_adds_what_a_profile_allows_that_somebody_wrote(bakery: Bakery) -> None:
+    bakery.ask(baseProfileName="ours")
+    await bakery.look()
+    bakery.learn("read")
+    await bakery.look()
+    # What it would have to allow nobody can tell: no profile is made.
+    assert bakery.story.profiles.bodies == {}
+    assert bakery.ready() == (
+        "False",
+        "BaseNotUsable",
+        "there is no SeccompProfile ours, in namespace shop: make it",
+    )
+    assert ("guard", "BaseNotUsable") in bakery.story.news
+
+    bakery.write("ours", "mount", "ptrace", base="RuntimeDefault")
+    await bakery.look()
+    spec = bakery.body("guard-web")["spec"]
+    assert (spec["syscalls"], spec["baseSyscalls"]) == (["execve", "read"], ["mount", "ptrace"])
+    assert (spec["baseProfileName"], spec["base"]) == ("ours", "RuntimeDefault")
+    assert {"execve", "read", "mount", "ptrace", "chmod"} <= bakery.allowed("guard-web")
+    assert bakery.ready()[:2] == ("True", "OnAllNodes")
+
+    # It says something else: that is another version, and one may go back.
+    bakery.write("ours", "mount", "swapon")
+    await bakery.look()
+    new, old = bakery.history()
+    assert (new["version"], new["added"], new["removed"]) == ("v2", ["swapon"], ["ptrace"])
+    assert (new["base"], old["base"]) == ("None", "RuntimeDefault")
+    assert bakery.allowed("guard-web").isdisjoint({"ptrace", "chmod"})
+    bakery.ask(mode="Audit", baseProfileName="ours", profile="v1")
+    await bakery.look()
+    assert {"mount", "ptrace", "chmod"} <= bakery.allowed("guard-web")
+    assert "swapon" not in bakery.allowed("guard-web")
+
+    # Without it, what it added is allowed no more.
+    bakery.ask(mode="Audit")
+    await bakery.look()
+    assert bakery.history()[0]["removed"] == ["mount", "swapon"]
+    assert bakery.allowed("guard-web").isdisjoint({"mount", "swapon", "ptrace"})
+
+
+async def test_a_base_that_is_gone_takes_nothing_from_who_had_it(bakery: Bakery) -> None:
+    bakery.write("ours", "mount")
+    bakery.write("heir", "swapon", baseProfileName="ours")
+    bakery.ask(baseProfileName="ours")
+    await bakery.look()
+    bakery.learn("read")
+    await bakery.look()
+    before = {name: bakery.allowed(name) for name in ("guard-web", "heir")}
+    assert {"mount", "read"} <= before["guard-web"]
+    assert {"mount", "swapon"} <= before["heir"]
+
+    bakery.delete("ours")
+    await bakery.look()
+    assert {name: bakery.allowed(name) for name in before} == before
+    gone = "there is no SeccompProfile ours, in namespace shop: make it"
+    assert bakery.ready() == (
+        *("False", "BaseNotUsable", f"{gone}; what profiles had of a base they keep"),
+    )
+    assert bakery.ready("heir") == (
+        *("True", "OnAllNodes"),
+        f"on 2 of 2 nodes; what its base allowed last is kept: {gone}",
+    )
+    # Another leader, which never saw the base, and another version.
+    bakery.story.lead()
+    for node in NODES:
+        bakery.story.node(node)
+    bakery.write("heir", "swapon", "bpf", baseProfileName="ours", version="v2")
+    await bakery.look()
+    assert bakery.allowed("heir") == before["heir"] | {"bpf"}
+    assert bakery.history("heir")[0]["baseSyscalls"] == ["mount"]
+
+
+async def test_a_profile_of_ones_own_goes_with_its_base(bakery: Bakery) -> None:
+    bakery.write("heir", "swapon", baseProfileName="ours")
+    await bakery.look()
+    assert bakery.allowed("heir") == frozenset()
+    lacking = "there is no SeccompProfile ours, in namespace shop: make it"
+    assert bakery.ready("heir") == ("False", "BaseNotUsable", lacking)
+
+    bakery.write("runc", "pivot_root")
+    bakery.write("ours", "mount", baseProfileName="runc")
+    await bakery.look()
+    assert {"swapon", "mount", "pivot_root"} <= bakery.allowed("heir")
+    assert bakery.ready("heir")[:2] == ("True", "OnAllNodes")
+    sha256 = bakery.body("heir")["status"]["sha256"]
+    bakery.write("runc", "bpf")
+    await bakery.look()
+    assert "bpf" in bakery.allowed("heir")
+    assert "pivot_root" not in bakery.allowed("heir")
+    assert bakery.body("heir")["status"]["sha256"] != sha256
+    assert "baseSyscalls" not in bakery.body("heir")["spec"], "its author's, and not ours to write"
+
+
+async def test_bases_in_a_circle_are_no_bases(bakery: Bakery) -> None:
+    bakery.write("a", "mount", baseProfileName="b")
+    bakery.write("b", "bpf", baseProfileName="c")
+    bakery.write("c", "swapon", baseProfileName="b")
+    await bakery.look()
+    loop = "b has the base c has the base b"
+    circle = f"in namespace shop, {loop}: a profile can be no base of its own"
+    assert bakery.ready("a") == ("False", "BaseNotUsable", circle)
+    assert bakery.ready("b")[:2] == ("False", "BaseNotUsable")
+    assert bakery.allowed("a") == frozenset()
+
+
+async def test_a_policy_that_others_build_on_can_build_on_none_of_them(bakery: Bakery) -> None:
+    bakery.ask()
+    await bakery.look()
+    bakery.learn("read")
+    await bakery.look()
+    bakery.write("heir", "swapon", baseProfileName="guard-web")
+    bakery.ask("other", baseProfileName="guard-web")
+    await bakery.look()
+    bakery.learn("write", name="other")
+    await bakery.look()
+    assert {"read", "write"} <= bakery.allowed("other-web")
+    assert {"read", "swapon"} <= bakery.allowed("heir")
+    for base, through in (("other-web", "other-web has the base "), ("guard-web", "")):
+        bakery.ask(baseProfileName=base)
+        await bakery.look()
+        message = f"in namespace shop, {through}guard-web: a profile can be no base of its own"
+        told = f"{message}; what profiles had of a base they keep"
+        assert bakery.ready() == ("False", "BaseNotUsable", told)
+    assert [each["version"] for each in bakery.history()] == ["v1"]
+
+
+async def test_a_policy_of_the_whole_cluster_builds_on_profiles_beside_the_operator(
+    bakery: Bakery,
+) -> None:
+    bakery.write("ours", "mount")
+    bakery.namespace = ""
+    bakery.ask(baseProfileName="ours")
+    await bakery.look()
+    bakery.learn("read")
+    await bakery.look()
+    assert "in namespace eunomia-system" in bakery.ready()[2]
+    bakery.delete("ours")
+    bakery.write("ours", "bpf", namespace="eunomia-system")
+    await bakery.look()
+    assert {"read", "bpf"} <= bakery.allowed("cluster-guard-web")
+
+
+async def test_each_version_says_of_which_pods_it_was_made_and_how_long_they_were_watched(
+    bakery: Bakery,
+) -> None:
+    bakery.ask()
+    await bakery.look()
+    bakery.learn("read", pods=("web-1",))
+    await bakery.look()
+    first = bakery.body("guard-web")["spec"]["provenance"]
+    assert (first["pods"], first["runs"]) == (["web-1"], 6)
+    assert first["since"] < first["until"]
+    bakery.learn("read", "bpf", pods=tuple(f"web-{number}" for number in range(2, 40)))
+    await bakery.look()
+    second = bakery.body("guard-web")["spec"]["provenance"]
+    assert second["pods"] == [f"web-{number}" for number in range(2, 18)], "some of them"
+    assert second["until"] > first["until"]
+    # To allow a call is not to have seen it.
+    bakery.ask(allow=["mount"], mode="Audit")
+    await bakery.look()
+    told = [(each["version"], each["provenance"]) for each in bakery.history()]
+    assert told == [("v3", second), ("v2", second), ("v1", first)]
+    bakery.ask(allow=["mount"], mode="Audit", profile="v1")
+    await bakery.look()
+    assert bakery.body("guard-web")["spec"]["provenance"] == first
+    assert [(each["version"], each["provenance"]) for each in bakery.history()] == told
+
+
+def test_what_a_policys_profile_took_over_is_that_of_its_version() -> None:
+    spec = SeccompProfileSpec(
+        architectures=[ABI],
+        version="v3",
+        syscalls=["read"],
+        base_profile_name="gone",
+        base_syscalls=["mount"],
+    )
+    found = inherited("web", {"web": Known(spec, fixed=True)}, "shop")
+    assert (found.syscalls, found.problem) == (("mount", "read"), "")
+    assert inherited("web", {"web": Known(spec)}, "shop").problem == (
+        "there is no SeccompProfile gone, the base of web, in namespace shop: make it"
+    )
