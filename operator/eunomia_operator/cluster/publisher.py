@@ -42,9 +42,9 @@ class Publisher:
 
     def look(self, followed: Followed[Any], now: float) -> None:
         """Begin to write or to delete, if that is due."""
-        if followed.is_write_due(now):
-            followed.writing = True
-            self._begin(self._write(followed, followed.status))
+        status = followed.begin_write(now)
+        if status is not None:
+            self._begin(self._write(followed, status))
             return
         if followed.writing or followed.status != followed.written:
             # Who watches it shall read how it ended before it is gone.
@@ -69,7 +69,7 @@ class Publisher:
         try:
             async with self._writes:
                 await self._store.patch_status(followed.object, to_patch(status))
-            followed.note_written(status, time.time())
+            followed.note_written(status)
             self._metrics.status_writes.labels("done").inc()
         except ClusterError as error:
             self._note_failure(followed, error)

@@ -78,7 +78,7 @@ class Followed(ABC, Generic[S]):
         self.dirty = True
         self.writing = False
         self.deleting = False
-        self.written_at = 0.0
+        self._counted_at = 0.0
         self._spent_until = 0.0
         self.retry_at = 0.0
         self.failures = 0
@@ -159,26 +159,30 @@ class Followed(ABC, Generic[S]):
             self.ledger.failures(silent, left_out),
         )
 
-    def is_write_due(self, now: float) -> bool:
-        """Tell whether the status is to be written now."""
+    def begin_write(self, now: float) -> S | None:
+        """Return the status that is to be written now, if any; it is noted when that is over."""
         if self.writing or now < self.retry_at or self.status == self.written:
-            return False
-        if now >= self.written_at + COUNTERS_SECONDS:
-            return True
+            return None
         # A node that changes its mind at every report must not load the API server for it.
         may = self._spent_until <= now + (URGENT_BURST - 1) * URGENT_SECONDS
-        return may and self.is_urgent()
+        if may and self.is_urgent():
+            self._spent_until = max(self._spent_until, now) + URGENT_SECONDS
+        elif now >= self._counted_at + COUNTERS_SECONDS:
+            self._counted_at = now
+        else:
+            return None
+        self.writing = True
+        return self.status
 
-    def note_written(self, what: S, now: float) -> None:
+    def note_written(self, what: S) -> None:
         """Take note that a status was written."""
         self.written = what
-        self.written_at = now
-        self._spent_until = max(self._spent_until, now) + URGENT_SECONDS
         self.failures = 0
 
     def note_failure(self, now: float) -> None:
         """Take note that a write failed: wait longer each time."""
         self.failures += 1
+        self._counted_at = 0.0
         self.retry_at = now + min(LONGEST_BACKOFF_SECONDS, 2.0**self.failures / 2)
 
 
