@@ -3,6 +3,7 @@
 
 import asyncio
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -79,15 +80,18 @@ async def test_a_bad_job_is_refused_and_the_others_do_not_notice(story: Any) -> 
 
 @pytest.fixture
 def _slow_to_judge(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each policy takes half of what a pass may take."""
+    """Each policy takes half of what a pass may take, by a clock that nothing else moves."""
     judged = policy.accept_policy
+    passed = SimpleNamespace(now=0.0)
 
     def slow(*asked: Any) -> Any:
-        time.sleep(0.01)
+        passed.now += 0.1
         return judged(*asked)
 
     monkeypatch.setattr(policy, "accept_policy", slow)
-    monkeypatch.setattr(control, "SLICE_SECONDS", 0.015)
+    still = SimpleNamespace(monotonic=lambda: passed.now, time=time.time)
+    monkeypatch.setattr(control, "time", still)
+    monkeypatch.setattr(control, "SLICE_SECONDS", 0.15)
     monkeypatch.setattr(control, "REST_SECONDS", 0.001)
 
 
