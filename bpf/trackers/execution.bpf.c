@@ -344,6 +344,7 @@ static __always_inline void fill(struct event *event, const struct facts *facts)
 static __always_inline void fill_strings(struct event *event, struct task_struct *task,
 					 const struct linux_binprm *program)
 {
+	event->ppid = task->real_parent->tgid;
 	event->exe = event->path;
 	event_ancestors(event);
 	event->parent_exe = event_exe(task->real_parent);

@@ -7,6 +7,7 @@
  * may be for any file is looked up by its descriptor then, and left as soon as that is neither a
  * pipe nor a unix socket, before it is asked whose it is.
  */
+#include "ancestors.h"
 #include "socket.h"
 #include "tally.h"
 
@@ -45,6 +46,7 @@ struct event {
 	errno_t error;
 	tgid_t tpid;
 	comm_t tcomm;
+	ANCESTOR_COLUMNS;
 	union {
 		struct {
 			signal_t signal;
@@ -70,7 +72,7 @@ struct event {
 		} memory;
 	};
 };
-enum { EVENT_TAIL = 264 };
+enum { EVENT_TAIL = 264 + ANCESTORS_TAIL };
 
 struct count_key {
 	struct tallied who;
@@ -93,7 +95,7 @@ enum { MAX_COUNTS = 10240 };
 
 #include "chain.h"
 #include "counts.h"
-#include "events.h"
+#include "event_ancestors.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -104,6 +106,7 @@ const volatile bool queues = true;
 const volatile bool semaphores = true;
 const volatile bool shared_memory = true;
 const volatile bool traffic = true;
+const volatile bool ancestors = true;
 
 WHERE(kind);
 WHERE(action);
@@ -199,6 +202,12 @@ __weak int tell(const struct report *report)
 	} else if (report->kind == kind_mqueue) {
 		event->mqueue.path = event_user_string((const void *)report->name, MAX_NAME);
 	}
+	if (!ancestors)
+		no_ancestors(event);
+	else if (report->owner.cgroup_id)
+		event_ancestors_of(event, &report->owner);
+	else
+		event_ancestors(event);
 	event_send(&match);
 	return true;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Programs that start (exec) and processes that end; on request also programs that fail to start,
  * processes that are forked, and threads that end. */
-#include "eunomia.h"
+#include "ancestors.h"
 
 enum kind {
 	kind_exec = 1,
@@ -21,11 +21,12 @@ struct event {
 	duration_t duration;
 	args_t args;
 	bool core_dumped;
+	ANCESTOR_COLUMNS;
 };
-enum { EVENT_TAIL = 2 * PATH_MAX };
+enum { EVENT_TAIL = 2 * PATH_MAX + ANCESTORS_TAIL };
 
 #include "chain.h"
-#include "events.h"
+#include "event_ancestors.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -36,6 +37,7 @@ const volatile bool forks = false;
 const volatile bool threads = false;
 const volatile bool args = true;
 const volatile s32 max_args = 1024;
+const volatile bool ancestors = true;
 
 WHERE(kind);
 WHERE(ppid);
@@ -81,6 +83,12 @@ static __always_inline struct event *begin(struct match *match, const struct fac
 	event->duration = 0;
 	event->filename = 0;
 	event->args = 0;
+	if (!ancestors)
+		no_ancestors(event);
+	else if (match->owner)
+		event_ancestors_of(event, match->owner);
+	else
+		event_ancestors(event);
 	return event;
 }
 

@@ -5,6 +5,7 @@
  * whoever was interrupted. So a connection's owner is noted by the tasks that open one: at the start
  * of connect, and when accept returns. What nobody noted is its socket's: see owner_of_socket.
  */
+#include "ancestors.h"
 #include "socket.h"
 
 enum kind {
@@ -33,12 +34,13 @@ struct event {
 	bytes_t tx_bytes;
 	bytes_t rx_bytes;
 	u32 retransmits;
+	ANCESTOR_COLUMNS;
 };
-enum { EVENT_TAIL = 0 };
+enum { EVENT_TAIL = ANCESTORS_TAIL };
 
 #include "chain.h"
 #include "deny.h"
-#include "events.h"
+#include "event_ancestors.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -48,6 +50,7 @@ const volatile bool closes = true;
 const volatile bool listens = true;
 const volatile bool ipv4 = true;
 const volatile bool ipv6 = true;
+const volatile bool ancestors = true;
 
 WHERE(kind);
 WHERE(family);
@@ -203,6 +206,10 @@ __weak int tell(const struct report *report)
 	if (!event)
 		return 0;
 	fill(event, report, port);
+	if (ancestors)
+		event_ancestors_of(event, &report->owner);
+	else
+		no_ancestors(event);
 	match.refused = report->refused;
 	return event_send(&match);
 }
@@ -580,6 +587,10 @@ static __always_inline void tell_refused(struct match *match, const struct repor
 	if (!event)
 		return;
 	fill(event, report, report->ends.dport);
+	if (ancestors)
+		event_ancestors(event);
+	else
+		no_ancestors(event);
 	event_send(match);
 }
 

@@ -119,7 +119,8 @@ def test_a_description_that_disagrees_with_its_c_stops_the_build_with_file_and_l
     done = build(tree)
 
     assert done.returncode == 1
-    assert f"process.yaml:{line}: no column papa in struct event; there are: args," in done.stderr
+    told = f"process.yaml:{line}: no column papa in struct event; there are: ancestor_pids,"
+    assert told in done.stderr
     assert "column ppid of struct event has no help" in done.stderr
 
 

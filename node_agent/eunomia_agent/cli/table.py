@@ -17,7 +17,7 @@ from eunomia_agent.sinks.clock import SECOND
 from eunomia_agent.sinks.rows import Rows, shown
 from eunomia_agent.trackers.catalogue import Tracker
 
-HIDDEN = frozenset({"tid", "uid"})
+HIDDEN = frozenset({"tid", "uid", "ancestors", "ancestor_pids"})
 """Columns that only JSON and CSV have."""
 WHO = ("comm", "pid")
 """Columns that say who did it. Rows without any, such as a container's figures, name its owner."""

@@ -2,6 +2,7 @@
 """What rows look like, and what the last line says of them."""
 
 import csv
+import json
 import os
 import resource
 from collections.abc import Iterable, Iterator, Sequence
@@ -99,6 +100,13 @@ def test_a_table_fits_the_terminal_and_names_the_container() -> None:
     assert table.head(rows) == b""
 
 
+def test_a_table_leaves_it_to_json_to_tell_who_began_a_process() -> None:
+    table = Table({"tcp": tracker("tcp")}, screen=None, containers=lambda: False)
+    rows = result("tcp", "events", 1)
+    assert table.head(rows).split()[-1] == b"RETRANSMITS"
+    assert {"ancestors", "ancestor_pids"} <= json.loads(next(iter(rows.json()))).keys()
+
+
 def test_figures_of_a_whole_container_name_it_or_else_its_cgroup() -> None:
     table = Table({"container": tracker("container")}, screen=80, containers=lambda: False)
     rows = result("container", "counts", 1, Owner(1, "host", path="/system.slice/" + "x" * 30))
@@ -183,9 +191,9 @@ def test_results_of_other_columns_have_files_of_their_own(tmp_path: Path) -> Non
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [f"demo_web-1_web--31m_abababababab_ipc{end}.csv" for end in ("", "_counts")]
     for name in names:
-        lines = (tmp_path / name).read_text().splitlines()
-        assert lines[0].startswith("time,node,")
-        assert {line.count(",") for line in lines} == {lines[0].count(",")}
+        lines = list(csv.reader((tmp_path / name).read_text().splitlines()))
+        assert lines[0][:2] == ["time", "node"]
+        assert {len(line) for line in lines} == {len(lines[0])}
 
 
 def test_csv_on_a_full_disk_has_its_names_once_there_is_room(
