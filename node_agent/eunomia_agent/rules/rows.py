@@ -19,18 +19,28 @@ ENFORCED, REFUSED = 2 | 4, 8
 class Judged(Protocol):
     """n rows of one owner, of one result of a tracker.
 
-    times: int64 of shape (n,), nanoseconds of one clock; offset_ns: what makes Unix time of them.
-    enforced: bool of shape (n,), whether its process was sent SIGKILL, or was refused it.
-    refused: bool of shape (n,), whether it was refused, and another job tells of that.
+    offset_ns: what makes Unix time of their times.
     """
 
     tracker: str
     owner: Owner
     scope: Scope
-    times: NDArray[np.int64]
-    enforced: NDArray[np.bool_]
-    refused: NDArray[np.bool_]
     offset_ns: int
+
+    @property
+    def times(self) -> NDArray[np.int64]:
+        """When each was, in nanoseconds of one clock: int64 of shape (n,)."""
+        ...
+
+    @property
+    def enforced(self) -> NDArray[np.bool_]:
+        """Whether its process was sent SIGKILL, or was refused it: bool of shape (n,)."""
+        ...
+
+    @property
+    def refused(self) -> NDArray[np.bool_]:
+        """Whether it was refused, and another job tells of that: bool of shape (n,)."""
+        ...
 
     def json(self, rows: Index) -> Sequence[bytes]:
         """Return some rows as JSON; see sinks.rows.Rows.json."""
@@ -45,10 +55,23 @@ class Live:
         self.tracker = rows.tracker
         self.owner = rows.owner
         self.scope = Scope(rows.batch, rows.constants)
-        self.times: NDArray[np.int64] = rows.batch.fixed["time"].astype(np.int64)
-        self.enforced = _flagged(rows, ENFORCED)
-        self.refused = _flagged(rows, REFUSED)
         self.offset_ns = rows.offset_ns
+
+    @property
+    def times(self) -> NDArray[np.int64]:
+        """See Judged."""
+        times: NDArray[np.int64] = self._rows.batch.fixed["time"].astype(np.int64)
+        return times
+
+    @property
+    def enforced(self) -> NDArray[np.bool_]:
+        """See Judged."""
+        return _flagged(self._rows, ENFORCED)
+
+    @property
+    def refused(self) -> NDArray[np.bool_]:
+        """See Judged."""
+        return _flagged(self._rows, REFUSED)
 
     def json(self, rows: Index) -> Sequence[bytes]:
         """Return some rows as JSON. No others are rendered for it."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Comparing whole columns, whatever they hold."""
 
+import operator
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -10,11 +11,12 @@ from eunomia_agent.events.where.number import NOWHERE
 from eunomia_agent.events.where.text import Text
 from eunomia_agent.events.where.vector import Mask, Numbers, Raw, Terms, Vector, apply
 
-_ON_BYTES: Mapping[str, Callable[[Text, bytes], Mask]] = {
-    "==": Text.equals,
-    "startsWith": Text.starts_with,
-    "endsWith": Text.ends_with,
+_ON_BYTES: Mapping[str, tuple[Callable[[Text, bytes], Mask], Callable[[bytes, bytes], bool]]] = {
+    "==": (Text.equals, operator.eq),
+    "startsWith": (Text.starts_with, bytes.startswith),
+    "endsWith": (Text.ends_with, bytes.endswith),
 }
+"""Of all texts at once, and of one."""
 MANY = 4
 """Texts compared with so many others are looked at once for each distinct one."""
 
@@ -41,7 +43,13 @@ def asked(function: str, texts: Vector, other: Vector) -> Numbers | None:
     # A backslash may stand for a byte that is no text: see render.decoded.
     if function not in _ON_BYTES or other.codes.ndim or "\\" in other.known[0]:
         return None
-    found = _ON_BYTES[function](texts.text, other.known[0].encode())
+    of_all, of_one = _ON_BYTES[function]
+    value = other.known[0].encode()
+    if texts.few:
+        codes, known = texts.distinct
+        found = np.array([of_one(each, value) for each in known], np.bool_)[codes]
+    else:
+        found = of_all(texts.text, value)
     return Numbers(found, texts.error | other.error)
 
 

@@ -4,7 +4,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,7 @@ class Scope:
         self._batch = batch
         self._constants = constants
         self._known: dict[str, Vector] = {}
+        self._referred: dict[tuple[Column, bytes], Vector] = {}
 
     def __len__(self) -> int:
         return len(self._batch)
@@ -55,8 +56,19 @@ class Scope:
         if name.kind == "owner":
             return constant(self._constants[name.name])
         if name.name not in self._known:
-            self._known[name.name] = column_of(self._batch, name.name, name.type)
+            self._known[name.name] = self._column(name)
         return self._known[name.name]
+
+    def _column(self, name: syntax.Name) -> Vector:
+        """Return a column: the same object for columns that refer to the same bytes in each row."""
+        layout = self._batch.layout
+        column = layout.column(name.name) if name.name in layout else None
+        if column is None or column.kinds or column.meaning not in REFERENCES:
+            return column_of(self._batch, name.name, name.type)
+        known = replace(column, name="", offset=0), self._batch.fixed[name.name].tobytes()
+        if known not in self._referred:
+            self._referred[known] = column_of(self._batch, name.name, name.type)
+        return self._referred[known]
 
 
 class Part:
@@ -116,10 +128,16 @@ def _named(column: Column, values: NDArray[Any], type_: Type, error: Mask) -> Ve
     if column.kind == "float":
         return Numbers(values.astype(np.float64), error)
     codes, known = distinct_numbers(values)
-    shown = _loaded(render.json(column, known))
+    shown = _shown_numbers(column, known.dtype, tuple(known.tolist()))
     if type_ == types.DOUBLE:
         return Numbers(np.asarray(shown, np.float64)[codes], error)
     return Terms(codes, shown, error)
+
+
+@lru_cache(maxsize=1024)
+def _shown_numbers(column: Column, dtype: "np.dtype[Any]", known: tuple[int, ...]) -> list[Any]:
+    """Return what rows show for some numbers: often they are the same few as in the last batch."""
+    return _loaded(render.json(column, np.array(known, dtype)))
 
 
 def _raw(column: Column, text: Text, error: Mask) -> Raw:

@@ -6,12 +6,13 @@ all conditions are looked for at once, in each distinct value of a column: so co
 nothing to do with a batch cost it next to nothing, however many there are.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import and_
 from typing import Any, Literal
 
 from eunomia_agent.events.where.scope import Scope
-from eunomia_agent.events.where.vector import Raw, Vector, terms_of
+from eunomia_agent.events.where.vector import FEW, Numbers, Raw, Vector, terms_of
 from eunomia_api.where import syntax, types
 from eunomia_api.where.syntax import Node
 
@@ -38,41 +39,75 @@ class Sieve:
 
     def __init__(self, conditions: Iterable[Iterable[Node]]) -> None:
         self._columns: dict[str, _Column] = {}
-        self._needs = [
-            [self._need(claims) for each in conjuncts if (claims := claims_of(each))]
-            for conjuncts in conditions
-        ]
+        stages: dict[tuple[str, ...], _Stage] = {}
+        wanted = list(conditions)
+        self._numbers = range(len(wanted))
+        for number, conjuncts in zip(self._numbers, wanted, strict=True):
+            for claims in filter(None, map(claims_of, conjuncts)):
+                names = tuple(dict.fromkeys(claim.name.name for claim in claims))
+                stage = stages.setdefault(names, _Stage(names))
+                stage.add(1 << number, self._bits(claims), broad=_breadth(claims)[0])
+        self._stages = sorted(stages.values(), key=self._order)
 
-    def passing(self, scope: Scope) -> Iterator[int]:
-        """Give the numbers of the conditions that some rows may meet."""
+    def passing(self, scope: Scope) -> list[int]:
+        """Return the numbers of the conditions that some rows may meet."""
         found: dict[str, int] = {}
-        for number, needs in enumerate(self._needs):
-            if all(self._is_met(need, scope, found) for need in needs):
-                yield number
+        left = (1 << len(self._numbers)) - 1
+        for stage in self._stages:
+            if left & stage.asking:
+                for name in stage.names:
+                    if name not in found:
+                        found[name] = self._columns[name].true_of(scope)
+                left &= ~stage.unmet([found[name] for name in stage.names])
+        return [number for number in self._numbers if left >> number & 1]
 
-    def _need(self, claims: Sequence[Claim]) -> dict[str, int]:
-        """Return the claims as bits, by column."""
-        need: dict[str, int] = {}
+    def _bits(self, claims: Iterable[Claim]) -> dict[str, int]:
+        """Return claims as bits, by column."""
+        bits: dict[str, int] = {}
         for claim in claims:
             name = claim.name.name
             column = self._columns.setdefault(name, _Column(claim.name))
-            need[name] = need.get(name, 0) | column.bit(claim)
-        return need
+            bits[name] = bits.get(name, 0) | column.bit(claim)
+        return bits
 
-    def _is_met(self, need: dict[str, int], scope: Scope, found: dict[str, int]) -> bool:
-        """Tell whether one of some claims is true of some row. found: what is, by column."""
-        for name, claims in need.items():
-            if name not in found:
-                found[name] = self._columns[name].true_of(scope)
-            if found[name] & claims:
-                return True
-        return False
+    def _order(self, stage: "_Stage") -> tuple[bool, float]:
+        """Return what puts first what rules out most conditions for each column that is read."""
+        columns = [self._columns[name] for name in stage.names]
+        read = sum(column.is_read for column in columns)
+        return read > 0, -stage.narrow / max(1, read)
+
+
+class _Stage:
+    """Conditions that need a claim of the same columns to be true, each one or another."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+        self.asking = 0
+        """The conditions, a bit for each."""
+        self.narrow = 0
+        """How many of them few rows meet."""
+        self._needs: list[tuple[int, list[int]]] = []
+
+    def add(self, condition: int, claims: Mapping[str, int], *, broad: bool) -> None:
+        """Take a condition, by its bit, with its claims by column. broad: most rows meet them."""
+        self.asking |= condition
+        self.narrow += not broad
+        self._needs.append((condition, [claims[name] for name in self.names]))
+
+    def unmet(self, true: Sequence[int]) -> int:
+        """Return the conditions of which no claim is true. true: those that are, by column."""
+        unmet = 0
+        for condition, claims in self._needs:
+            if not any(map(and_, claims, true)):
+                unmet |= condition
+        return unmet
 
 
 class _Column:
     """What conditions claim of a column, a bit for each claim."""
 
     def __init__(self, name: syntax.Name) -> None:
+        self.is_read = name.kind == "column"
         self._name = name
         self._claims: dict[tuple[str, Known], int] = {}
         self._same: dict[Known, int] = {}
@@ -136,7 +171,9 @@ class _Affixes:
 def _values(vector: Vector) -> Collection[Any]:
     """Return each value once, or more often; texts as bytes."""
     if isinstance(vector, Raw) and vector.plain:
-        return set(vector.text.values())
+        return vector.distinct[1] if vector.few else set(vector.text.values())
+    if isinstance(vector, Numbers) and vector.values.size <= FEW:
+        return set(vector.values.ravel().tolist())
     return [each.encode() if isinstance(each, str) else each for each in terms_of(vector).known]
 
 
@@ -182,6 +219,8 @@ def _claim(sign: Sign, name: Node, value: Node) -> list[Claim]:
 
 
 def _breadth(claims: Sequence[Claim]) -> tuple[bool, int]:
-    """Return how much is likely to pass: what is not any value but one, or either of two, does."""
-    broad = any(claim.sign == "!=" or isinstance(claim.value, bool) for claim in claims)
+    """Return how much is likely to pass: what is not some value, is empty, or either of two."""
+    broad = any(
+        claim.sign == "!=" or isinstance(claim.value, bool) or not claim.value for claim in claims
+    )
     return broad, len(claims)

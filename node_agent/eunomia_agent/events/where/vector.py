@@ -19,6 +19,8 @@ from eunomia_agent.events.where.text import Text
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 _NARROW = 1 << 16
+FEW = 1024
+"""So many texts are sooner told apart than asked about all at once."""
 
 
 def _nowhere() -> Mask:
@@ -72,17 +74,34 @@ class Raw:
         self.text = text
         self.error = error
         self.plain = plain
+        self.few = len(text) <= FEW
         self._decode = decode
+        self._whole: tuple[Raw, Array] | None = None
 
     def take(self, rows: Array) -> "Raw":
         """Return some rows, by index or mask."""
         error = _taken(self.error, rows)
-        return Raw(self.text.take(rows), self._decode, error, plain=self.plain)
+        part = Raw(self.text.take(rows), self._decode, error, plain=self.plain)
+        if self.few:
+            part._whole = self, rows
+        return part
+
+    @cached_property
+    def distinct(self) -> tuple[NDArray[np.intp], list[bytes]]:
+        """Which of some bytes each row has; of few rows, those of the rows around them as well."""
+        if self._whole is not None:
+            whole, rows = self._whole
+            codes, known = whole.distinct
+            return codes[rows], known
+        return distinct(self.text.values())
 
     @cached_property
     def terms(self) -> Terms:
         """The same by distinct values."""
-        codes, known = distinct(self.text.values())
+        if self._whole is not None:
+            whole, rows = self._whole
+            return whole.terms.take(rows)
+        codes, known = self.distinct
         return Terms(codes, self._decode(known), self.error)
 
 
@@ -142,8 +161,13 @@ def apply(function: Callable[..., Any], operands: Iterable[Vector], dtype: Any) 
     rows of that combination errors.
     """
     first, *others = map(terms_of, operands)
-    codes, combinations, error = first.codes, [(value,) for value in first.known], first.error
+    codes, error = first.codes, first.error
+    combinations: list[tuple[Any, ...]] = [(value,) for value in first.known]
     for other in others:
+        if not other.codes.ndim:
+            combinations = [(*each, other.known[int(other.codes)]) for each in combinations]
+            error = error | other.error
+            continue
         pairs, chosen = distinct_numbers(codes * len(other.known) + other.codes)
         split = (divmod(pair, len(other.known)) for pair in np.atleast_1d(chosen).tolist())
         combinations = [(*combinations[left], other.known[right]) for left, right in split]
