@@ -13,6 +13,7 @@ recapture data with unequal catchability", 1987; A. Chao and L. Jost, "Coverage-
 and extrapolation", 2012, after Good and Turing).
 """
 
+import errno
 import hashlib
 import json
 from collections import Counter
@@ -201,13 +202,15 @@ def profile(
     *,
     base: str = "None",
     allow: Iterable[str] = (),
+    rules: Iterable[Mapping[str, Any]] = (),
     default_action: str = "SCMP_ACT_ERRNO",
 ) -> dict[str, Any]:
     """Return a profile as the OCI runtime specification and Docker have it.
 
     calls: those that were learned. base: "RuntimeDefault" adds what runtimes allow by default.
-    allow: further names. A call that is learned is allowed whatever its arguments; threads may be
-    made in any case. Raises ValueError for another base.
+    allow: further names. rules: of calls that are allowed with some arguments. A call that is
+    learned is allowed whatever its arguments; threads may be made in any case. Raises ValueError
+    for another base.
     """
     if base not in ("None", "RuntimeDefault"):
         raise ValueError(f"the base of a profile is None or RuntimeDefault, not {base!r}")
@@ -216,11 +219,15 @@ def profile(
     if base == "RuntimeDefault":
         names |= runtimedefault.ALLOWED
         conditional = runtimedefault.CONDITIONAL
-    rules = [rule for rule in conditional if learned.isdisjoint(rule["names"])]
+    found = [rule for rule in conditional if learned.isdisjoint(rule["names"])]
+    for rule in rules:
+        rest = {**rule, "names": [name for name in rule["names"] if name not in names]}
+        if rest["names"] and rest not in found:
+            found.append(rest)
     return {
         "defaultAction": default_action,
         "architectures": list(dict.fromkeys(architectures)),
-        "syscalls": [{"names": sorted(names), "action": "SCMP_ACT_ALLOW"}, *rules],
+        "syscalls": [{"names": sorted(names), "action": "SCMP_ACT_ALLOW"}, *found],
     }
 
 
@@ -230,6 +237,16 @@ def allowed_names(found: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(
         name for rule in rules if rule["action"] == "SCMP_ACT_ALLOW" for name in rule["names"]
     )
+
+
+def borne_names(found: Mapping[str, Any]) -> frozenset[str]:
+    """Return the calls that a profile allows, or answers as if the kernel did not have them.
+
+    Who makes one of the latter, as C libraries do with clone3, goes on with another.
+    """
+    rules = found.get("syscalls", ())
+    absent = (rule for rule in rules if rule.get("errnoRet") == errno.ENOSYS)
+    return allowed_names(found) | {name for rule in absent for name in rule["names"]}
 
 
 def encode(found: Mapping[str, Any]) -> bytes:

@@ -2,18 +2,16 @@
 """Runs a command under a seccomp profile."""
 
 import ctypes
-import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from ctypes import POINTER, c_char_p, c_int, c_ulong, c_ushort, c_void_p
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from eunomia_agent.cli import profiles
 from eunomia_agent.cli.errors import CommandError
 from eunomia_agent.learning.libseccomp import compile_profile
 
-MAX_BYTES = 1 << 20
 _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _MODE_FILTER = 22, 38, 2
 _NOT_FOUND = 127
 
@@ -24,26 +22,11 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", c_ushort), ("filter", c_void_p))
 
 
-def read(path: Path) -> Mapping[str, Any]:
-    """Return the profile in a file. Raises CommandError."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        found = json.loads(data[:MAX_BYTES]) if len(data) <= MAX_BYTES else None
-    except OSError as error:
-        raise CommandError(f"{path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise CommandError(f"{path}: is not JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise CommandError(f"{path}: holds no profile: a JSON object of at most {MAX_BYTES} bytes")
-    return found
-
-
-def run(profile: Path, command: Sequence[str]) -> NoReturn:
+def run(profile: str, command: Sequence[str]) -> NoReturn:
     """Become the command, under the profile. Raises AgentError."""
     if not command:
         raise CommandError("which command to run has to be said: -- COMMAND [ARGUMENT]...")
-    code = compile_profile(read(profile))
+    code = compile_profile(profiles.read(profile))
     program = shutil.which(command[0])
     if program is None:
         raise CommandError(f"there is no command {command[0]}")

@@ -2,29 +2,14 @@
 """The commands `eunomia seccomp …` and their options. What each does is imported once it runs."""
 
 # ruff: noqa: PLC0415  (a command is to start at once: it pays for its own imports alone)
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 
+from eunomia_agent.cli.command import Command, Form, Told
 from eunomia_agent.cli.options import Pids
-from eunomia_agent.cli.plain import spare
-
-
-class Base(StrEnum):
-    """What a profile allows beside what was recorded."""
-
-    NONE = "None"
-    RUNTIME_DEFAULT = "RuntimeDefault"
-
-
-class _Command(TyperCommand):
-    def get_params(self, ctx: Any) -> Any:
-        found = super().get_params(ctx)
-        spare(found)
-        return found
 
 
 class _Record(TyperGroup):
@@ -42,19 +27,20 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Command = Annotated[
+Words = Annotated[
     list[str] | None, typer.Argument(metavar="-- COMMAND ARGUMENT", show_default=False)
 ]
-Output = Annotated[
-    Path | None,
-    typer.Option(*("-o", "--output"), metavar="FILE", help="Write the profile to this file."),
+Seconds = Annotated[
+    float | None,
+    typer.Option("-T", "--seconds", metavar="SECONDS", help="End after so long."),
 ]
+A_PROFILE = "FILE, or FILE:VERSION of a SeccompProfile that kubectl wrote with -o json"
 
 
-@app.command("record", cls=_Command)
+@app.command("record", cls=Command)
 def _record(
     *,
-    command: Command = None,
+    command: Words = None,
     pid: Pids = [],  # noqa: B006
     container: Annotated[
         str,
@@ -65,17 +51,19 @@ def _record(
             "A name stands for all that have it, and will have it.",
         ),
     ] = "",
-    seconds: Annotated[
-        float | None,
-        typer.Option("-T", "--seconds", metavar="SECONDS", help="End after so long."),
+    seconds: Seconds = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(*("-o", "--output"), metavar="FILE", help="Write the profile to this file."),
     ] = None,
-    output: Output = None,
     base: Annotated[
-        Base,
+        str,
         typer.Option(
-            "--base", help="What the profile allows beside it: nothing, or what runtimes do."
+            "--base",
+            metavar="None|RuntimeDefault|FILE",
+            help="What else it allows: nothing, what runtimes do, or what another profile does.",
         ),
-    ] = Base.NONE,
+    ] = "None",
     allow: Annotated[
         list[str],
         typer.Option("--allow", metavar="CALL", help="Allow this call as well."),
@@ -94,20 +82,61 @@ def _record(
     The profile goes to standard output, or to a file, in the form that runtimes take.
     """
     from eunomia_agent.cli import recorder
+    from eunomia_agent.cli.watch import Whom
 
-    whom = recorder.Whom(tuple(command or ()), tuple(pid), container, target)
-    made = recorder.Made(output, base.value, tuple(allow))
-    code = recorder.record(whom, made, seconds)
-    raise typer.Exit(code)
+    whom = Whom(tuple(command or ()), tuple(pid), container, seconds, target)
+    made = recorder.Made(output, base, tuple(allow))
+    raise typer.Exit(recorder.record(whom, made))
 
 
-@app.command("run", cls=_Command)
+@app.command("audit", cls=Command)
+def _audit(
+    *,
+    profile: Annotated[str, typer.Option("--profile", metavar="FILE", help=A_PROFILE)],
+    command: Words = None,
+    pid: Pids = [],  # noqa: B006
+    container: Annotated[
+        str,
+        typer.Option(*("-c", "--container"), metavar="NAME", help="This container, as for record."),
+    ] = "",
+    seconds: Seconds = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(*("-o", "--output"), metavar="FILE", help="Write what is found to this file."),
+    ] = None,
+    fmt: Told = Form.TABLE,
+) -> None:
+    """Tell what a profile would refuse, and who called it: nothing is refused by it.
+
+    Exit code 1 where there is any such call, else that of the command.
+    """
+    from eunomia_agent.cli import auditor
+    from eunomia_agent.cli.watch import Whom
+
+    whom = Whom(tuple(command or ()), tuple(pid), container, seconds)
+    raise typer.Exit(auditor.audit(whom, profile, output, as_json=fmt is Form.JSON))
+
+
+@app.command("diff", cls=Command)
+def _diff(
+    old: Annotated[str, typer.Argument(metavar="OLD", help=A_PROFILE)],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Another one.")],
+    fmt: Told = Form.TABLE,
+) -> None:
+    """Tell what one profile allows and another does not. Exit code 1 where they differ."""
+    from eunomia_agent.cli import comparison
+    from eunomia_agent.cli.command import say
+
+    found = comparison.compare(old, new)
+    if told := found.as_json() if fmt is Form.JSON else found.as_text():
+        say(told)
+    raise typer.Exit(int(found.differ))
+
+
+@app.command("run", cls=Command)
 def _run(
     *,
-    profile: Annotated[
-        Path,
-        typer.Option("--profile", metavar="FILE", help="The profile, as `record` writes it."),
-    ],
+    profile: Annotated[str, typer.Option("--profile", metavar="FILE", help=A_PROFILE)],
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND ARGUMENT")],
 ) -> None:
     """Run a command under a profile. It gains no privileges by an exec: no_new_privs is on."""

@@ -125,8 +125,8 @@ def _filter(profile: Mapping[str, Any]) -> Generator[int]:
     try:
         # What the profile does not list is refused like any other call, instead of killed.
         _check(_library().seccomp_attr_set(context, _ACT_BADARCH, default), "has a bad default")
-        _add_architectures(context, profile.get("architectures") or ())
-        for rule in _rules(profile):
+        _add_architectures(context, _list(profile, "architectures"))
+        for rule in _list(profile, "syscalls"):
             _add_rule(context, rule, default)
         yield context
     finally:
@@ -137,7 +137,7 @@ def _add_architectures(context: int, names: Sequence[Any]) -> None:
     native = _library().seccomp_arch_resolve_name(os.uname().machine.encode())
     wanted: list[int] = []
     for name in names:
-        if name not in _ARCHITECTURES:
+        if not isinstance(name, str) or name not in _ARCHITECTURES:
             known = ", ".join(_ARCHITECTURES)
             raise ProfileInvalid(f"architecture {name!r:.60} is not known; there are: {known}")
         wanted.append(_library().seccomp_arch_resolve_name(_ARCHITECTURES[name]))
@@ -149,28 +149,33 @@ def _add_architectures(context: int, names: Sequence[Any]) -> None:
         _check(_library().seccomp_arch_remove(context, native), "lists no architecture")
 
 
-def _rules(profile: Mapping[str, Any]) -> Sequence[Any]:
-    rules = profile.get("syscalls") or ()
-    if not isinstance(rules, Sequence) or isinstance(rules, str):
-        raise ProfileInvalid("the profile's syscalls are no list")
-    return rules
+def _list(where: Mapping[str, Any], key: str) -> Sequence[Any]:
+    found = where.get(key) or []
+    if not isinstance(found, list):
+        raise ProfileInvalid(f"the profile's {key} are no list: {found!r:.100}")
+    return found
 
 
 def _add_rule(context: int, rule: Any, default: int) -> None:
-    names = rule.get("names") if isinstance(rule, Mapping) else None
-    if not isinstance(names, list) or len(names) > MAX_NAMES:
+    names: Any = rule.get("names") if isinstance(rule, Mapping) else None
+    if not _are_names(names):
         raise ProfileInvalid(f"a rule has no list of at most {MAX_NAMES} names: {rule!r:.100}")
     action = _action(rule, rule.get("action"), rule.get("errnoRet"))
     if action == default:
         return  # libseccomp refuses what would change nothing
-    arguments = [_comparison(each) for each in rule.get("args") or ()]
+    arguments = [_comparison(each) for each in _list(rule, "args")]
     array = (_Comparison * len(arguments))(*arguments)
     for name in names:
-        number = _library().seccomp_syscall_resolve_name(str(name).encode())
+        number = _library().seccomp_syscall_resolve_name(name.encode(errors="replace"))
         if number == _NO_SUCH_CALL:
             continue
         result = _library().seccomp_rule_add_array(context, action, number, len(array), array)
         _check(result, f"has a rule for {name!r:.60} that libseccomp does not take")
+
+
+def _are_names(found: Any) -> bool:
+    some = isinstance(found, list) and len(found) <= MAX_NAMES
+    return some and all(isinstance(name, str) for name in found)
 
 
 def _comparison(found: Any) -> _Comparison:
@@ -186,7 +191,7 @@ def _comparison(found: Any) -> _Comparison:
 
 
 def _action(where: Mapping[str, Any], name: Any, number: Any) -> int:
-    if name not in _ACTIONS:
+    if not isinstance(name, str) or name not in _ACTIONS:
         raise ProfileInvalid(f"action {name!r:.60} is not known; there are: {', '.join(_ACTIONS)}")
     if name != "SCMP_ACT_ERRNO":
         return _ACTIONS[name]

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A SeccompProfile: its name, its versions, its file on the nodes, and where that lies. Pure."""
 
-import errno
 import hashlib
 import re
 from collections import Counter
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eunomia_api import agent_pb2
-from eunomia_api.profile import allowed_names, digest, encode, profile
+from eunomia_api.profile import borne_names, digest, encode, profile
 from eunomia_api.seccomp import (
     MAX_SYSCALLS,
     MAX_VERSIONS,
@@ -47,13 +46,8 @@ class Kept:
 
     @property
     def allowed(self) -> frozenset[str]:
-        """Names of all calls that its file allows, or answers as if the kernel did not have them.
-
-        Who makes one of the latter, as C libraries do with clone3, goes on with another.
-        """
-        told = content(self.spec)
-        absent = (rule for rule in told["syscalls"] if rule.get("errnoRet") == errno.ENOSYS)
-        return allowed_names(told) | {name for rule in absent for name in rule["names"]}
+        """Names of all calls that its file allows, or answers as if there were none such."""
+        return borne_names(content(self.spec))
 
 
 @dataclass(frozen=True, slots=True)

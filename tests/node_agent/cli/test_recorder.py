@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from eunomia_agent.cli import recorder
+from eunomia_agent.cli import auditor, recorder, watch
 from eunomia_agent.cli.errors import CommandError
+from eunomia_agent.cli.watch import Whom
 from eunomia_agent.containers.runtime import Container, Identity, Sandbox
 
 pytestmark = pytest.mark.bpf
@@ -56,7 +57,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> FakeRuntime:
     async def open_runtime() -> AsyncGenerator[FakeRuntime]:
         yield runtime
 
-    monkeypatch.setattr(recorder, "open_runtime", open_runtime)
+    monkeypatch.setattr(watch, "open_runtime", open_runtime)
     return runtime
 
 
@@ -101,8 +102,8 @@ def test_all_containers_of_a_name_are_recorded_those_that_start_meanwhile_too(
     signal.setitimer(signal.ITIMER_REAL, 1.5)
     file = tmp_path / "web.json"
 
-    whom = recorder.Whom(container="web", target="cache")
-    code = recorder.record(whom, recorder.Made(file, "None", ("statx",)), 4.0)
+    whom = Whom(container="web", target="cache", seconds=4.0)
+    code = recorder.record(whom, recorder.Made(file, allow=("statx",)))
     found = set(json.loads(file.read_text())["syscalls"][0]["names"])
     told = capsys.readouterr().err
 
@@ -113,9 +114,28 @@ def test_all_containers_of_a_name_are_recorded_those_that_start_meanwhile_too(
     assert f"docker run --security-opt seccomp={file} … redis:7" in told
 
 
+def test_containers_of_a_name_are_audited_those_that_start_meanwhile_too(
+    runtime: FakeRuntime, contain: Any, tmp_path: Path
+) -> None:
+    profile, told = tmp_path / "all-but.json", tmp_path / "told"
+    refused = {"names": ["sync", "chroot"], "action": "SCMP_ACT_ERRNO"}
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [refused]}))
+    contain(runtime.running, "true")
+    contain(runtime.other, "chroot / true")
+    signal.signal(signal.SIGALRM, lambda *_: contain(runtime.later, "sync"))
+    signal.setitimer(signal.ITIMER_REAL, 1.5)
+
+    code = auditor.audit(Whom(container="web", seconds=4.0), str(profile), told, as_json=True)
+    (found,) = map(json.loads, told.read_text().splitlines())
+
+    assert code == 1
+    assert (found["container"], found["call"], found["comm"]) == ("web", "sync", "sync")
+    assert found["count"] > 2
+
+
 def test_a_container_that_does_nothing_has_no_profile(runtime: FakeRuntime, tmp_path: Path) -> None:
     file = tmp_path / "web.json"
 
     with pytest.raises(CommandError, match="nothing was called"):
-        recorder.record(recorder.Whom(container="web"), recorder.Made(file, "None", ()), 0.5)
+        recorder.record(Whom(container="web", seconds=0.5), recorder.Made(file))
     assert not file.exists()

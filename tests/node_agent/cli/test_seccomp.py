@@ -69,6 +69,78 @@ def test_a_recorded_server_serves_the_same_under_its_profile_and_is_refused_a_mo
 
 
 @pytest.mark.bpf
+def test_a_profile_builds_on_another_one_and_refuses_what_neither_allows(
+    eunomia: Eunomia, tmp_path: Path
+) -> None:
+    ours, made = tmp_path / "ours.json", tmp_path / "made.json"
+    chmod = {"names": ["chmod", "fchmodat"], "action": "SCMP_ACT_ALLOW"}
+    ours.write_text(json.dumps({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [chmod]}))
+    file = tmp_path / "file"
+    file.touch()
+
+    eunomia("-o", made, "--base", ours, "--", "chmod", "--help")
+    chmod_, link = (
+        eunomia("run", "--profile", made, "--", *command)
+        for command in (["chmod", "600", file], ["ln", "-s", "/x", tmp_path / "link"])
+    )
+
+    assert (chmod_.returncode, chmod_.stderr) == (0, "")
+    assert "Operation not permitted" in link.stderr
+    compared = eunomia("diff", ours, made)
+    assert compared.returncode == 1
+    assert "+ execve" in compared.stdout.splitlines()
+    assert not [line for line in compared.stdout.splitlines() if line.startswith("-")]
+
+
+@pytest.mark.bpf
+def test_what_a_profile_would_refuse_a_command_is_told_with_who_called_it(
+    eunomia: Eunomia, tmp_path: Path
+) -> None:
+    profile, link = tmp_path / "shell.json", tmp_path / "link"
+    script = f"rm -f {link}; ln -s /x {link}; exit 3"
+    eunomia("-o", profile, "--", "/bin/sh", "-c", "ls / >/dev/null; chmod --help >/dev/null")
+
+    told = eunomia("audit", "--profile", profile, "--fmt", "json", "--", "/bin/sh", "-c", script)
+    lines = {each["call"]: each for each in map(json.loads, told.stdout.splitlines())}
+    shown = eunomia("audit", "--profile", profile, "--", "/bin/sh", "-c", script)
+    clean = eunomia("audit", "--profile", profile, "--", "/bin/sh", "-c", "ls / >/dev/null; exit 3")
+
+    assert link.is_symlink(), "nothing is refused"
+    found = lines.get("symlinkat") or lines["symlink"]
+    assert (found["count"], found["comm"], found["refused"]) == (1, "ln", False)
+    assert Path(found["exe"]).name == "ln"
+    assert found["ancestors"][0] == "sh"
+    assert (found["uid"], found["container"]) == (0, "")
+    assert told.returncode == 1
+    head, *rows = shown.stdout.splitlines()
+    assert head.split()[:5] == ["CALL", "COUNT", "COMM", "PID", "EXE"]
+    assert [row.split()[:3] for row in rows if row.startswith("symlink")] == [
+        [found["call"], "1", "ln"]
+    ]
+    assert f"{profile} would refuse {len(lines)}, listed above" in shown.stderr
+    assert (clean.stdout, clean.returncode) == ("", 3)
+    assert f"{profile} would refuse none" in clean.stderr
+
+
+@pytest.mark.bpf
+def test_what_another_filter_refuses_already_is_told_apart(
+    eunomia: Eunomia, tmp_path: Path
+) -> None:
+    strict, wide = tmp_path / "strict.json", tmp_path / "wide.json"
+    eunomia("-o", strict, "--", "/bin/sh", "-c", "ln --help >/dev/null; exit 0")
+    eunomia("-o", wide, "--base", "RuntimeDefault", "--", "/bin/sh", "-c", "exit 0")
+    under = [*EUNOMIA, "run", "--profile", strict, "--", "ln", "-s", "/x", tmp_path / "link"]
+
+    told = eunomia("audit", "--profile", strict, "--fmt", "json", "--", *under)
+    lines = {each["call"]: each for each in map(json.loads, told.stdout.splitlines())}
+    borne = eunomia("audit", "--profile", wide, "--fmt", "json", "--", *under)
+
+    found = lines.get("symlinkat") or lines["symlink"]
+    assert (found["count"], found["comm"], found["refused"]) == (1, "ln", True)
+    assert "symlink" not in borne.stdout, "it would let that pass"
+
+
+@pytest.mark.bpf
 def test_a_command_ends_with_its_own_code_and_leaves_no_cgroup(eunomia: Eunomia) -> None:
     done = eunomia("--", "/bin/sh", "-c", "exit 3")
 
@@ -109,10 +181,28 @@ def test_a_process_that_runs_is_recorded_with_what_it_starts_and_nothing_beside(
     assert "it ran already" in done.stderr
 
 
+@pytest.mark.bpf
+def test_a_process_that_runs_is_audited_with_what_it_starts(
+    eunomia: Eunomia, sleeper: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    profile = tmp_path / "all-but.json"
+    refused = {"names": ["clock_nanosleep", "umask"], "action": "SCMP_ACT_ERRNO"}
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [refused]}))
+
+    done = eunomia("audit", "--profile", profile, "--fmt", "json", "-p", sleeper.pid, "-T", "1.5")
+    found = {each["call"]: each for each in map(json.loads, done.stdout.splitlines())}
+
+    assert found.keys() == {"clock_nanosleep", "umask"}
+    assert (found["umask"]["comm"], found["umask"]["pid"]) == ("sh", sleeper.pid)
+    assert found["clock_nanosleep"]["comm"] == "sleep"
+    assert found["umask"]["count"] > 2
+    assert done.returncode == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "what to record has to be said"),
+        ([], "whose calls are meant has to be said"),
         (["-p", "1", "-c", "web"], "has to be said, once"),
         (["-T", "0", "--", "true"], "-T must be above 0"),
         (["--target", "b", "--", "true"], "give --source"),
@@ -120,6 +210,10 @@ def test_a_process_that_runs_is_recorded_with_what_it_starts_and_nothing_beside(
         (["-p", "4194304"], "there is no process 4194304"),
         (["--allow", "opne", "--", "true"], "there is no system call opne"),
         (["--", "no-such-command-anywhere"], "there is no command no-such-command-anywhere"),
+        (["--base", "/nowhere", "--", "true"], "/nowhere: No such file"),
+        (["audit", "--profile", "/nowhere", "--", "true"], "/nowhere: No such file"),
+        (["audit", "--profile", "/nowhere"], "whose calls are meant has to be said"),
+        (["diff", "/nowhere", "/nowhere"], "/nowhere: No such file"),
         (["run", "--profile", "/nowhere", "--", "true"], "/nowhere: No such file"),
     ],
 )

@@ -104,6 +104,12 @@ def test_which_calls_libseccomp_does_not_know_is_said() -> None:
         ({"defaultAction": "SCMP_ACT_MAYBE"}, "'SCMP_ACT_MAYBE' is not known"),
         ({"syscalls": [{"names": "read", "action": "SCMP_ACT_ALLOW"}]}, "no list"),
         ({"syscalls": ["read"]}, "no list"),
+        ({"syscalls": 5}, "syscalls are no list: 5"),
+        ({"architectures": 5}, "architectures are no list: 5"),
+        ({"architectures": [["x"]]}, "is not known"),
+        ({"defaultAction": {}}, "is not known"),
+        ({"syscalls": [{"names": [{}], "action": "SCMP_ACT_ALLOW"}]}, "no list"),
+        ({"syscalls": [{"names": ["a"], "action": "SCMP_ACT_ALLOW", "args": 5}]}, "no list: 5"),
         ({"syscalls": [{"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": -1}]}, "-1"),
         (
             {"syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [{"op": 1}]}]},
