@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import starmap
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,10 @@ from eunomia_agent.events.where.text import Text
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
+T = TypeVar("T")
 _NARROW = 1 << 16
 FEW = 1024
-"""So many texts are sooner told apart than asked about all at once."""
+"""So many values are sooner told apart one by one than with numpy, and then asked about."""
 
 
 def _nowhere() -> Mask:
@@ -119,7 +120,7 @@ def constant(value: object, dtype: Any = None) -> Numbers | Terms:
     return Terms(np.zeros((), np.intp), [value])
 
 
-def distinct(values: Sequence[bytes]) -> tuple[NDArray[np.intp], list[bytes]]:
+def distinct(values: Sequence[T]) -> tuple[NDArray[np.intp], list[T]]:
     """Return distinct values, and for each value which of them it is."""
     numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
     codes = np.fromiter(map(numbers.__getitem__, values), np.intp, len(values))
@@ -128,6 +129,9 @@ def distinct(values: Sequence[bytes]) -> tuple[NDArray[np.intp], list[bytes]]:
 
 def distinct_numbers(values: Array) -> tuple[NDArray[np.intp], Array]:
     """Return distinct numbers, and for each number which of them it is."""
+    if values.size <= FEW:
+        codes, few = distinct(values.ravel().tolist())
+        return codes.reshape(values.shape), np.array(few, values.dtype)
     if values.dtype == np.bool_:
         codes, known = distinct_numbers(values.view(np.uint8))
         return codes, known.astype(np.bool_)
