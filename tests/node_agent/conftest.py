@@ -306,3 +306,51 @@ def certificate() -> tuple[bytes, bytes]:
         ),
         certificate.public_bytes(serialization.Encoding.PEM),
     )
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder whose name leaves room for a socket's: at most 107 bytes in all, see unix(7)."""
+    folder = Path("/tmp") / f"eunomia-{os.getpid()}-{os.urandom(3).hex()}"
+    folder.mkdir(mode=0o700)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class Dockerd:
+    """A real engine with root, state and socket of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.socket = folder / "s"
+        command = ["dockerd", "--data-root", folder / "data", "--exec-root", folder / "exec"]
+        command += ["--pidfile", folder / "pid", "-H", f"unix://{self.socket}"]
+        command += ["--iptables=false", "--ip6tables=false", "--bridge=none"]
+        with (folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--storage-driver", "vfs"], stdout=log, stderr=log
+            )
+
+    def docker(self, *words: str, stdin: bytes = b"") -> str:
+        command = ["docker", "-H", f"unix://{self.socket}", *words]
+        done = subprocess.run(command, input=stdin, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode().strip()
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(30)
+
+
+@pytest.fixture
+def dockerd(short_folder: Path) -> Iterator[Dockerd]:
+    missing = [name for name in ("dockerd", "docker", "runc") if not shutil.which(name)]
+    if os.geteuid() or missing:
+        pytest.skip(f"needs root and {', '.join(missing)}: install docker.io")
+    dockerd = Dockerd(short_folder)
+    until = time.monotonic() + 30
+    while not dockerd.socket.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    yield dockerd
+    for container in dockerd.docker("ps", "-aq").split():
+        dockerd.docker("rm", "-f", container)
+    dockerd.stop()

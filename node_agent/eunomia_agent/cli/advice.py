@@ -2,7 +2,7 @@
 """What was recorded, and how a container gets its profile, for people. Pure."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from eunomia_agent.containers.runtime import Container
@@ -32,19 +32,18 @@ def summary(merged: Merged) -> Iterator[str]:
         yield "a seccomp profile was on: what that refuses does not show, and stays refused"
 
 
-def application(profile: Path, containers: Sequence[Container]) -> Iterator[str]:
-    """Give lines about how containers get a profile. None takes one while it runs: seccomp(2)."""
-    yield "no filter can be put on a container that runs: it gets the profile when it starts anew"
-    for container in containers:
-        sandbox = container.sandbox
-        if sandbox.namespace:
-            path = KUBELET / "eunomia" / sandbox.namespace / profile.name
-            yield f"{sandbox.namespace}/{sandbox.pod}/{container.name}: on each node,"
-            yield f"  install -D -m 644 {shlex.quote(str(profile))} {path}"
-            yield f"  then, in the pod's template, for the container {container.name}:"
-            yield "  securityContext: {seccompProfile: {type: Localhost, "
-            yield f"    localhostProfile: {path.relative_to(KUBELET)}}}}}"
-        else:
-            option = f"--security-opt seccomp={shlex.quote(str(profile.absolute()))}"
-            yield f"{container.name}: run it again, as it was run, with"
-            yield f"  docker run {option} … {shlex.quote(container.image)}"
+def application(profile: Path, container: Container) -> Iterator[str]:
+    """Give lines about how a container gets a profile. None takes one while it runs: seccomp(2)."""
+    sandbox = container.sandbox
+    if sandbox.namespace:
+        # Below eunomia/ the agent removes what the operator does not know.
+        path = KUBELET / "profiles" / profile.name
+        yield f"{sandbox.namespace}/{sandbox.pod}/{container.name}: on each node,"
+        yield f"  install -D -m 644 {shlex.quote(str(profile))} {shlex.quote(str(path))}"
+        yield f"  then, in the pod's template, for the container {container.name}:"
+        yield "  securityContext: {seccompProfile: {type: Localhost,"
+        yield f"    localhostProfile: {path.relative_to(KUBELET)}}}}}"
+    else:
+        option = f"--security-opt seccomp={shlex.quote(str(profile.absolute()))}"
+        yield f"{container.name}: run it again, as it was run, with"
+        yield f"  docker run {option} … {shlex.quote(container.image)}"

@@ -5,15 +5,17 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from eunomia_agent.cli import advice, profiles
+from eunomia_agent.cli.engine import EngineError, engine_of
 from eunomia_agent.cli.errors import CommandError
 from eunomia_agent.cli.machine import require
 from eunomia_agent.cli.profiles import Basis
+from eunomia_agent.cli.rerun import CannotRerun, rerun
 from eunomia_agent.cli.watch import Whom, watch
 from eunomia_agent.containers.runtime import Container
 from eunomia_agent.learning import libseccomp
@@ -39,7 +41,9 @@ def record(whom: Whom, made: Made) -> int:
     basis = profiles.basis(made.base)
     require(())
     seen = asyncio.run(watch(whom, agent_pb2.Learning(seccomp=True)))
-    _write(merge(seen.learned), made, basis, seen.problem, seen.meant)
+    content = _write(merge(seen.learned), made, basis, seen.problem)
+    if made.output is not None:
+        _apply(content, made.output, seen.meant)
     return seen.code
 
 
@@ -54,13 +58,8 @@ def _check(whom: Whom, made: Made) -> None:
             raise CommandError(f"--allow: there is no system call {', '.join(unknown)}")
 
 
-def _write(
-    merged: Merged,
-    made: Made,
-    basis: Basis,
-    problem: str | None,
-    meant: Sequence[Container],
-) -> None:
+def _write(merged: Merged, made: Made, basis: Basis, problem: str | None) -> bytes:
+    """Write the profile, and tell of it; return its content."""
     if not merged.runs or not merged.calls:
         raise CommandError("nothing was called: no profile is written")
     found = profile(
@@ -70,7 +69,7 @@ def _write(
         allow=basis.calls.union(made.allow),
         rules=basis.rules,
     )
-    lines = [*advice.summary(merged)]
+    content, lines = encode(found), [*advice.summary(merged)]
     with suppress(libseccomp.LibseccompMissing):
         libseccomp.compile_profile(found)
         if unknown := libseccomp.unknown(sorted(merged.allowed)):
@@ -82,10 +81,31 @@ def _write(
     else:
         part = made.output.with_name(f".{made.output.name}.{os.getpid()}")
         try:
-            part.write_bytes(encode(found))
+            part.write_bytes(content)
             part.replace(made.output)
         except OSError as error:
             raise CommandError(f"{made.output}: {error.strerror}") from None
         lines.append(f"written to {made.output}")
-        lines += advice.application(made.output, meant) if meant else ()
+    _tell(lines)
+    return content
+
+
+def _apply(content: bytes, profile: Path, meant: Sequence[Container]) -> None:
+    """Have containers wear a profile, or tell how they get it. Raises CommandError."""
+    problems: list[str] = []
+    for container in meant:
+        try:
+            known = None if container.sandbox.namespace else engine_of(container.id)
+            if known is None:
+                _tell(advice.application(profile, container))
+            else:
+                _tell(rerun(*known, content.decode()))
+        except (CannotRerun, EngineError) as error:
+            problems.append(str(error))
+            _tell(advice.application(profile, container))
+    if problems:
+        raise CommandError("; ".join(problems))
+
+
+def _tell(lines: Iterable[str]) -> None:
     sys.stderr.write("".join(f"{line}\n" for line in lines))

@@ -73,7 +73,8 @@ def _record(
         typer.Option(
             "--target",
             metavar="NAME",
-            help="With --source: the container that the profile is for; tells how it gets it.",
+            help="With --source: this container gets the profile. One of Docker's is made anew for "
+            "that, and the one before stays, stopped; of pods it is told how.",
         ),
     ] = "",
 ) -> None:

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -348,15 +348,6 @@ def image_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     )
     return archive
-
-
-@pytest.fixture
-def short_folder() -> Iterator[Path]:
-    """A folder whose name leaves room for a socket's: at most 107 bytes in all, see unix(7)."""
-    folder = Path("/tmp") / f"eunomia-{os.getpid()}-{os.urandom(3).hex()}"
-    folder.mkdir(mode=0o700)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

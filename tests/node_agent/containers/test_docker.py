@@ -3,14 +3,12 @@
 
 import asyncio
 import json
-import os
 import re
-import shutil
-import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -319,49 +317,10 @@ async def test_socket_that_nobody_listens_on_is_told_of(short_folder: Path) -> N
         await DockerClient(short_folder / "s").identities()
 
 
-class Dockerd:
-    """A real engine with root, state and socket of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.socket = folder / "s"
-        command = ["dockerd", "--data-root", folder / "data", "--exec-root", folder / "exec"]
-        command += ["--pidfile", folder / "pid", "-H", f"unix://{self.socket}"]
-        command += ["--iptables=false", "--ip6tables=false", "--bridge=none"]
-        with (folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, "--storage-driver", "vfs"], stdout=log, stderr=log
-            )
-
-    def docker(self, *words: str, stdin: bytes = b"") -> str:
-        command = ["docker", "-H", f"unix://{self.socket}", *words]
-        done = subprocess.run(command, input=stdin, capture_output=True, check=False)
-        assert done.returncode == 0, done.stderr.decode()
-        return done.stdout.decode().strip()
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(30)
-
-
-@pytest.fixture
-def dockerd(short_folder: Path, image_archive: Path) -> Iterator[Dockerd]:
-    missing = [name for name in ("dockerd", "docker", "runc") if not shutil.which(name)]
-    if os.geteuid() or missing:
-        pytest.skip(f"needs root and {', '.join(missing)}: install docker.io")
-    dockerd = Dockerd(short_folder)
-    until = time.monotonic() + 30
-    while not dockerd.socket.exists() and time.monotonic() < until:
-        time.sleep(0.05)
-    dockerd.docker("load", "-i", str(image_archive))
-    yield dockerd
-    for container in dockerd.docker("ps", "-aq").split():
-        dockerd.docker("rm", "-f", container)
-    dockerd.stop()
-
-
 async def test_containers_of_a_real_docker_get_their_names(
-    dockerd: Dockerd, hierarchy: Path
+    dockerd: Any, hierarchy: Path, image_archive: Path
 ) -> None:
+    await asyncio.to_thread(dockerd.docker, "load", "-i", str(image_archive))
     run = ("run", "-d", "--network", "none", "--label", "app=web")
     before = await asyncio.to_thread(dockerd.docker, *run, "--name", "before", IMAGE)
     said: list[Owner] = []

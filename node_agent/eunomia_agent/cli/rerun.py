@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes a container of Docker's anew as it was, but for its seccomp profile.
+
+The one before stays, stopped and under another name, and comes back where the new one does not run.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from eunomia_agent.cli.engine import Engine, EngineError
+from eunomia_agent.cli.errors import CommandError
+
+RUNS_SECONDS = 2.0
+"""A container that runs for so long has begun under its profile."""
+MOST_BEFORE = 99
+_CONFLICT = 409
+_DEFAULT_NETWORKS = ("default", "bridge", "host", "none")
+
+
+class CannotRerun(CommandError):
+    """A container is not made anew; the message says why. It is as it was."""
+
+
+def rerun(engine: Engine, found: Mapping[str, Any], profile: str) -> Iterator[str]:
+    """Make a container anew under a profile; give lines about it. Raises CommandError.
+
+    found: what the engine tells of it. profile: the content of its file.
+    """
+    name, old = str(found["Name"]).removeprefix("/"), str(found["Id"])
+    _check(engine, name, found)
+    image = _image(engine, found)
+    new = engine.post("/containers/create", renewed(found, image, profile), name=f"{name}-new")[
+        "Id"
+    ]
+    try:
+        for network, endpoint in _further(found):
+            body = {"Container": new, "EndpointConfig": endpoint}
+            engine.post(f"/networks/{network}/connect", body)
+        before = _exchange(engine, found, name, new)
+    except EngineError as error:
+        engine.delete(f"/containers/{new}?force=true")
+        raise CannotRerun(f"{name}: {error}") from None
+    running = bool(found["State"]["Running"])
+    if running and (problem := _start(engine, new)):
+        _back(engine, found, name, new)
+        raise CannotRerun(
+            f"{name} does not run under the profile, and is back as it was: {problem}"
+        )
+    _rest(engine, old)
+    yield f"{name}: made anew under the profile; the one before is {before}, stopped"
+    yield "  what it had written beside its volumes is there alone. To go back:"
+    policy = (found["HostConfig"].get("RestartPolicy") or {}).get("Name") or "no"
+    restart = "" if policy == "no" else f" && docker update --restart {policy} {name}"
+    yield f"  docker rm -f {name} && docker rename {before} {name} && docker start {name}{restart}"
+
+
+def _check(engine: Engine, name: str, found: Mapping[str, Any]) -> None:
+    host, labels = found["HostConfig"], found["Config"].get("Labels") or {}
+    parts = engine.get("/version").get("Components") or ()
+    if any(str(each.get("Name")).startswith("Podman") for each in parts):
+        raise CannotRerun(f"{name} is Podman's, which this does not make anew")
+    if host.get("Privileged"):
+        raise CannotRerun(f"{name} is privileged: Docker puts no profile on such a container")
+    if host.get("AutoRemove"):
+        raise CannotRerun(f"{name} was run with --rm: it would be gone once it is stopped")
+    if any(each.startswith("com.docker.swarm.") for each in labels):
+        raise CannotRerun(f"{name} is a swarm's, which makes its containers itself")
+
+
+def _image(engine: Engine, found: Mapping[str, Any]) -> str:
+    """Return the image by its name, or by its id where the name stands for another one by now."""
+    name, id_ = str(found["Config"]["Image"]), str(found["Image"])
+    with suppress(EngineError):
+        if engine.get(f"/images/{name}/json")["Id"] == id_:
+            return name
+    return id_
+
+
+def renewed(found: Mapping[str, Any], image: str, profile: str) -> dict[str, Any]:
+    """Return how a container like one that there is would be made, under a profile. Pure."""
+    config = {**found["Config"], "Image": image}
+    host = dict(found["HostConfig"])
+    shared = str(host.get("NetworkMode")).startswith("container:")
+    if shared or config.get("Hostname") == str(found["Id"])[:12]:
+        config["Hostname"] = ""
+    if shared:
+        config["ExposedPorts"] = None
+    others = [each for each in host.get("SecurityOpt") or () if not _is_seccomp(each)]
+    host["SecurityOpt"] = [*others, f"seccomp={profile}"]
+    host["Links"] = [_link(each) for each in host.get("Links") or ()]
+    host["Binds"] = [*(host.get("Binds") or ()), *_volumes(found)]
+    first = host.get("NetworkMode") or "default"
+    networks = found["NetworkSettings"].get("Networks") or {}
+    endpoints = {first: _endpoint(found, networks[first])} if _is_named(first, networks) else {}
+    return {**config, "HostConfig": host, "NetworkingConfig": {"EndpointsConfig": endpoints}}
+
+
+def _is_seccomp(option: str) -> bool:
+    return option.startswith(("seccomp=", "seccomp:"))
+
+
+def _is_named(network: str, networks: Mapping[str, Any]) -> bool:
+    return network in networks and network not in _DEFAULT_NETWORKS
+
+
+def _link(told: str) -> str:
+    """Return a link as it is asked for: /db:/web/alias is told of db:alias."""
+    source, _, alias = told.partition(":")
+    return f"{source.removeprefix('/')}:{alias.rpartition('/')[2]}"
+
+
+def _volumes(found: Mapping[str, Any]) -> Iterator[str]:
+    """Give the volumes that were made for the container, which nobody had named."""
+    host = found["HostConfig"]
+    named = {each.split(":")[1] for each in host.get("Binds") or () if ":" in each}
+    named |= {str(each.get("Target")) for each in host.get("Mounts") or ()}
+    for mount in found.get("Mounts") or ():
+        if mount.get("Type") == "volume" and mount["Destination"] not in named:
+            mode = "rw" if mount.get("RW") else "ro"
+            yield f"{mount['Name']}:{mount['Destination']}:{mode}"
+
+
+def _endpoint(found: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+    own = str(found["Id"])[:12]
+    aliases = [each for each in told.get("Aliases") or () if each != own]
+    kept = {key: told.get(key) for key in ("IPAMConfig", "Links", "DriverOpts")}
+    return {**kept, "Aliases": aliases}
+
+
+def _further(found: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give the networks that it is in beside its first."""
+    first = found["HostConfig"].get("NetworkMode") or "default"
+    networks = found["NetworkSettings"].get("Networks") or {}
+    for name, told in networks.items():
+        if _is_named(name, networks) and name != first:
+            yield name, _endpoint(found, told)
+
+
+def _exchange(engine: Engine, found: Mapping[str, Any], name: str, new: str) -> str:
+    """Stop the one, and give the other its name; return what the one is called now."""
+    old = found["Id"]
+    if found["State"]["Running"]:
+        engine.post(f"/containers/{old}/stop")
+    try:
+        before = _set_aside(engine, old, name)
+        engine.post(f"/containers/{new}/rename", name=name)
+    except EngineError:
+        _restore(engine, found, name)
+        raise
+    return before
+
+
+def _set_aside(engine: Engine, old: str, name: str) -> str:
+    for number in range(1, MOST_BEFORE):
+        before = f"{name}-before-{number}"
+        try:
+            engine.post(f"/containers/{old}/rename", name=before)
+        except EngineError as error:
+            if error.status != _CONFLICT:
+                raise
+        else:
+            return before
+    raise EngineError(f"there are {MOST_BEFORE} containers {name}-before-…: remove some")
+
+
+def _start(engine: Engine, new: str) -> str:
+    """Start it; return what is wrong with it, if anything is."""
+    until = time.monotonic() + RUNS_SECONDS
+    try:
+        engine.post(f"/containers/{new}/start")
+        while time.monotonic() < until:
+            state = engine.get(f"/containers/{new}/json")["State"]
+            if state.get("Restarting") or (not state["Running"] and state["ExitCode"]):
+                return f"it ended with exit code {state['ExitCode']}"
+            time.sleep(0.1)
+    except EngineError as error:
+        return str(error)
+    return ""
+
+
+def _back(engine: Engine, found: Mapping[str, Any], name: str, new: str) -> None:
+    engine.delete(f"/containers/{new}?force=true")
+    _restore(engine, found, name)
+
+
+def _restore(engine: Engine, found: Mapping[str, Any], name: str) -> None:
+    """Have the one before be as it was."""
+    with suppress(EngineError):  # it may still have its name
+        engine.post(f"/containers/{found['Id']}/rename", name=name)
+    if found["State"]["Running"]:
+        engine.post(f"/containers/{found['Id']}/start")
+
+
+def _rest(engine: Engine, old: str) -> None:
+    """Have the one before not come back when the engine starts anew."""
+    with suppress(EngineError):
+        engine.post(f"/containers/{old}/update", {"RestartPolicy": {"Name": "no"}})

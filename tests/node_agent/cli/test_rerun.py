@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Containers of a real Docker, made anew under a profile."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eunomia_agent.cli.engine import engine_of
+from eunomia_agent.cli.rerun import CannotRerun, renewed, rerun
+from eunomia_agent.learning.calls import ARCHITECTURE
+from eunomia_api.profile import ABIS, profile
+
+EUNOMIA = [sys.executable, "-c", "from eunomia_agent.cli.main import main; main()", "seccomp"]
+IMAGE = "eunomia-test:1"
+SERVE = ("/bin/busybox", "sh", "-c", "echo began >>/data/log; exec /bin/busybox sleep 1000")
+
+
+@pytest.fixture
+def docker(dockerd: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    if shutil.which("busybox") is None:
+        pytest.skip("needs busybox: install busybox-static")
+    (tmp_path / "root/bin").mkdir(parents=True)
+    shutil.copy(str(shutil.which("busybox")), tmp_path / "root/bin/busybox")
+    archive = subprocess.run(
+        ["tar", "c", "-C", tmp_path / "root", "."], capture_output=True, check=True
+    )
+    dockerd.docker("import", "-", IMAGE, stdin=archive.stdout)
+    monkeypatch.setenv("EUNOMIA_DOCKER_SOCKET", str(dockerd.socket))
+    return dockerd.docker
+
+
+def run(docker: Any, name: str, *more: str) -> str:
+    words = ("run", "-d", "--name", name, "--network", "none", "-v", "/data", *more, IMAGE, *SERVE)
+    return str(docker(*words))
+
+
+def told(docker: Any, name: str) -> Any:
+    return json.loads(docker("inspect", name))[0]
+
+
+@pytest.mark.bpf
+def test_what_one_container_calls_another_is_held_to(docker: Any, tmp_path: Path) -> None:
+    file = tmp_path / "web.json"
+    run(docker, "source")
+    run(docker, "web", "--label", "app=web", "-e", "A=1", "--restart", "always", "--hostname", "w")
+    before = told(docker, "web")
+
+    command = [*EUNOMIA, "--source", "source", "--target", "web", "-o", str(file), "-T", "6"]
+    recording = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not file.exists() and recording.poll() is None:
+        docker("restart", "-t", "0", "source")
+    _, lines = recording.communicate()
+
+    assert recording.returncode == 0, lines
+    after, kept = told(docker, "web"), told(docker, "web-before-1")
+    assert kept["Id"] == before["Id"]
+    assert (after["State"]["Running"], kept["State"]["Running"]) == (True, False)
+    (option,) = after["HostConfig"]["SecurityOpt"]
+    assert option == f"seccomp={file.read_text()}"
+    same = ("Env", "Labels", "Cmd", "Hostname", "Image")
+    assert [after["Config"][key] for key in same] == [before["Config"][key] for key in same]
+    assert after["Mounts"][0]["Name"] == before["Mounts"][0]["Name"]
+    assert after["HostConfig"]["RestartPolicy"]["Name"] == "always"
+    assert kept["HostConfig"]["RestartPolicy"]["Name"] == "no"
+    link = ("exec", "web", "/bin/busybox", "ln", "-s", "/x", "/data/x")
+    with pytest.raises(AssertionError, match="Operation not permitted"):
+        docker(*link)
+
+    # Back, as it is told.
+    back = lines.strip().splitlines()[-1].strip()
+    assert back == (
+        "docker rm -f web && docker rename web-before-1 web && docker start web"
+        " && docker update --restart always web"
+    )
+    for each in back.split(" && "):
+        docker(*each.split()[1:])
+    assert told(docker, "web")["State"]["Running"]
+    docker(*link)
+
+
+@pytest.fixture
+def strict() -> str:
+    return json.dumps(profile([], ABIS[ARCHITECTURE]))
+
+
+def made(name: str, strict: str) -> list[str]:
+    found = engine_of(name)
+    assert found is not None
+    return list(rerun(*found, strict))
+
+
+def test_a_container_that_cannot_begin_under_its_profile_is_back_as_it_was(
+    docker: Any, strict: str
+) -> None:
+    old = run(docker, "web", "--restart", "always")
+    with pytest.raises(CannotRerun, match="is back as it was: the container engine says"):
+        made("web", strict)
+    found = told(docker, "web")
+    assert (found["Id"], found["State"]["Running"]) == (old, True)
+    assert found["HostConfig"]["RestartPolicy"]["Name"] == "always"
+    assert docker("ps", "-aq", "--no-trunc") == old, "nothing else is left"
+
+
+def test_one_that_stands_still_stands_still_under_its_profile(docker: Any, strict: str) -> None:
+    run(docker, "web")
+    docker("stop", "-t", "0", "web")
+    docker("create", "--name", "web-before-1", IMAGE, "true")
+    assert "the one before is web-before-2" in made("web", strict)[0]
+    assert not told(docker, "web")["State"]["Running"]
+    assert told(docker, "web")["HostConfig"]["SecurityOpt"] == [f"seccomp={strict}"]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"), [("--privileged", "is privileged"), ("--rm", "was run with --rm")]
+)
+def test_what_cannot_be_made_anew_is_left_alone(
+    docker: Any, strict: str, option: str, message: str
+) -> None:
+    old = docker("create", "--name", "web", option, IMAGE, *SERVE)
+    with pytest.raises(CannotRerun, match=message):
+        made("web", strict)
+    assert docker("ps", "-aq", "--no-trunc") == old
+
+
+def test_where_no_engine_listens_nothing_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EUNOMIA_DOCKER_SOCKET", str(tmp_path / "s"))
+    assert engine_of("web") is None
+
+
+FOUND: dict[str, Any] = {
+    "Id": "ab" * 32,
+    "Name": "/web",
+    "Config": {"Hostname": "ab" * 6, "Image": "nginx:1", "Labels": {"app": "web"}},
+    "HostConfig": {
+        "NetworkMode": "shop",
+        "SecurityOpt": ["no-new-privileges", "seccomp=unconfined"],
+        "Links": ["/db:/web/store"],
+        "Binds": ["/etc/web:/etc/web:ro"],
+    },
+    "Mounts": [
+        {"Type": "bind", "Source": "/etc/web", "Destination": "/etc/web", "RW": False},
+        {"Type": "volume", "Name": "3f", "Destination": "/data", "RW": True},
+    ],
+    "NetworkSettings": {
+        "Networks": {
+            "shop": {"Aliases": ["www", "ab" * 6], "IPAMConfig": {"IPv4Address": "10.1.2.3"}},
+            "back": {"Aliases": None},
+        }
+    },
+}
+
+
+def test_all_but_the_profile_is_as_it_was() -> None:
+    body = renewed(FOUND, "nginx:1", "{}")
+    assert body["Hostname"] == "", "the engine gives it one by its id"
+    assert body["Labels"] == {"app": "web"}
+    host = body["HostConfig"]
+    assert host["SecurityOpt"] == ["no-new-privileges", "seccomp={}"]
+    assert host["Links"] == ["db:store"]
+    assert host["Binds"] == ["/etc/web:/etc/web:ro", "3f:/data:rw"]
+    (endpoint,) = body["NetworkingConfig"]["EndpointsConfig"].items()
+    address = {"IPv4Address": "10.1.2.3"}
+    assert endpoint == (
+        "shop",
+        {"IPAMConfig": address, "Links": None, "DriverOpts": None, "Aliases": ["www"]},
+    )
+
+
+def test_a_container_that_shares_anothers_network_has_no_name_or_ports_of_its_own() -> None:
+    config = {**FOUND["Config"], "Hostname": "db", "ExposedPorts": {"80/tcp": {}}}
+    host = {**FOUND["HostConfig"], "NetworkMode": f"container:{'cd' * 32}"}
+    alone = {"Networks": {}}
+    body = renewed(
+        {**FOUND, "Config": config, "HostConfig": host, "NetworkSettings": alone}, "i", "{}"
+    )
+    assert (body["Hostname"], body["ExposedPorts"]) == ("", None)
+    assert body["NetworkingConfig"]["EndpointsConfig"] == {}
