@@ -83,8 +83,8 @@ class Rule(Written):
     events: Annotated[list[RuleName], Field(min_length=1, max_length=8)]
     """The trackers whose rows the rule reads. Each column that it names must be one of each."""
     when: Condition
-    """Which rows break the rule: CEL over the trackers' columns and namespace, pod, container,
-    container_id, image and node, as in: writing && path.startsWith("/etc/")."""
+    """Which rows break the rule: CEL over the trackers' columns and namespace, pod, pod_uid,
+    container, container_id, image, node and labels, as in: writing && labels["app"] == "web"."""
     exceptions: Annotated[list[RuleException], Field(max_length=32)] = []
     """What is passed over all the same."""
     count: Annotated[int, Field(ge=1, le=MAX_COUNT)] = 1

@@ -69,7 +69,8 @@ class TrackerUse(Written):
     """Params of the tracker. Changing them restarts the tracker, which shows as a gap."""
     where: Annotated[str, Field(max_length=MAX_CHARACTERS)] = ""
     """Only rows for which this is true: CEL over the tracker's columns and namespace, pod,
-    container, container_id, image and node, as in: error == "EACCES" && path.startsWith("/etc/").
+    pod_uid, container, container_id, image, node and labels, as in: error == "EACCES" &&
+    path.startsWith("/etc/") && labels["app"] == "web".
     Empty: all rows. Changing it restarts the tracker, which shows as a gap."""
     sample: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     """Keep one event in so many, chosen at random; the others are counted as sampledOut. What a

@@ -125,7 +125,7 @@ def test_a_condition_that_the_columns_can_meet_is_accepted(catalogue: Catalogue)
         (
             'pth == "/etc"',
             'at character 1: no column "pth"; did you mean path?; there are pid, error, path, '
-            "namespace, pod, container, container_id, image, node, kubernetes_api",
+            "namespace, pod, pod_uid, container, container_id, image, node, kubernetes_api, labels",
         ),
         (
             'pid == "1"',

@@ -68,8 +68,8 @@ def test_a_policy_of_groups_and_rules_of_its_own(catalogue: Catalogue) -> None:
         (
             {"when": 'error == "EACCES" &&\n pth == "/etc"'},
             'when, on opensnoop: at line 2, character 2: no column "pth"; did you mean path?; there'
-            " are pid, error, path, namespace, pod, container, container_id, image, node,"
-            " kubernetes_api",
+            " are pid, error, path, namespace, pod, pod_uid, container, container_id, image, node,"
+            " kubernetes_api, labels",
         ),
         (
             {"exceptions": [{"name": "init", "when": 'pid == "1"'}]},
@@ -83,22 +83,22 @@ def test_a_policy_of_groups_and_rules_of_its_own(catalogue: Catalogue) -> None:
         (
             {"events": ["opensnoop", "process"]},
             'when, on process: at character 1: no column "error"; there are namespace, pod, '
-            "container, container_id, image, node, kubernetes_api",
+            "pod_uid, container, container_id, image, node, kubernetes_api, labels",
         ),
         (
             {"groupBy": ["pod", "dport"]},
             'groupBy: opensnoop has no column "dport"; there are pid, error, path, namespace, pod, '
-            "container, container_id, image, node",
+            "pod_uid, container, container_id, image, node",
         ),
         (
             {"distinct": "dport", "count": 2, "within": "1s"},
             'distinct: opensnoop has no column "dport"; there are pid, error, path, namespace, pod,'
-            " container, container_id, image, node",
+            " pod_uid, container, container_id, image, node",
         ),
         (
             {"message": "saw {pth}"},
             'message: at character 5: opensnoop has no column "pth"; there are pid, error, path, '
-            "namespace, pod, container, container_id, image, node",
+            "namespace, pod, pod_uid, container, container_id, image, node",
         ),
         ({"message": "100 {"}, "message: at character 5: { stands alone; write {{"),
         (

@@ -36,7 +36,7 @@ COLUMNS = [
 ]
 NAMES = (
     "pid, comm, kind, modes, error, signal, duration, failed, load, path, args, slots, "
-    "namespace, pod, container, container_id, image, node, kubernetes_api"
+    "namespace, pod, pod_uid, container, container_id, image, node, kubernetes_api, labels"
 )
 
 
@@ -75,6 +75,10 @@ def refusal(written: str) -> str:
         "pid == 1 // the first process",
         "pid in []",
         "true",
+        'pod_uid == "4f2e" && labels["app.kubernetes.io/name"].startsWith("web")',
+        '"app" in labels && labels.app == "web" || comm in labels && labels[comm] != ""',
+        "size(labels) > 2 && (failed ? labels : labels) == labels",
+        'args.exists(labels, labels == "-x")',
     ],
 )
 def test_what_may_be_written(written: str) -> None:
@@ -168,6 +172,37 @@ def test_what_may_be_written(written: str) -> None:
         ),
         ("pid[0] == 1", "at character 1: an int has no elements"),
         ('args[pid] == ""', "at character 6: an element is named by a number, as in args[0]"),
+        # labels
+        ('label["app"] == ""', 'at character 1: no column "label"; did you mean labels?; there'),
+        (
+            "labels",
+            "at character 1: it must be true or false, and is a map(string, string); compare it",
+        ),
+        (
+            'labels == "web"',
+            "at character 8: == cannot compare a map(string, string) with a string",
+        ),
+        ("labels < labels", "at character 8: < cannot compare a map(string, string) with a map"),
+        (
+            'labels[0] == "web"',
+            'at character 8: a label is named by a text, as in labels["app"], and this is an int',
+        ),
+        ("labels.app == 1", "at character 12: == cannot compare a string with an int"),
+        ("1 in labels", "at character 3: in cannot find an int in a map(string, string)"),
+        (
+            "failed || labels in [labels]",
+            "at character 22: a list cannot hold all labels; a label is named by a text, as in "
+            'labels["app"]',
+        ),
+        (
+            'labels.contains("app")',
+            "at character 1: contains takes a string, and this is a map(string, string)",
+        ),
+        (
+            'labels.exists(a, a == "app")',
+            "at character 1: exists takes a list, and this is a map(string, string)",
+        ),
+        ('pod_uid.app == ""', 'at character 9: nothing has a field "app"; there'),
         ("size(pid) == 1", "at character 6: an int has no size; a string or a list has"),
         ("path.startsWith(1)", "at character 17: startsWith takes a string, and this is an int"),
         ("path.startsWith()", "at character 6: startsWith takes two values, and there are 1"),

@@ -140,6 +140,20 @@ def test_a_condition_on_whose_it_is_is_asked_of_containers_before_anything_happe
     assert world.total("p/kill/r").enforced == 1
 
 
+def test_who_is_killed_may_go_by_the_labels_of_the_pod(
+    world: Any, killer: Callable[..., agent_pb2.Job]
+) -> None:
+    """The kernel knows no labels: cgroups are chosen by them, as they become known."""
+    jobs, other, none = (world.cgroup(name) for name in ("jobs", "other", "none"))
+    world.tracing.meet(world.owner(jobs, app="jobs"))
+    world.tracing.meet(world.owner(other, app="web"))
+    world.tracing.meet(world.owner(none))
+    world.apply(killer('labels["app"] == "jobs" && error == "ENOENT"'))
+    fates = [fate(each, "/none/k-1") for each in (jobs, other, none)]
+    assert fates == [-signal.SIGKILL, 0, 0]
+    assert world.total("p/kill/r").enforced == 1
+
+
 def test_what_was_killed_is_counted_on_when_the_job_begins_again(
     world: Any, killer: Callable[..., agent_pb2.Job]
 ) -> None:

@@ -7,7 +7,15 @@ from difflib import get_close_matches
 from typing import Any
 
 from eunomia_api.where import function, literal, syntax, types
-from eunomia_api.where.column import CONSTANTS, UNUSABLE, Column, known_values, same_error, type_of
+from eunomia_api.where.column import (
+    CONSTANTS,
+    LABELS,
+    UNUSABLE,
+    Column,
+    known_values,
+    same_error,
+    type_of,
+)
 from eunomia_api.where.errors import WhereInvalid
 from eunomia_api.where.syntax import Node
 from eunomia_api.where.types import Type, a
@@ -15,6 +23,8 @@ from eunomia_api.where.types import Type, a
 MAX_DEPTH = 32
 MAX_NODES = 256
 MAX_JOINS = 8
+
+_A_LABEL = 'a label is named by a text, as in labels["app"]'
 
 Tree = Any
 """lark's Tree or Token, which are not imported before there is one."""
@@ -92,8 +102,10 @@ class _Checker:
             return syntax.Name(position, type_of(column), name, "column")
         if name in CONSTANTS:
             return syntax.Name(position, types.STRING, name, "owner")
+        if name == LABELS:
+            return syntax.Name(position, types.LABELS, name, "owner")
         usable = [each.name for each in self._columns.values() if each.type not in UNUSABLE]
-        known = [*self._variables, *usable, *CONSTANTS]
+        known = [*self._variables, *usable, *CONSTANTS, LABELS]
         near = _near(name, known)
         raise self._wrong(position, f'no column "{name[:64]}"{near}; there are {", ".join(known)}')
 
@@ -104,6 +116,8 @@ class _Checker:
         for element in elements:
             if element.type.element:
                 raise self._wrong(element.position, "a list cannot hold lists")
+            if element.type == types.LABELS:
+                raise self._wrong(element.position, f"a list cannot hold all labels; {_A_LABEL}")
             if element.type != first:
                 raise self._wrong(
                     element.position,
@@ -153,7 +167,7 @@ class _Checker:
 
     def _membership(self, _: int, item: Node, token: Any, container: Node) -> Node:
         self._in_bounds(item)
-        element = container.type.element
+        element = types.STRING if container.type == types.LABELS else container.type.element
         if element is None:
             hint = '; use contains, as in path.contains("x")' if item.type == types.STRING else ""
             raise self._wrong(
@@ -198,6 +212,10 @@ class _Checker:
         return syntax.Conditional(position, yes.type, condition, yes, no)
 
     def _index(self, position: int, container: Node, index: Node) -> Node:
+        if container.type == types.LABELS:
+            if index.type != types.STRING:
+                raise self._wrong(index.position, f"{_A_LABEL}, and this is {a(index.type)}")
+            return syntax.Index(position, types.STRING, container, index)
         if container.type.element is None or container.type == types.EMPTY:
             raise self._wrong(position, f"{a(container.type)} has no elements")
         if not isinstance(index, syntax.Literal) or index.type != types.INT:
@@ -205,7 +223,10 @@ class _Checker:
         self._in_bounds(index)
         return syntax.Index(position, container.type.element, container, index)
 
-    def _field(self, _: int, __: Node, token: Any) -> Node:
+    def _field(self, position: int, of: Node, token: Any) -> Node:
+        if of.type == types.LABELS:
+            name = syntax.Literal(token.start_pos, types.STRING, str(token))
+            return syntax.Index(position, types.STRING, of, name)
         known = ", ".join([*function.METHODS, *function.QUANTIFIERS])
         raise self._wrong(
             token.start_pos, f'nothing has a field "{token[:64]}"; there are the functions {known}'

@@ -9,12 +9,15 @@ from typing import Protocol
 from eunomia_api.where import types
 from eunomia_api.where.types import Type
 
-OWNER = ("namespace", "pod", "container", "container_id", "image", "node")
-"""The same in all rows of one cgroup; strings, as in the row. Columns of such names go first."""
+OWNER = ("namespace", "pod", "pod_uid", "container", "container_id", "image", "node")
+"""The same in all rows of one cgroup; strings, as in the row where that has them. Columns of such
+names go first."""
+LABELS = "labels"
+"""The pod's labels, or those of a container that is in none: a map, the same in all rows too."""
 KUBERNETES_API = "kubernetes_api"
 """The address of the service by which pods reach the API server; "" where none is known."""
 CONSTANTS = (*OWNER, KUBERNETES_API)
-"""What expressions may name beside columns: what rows tell of their owner, and what none tells."""
+"""What expressions may name beside columns and labels: texts that are the same in all rows."""
 
 
 class Column(Protocol):

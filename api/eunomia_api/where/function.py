@@ -66,7 +66,8 @@ def call(name: str, position: int, arguments: tuple[Node, ...], *, method: bool)
         return syntax.Call(position, result, name, arguments)
     if name == "size":
         _count(name, arguments, 1)
-        if arguments[0].type != types.STRING and arguments[0].type.element is None:
+        sized = {types.STRING, types.LABELS}
+        if arguments[0].type not in sized and arguments[0].type.element is None:
             raise CallInvalid(f"{a(arguments[0].type)} has no size; a string or a list has", 0)
         return syntax.Call(position, types.INT, name, arguments)
     return _on_strings(name, position, arguments)

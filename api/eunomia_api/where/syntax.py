@@ -40,7 +40,7 @@ class Literal(Node):
 
 @dataclass(frozen=True, slots=True)
 class Name(Node):
-    """A column, one of CONSTANTS, or the variable of a quantifier around it."""
+    """A column, one of CONSTANTS, LABELS, or the variable of a quantifier around it."""
 
     name: str
     kind: OneOf["column", "owner", "variable"]
@@ -118,7 +118,7 @@ class Conditional(Node):
 
 @dataclass(frozen=True, slots=True)
 class Index(Node):
-    """container[index]"""
+    """container[index]; of labels also labels.index"""
 
     container: Node
     index: Node

@@ -25,6 +25,8 @@ NANOSECONDS = Type("int of nanoseconds")
 """A column that tells a length of time: an int, and comparable with a duration as well."""
 EMPTY = Type("list", Type("nothing"))
 """[]"""
+LABELS = Type("map(string, string)")
+"""The one map that there is."""
 
 NUMBERS = frozenset({INT, UINT, DOUBLE, NANOSECONDS})
 TIMES = frozenset({DURATION, NANOSECONDS})
@@ -44,7 +46,7 @@ def comparable(left: Type, right: Type) -> bool:
 
 def ordered(left: Type, right: Type) -> bool:
     """Tell whether < is defined."""
-    return comparable(left, right) and not left.element
+    return comparable(left, right) and not left.element and left != LABELS
 
 
 def a(type_: Type) -> str:

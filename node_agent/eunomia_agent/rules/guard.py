@@ -310,7 +310,9 @@ class Guard:
 
     def _alert(self, each: _Case, line: bytes) -> agent_pb2.Alert:
         row = json.loads(line)
-        message = each.message.filled({**row, "image": each.case.owner.image}, each.types)
+        owner = each.case.owner
+        whole = {**row, "image": owner.image, "pod_uid": owner.pod_uid}
+        message = each.message.filled(whole, each.types)
         alert = alert_of(each.case, row, message)
         alert.dry_run = self._dry_run
         if self._enforcement and self.enforcing and each.enforced and each.case.name != FLOOD:

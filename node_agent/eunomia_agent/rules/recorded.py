@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 from eunomia_agent.containers.owner import Owner
 from eunomia_agent.events import names
 from eunomia_agent.events.where.number import NOWHERE
-from eunomia_agent.events.where.scope import DTYPES, Scope
-from eunomia_agent.events.where.vector import Numbers, Terms, Vector, constant
+from eunomia_agent.events.where.scope import DTYPES, Constants, Scope, known_of
+from eunomia_agent.events.where.vector import Numbers, Terms, Vector
 from eunomia_agent.rules.errors import RowInvalid
 from eunomia_agent.rules.rows import Index
 from eunomia_agent.sinks.clock import SECOND
 from eunomia_agent.trackers.catalogue import Column, Tracker
 from eunomia_api.param import shown
-from eunomia_api.where import CONSTANTS, KUBERNETES_API, OWNER, syntax, types
+from eunomia_api.where import CONSTANTS, KUBERNETES_API, LABELS, OWNER, syntax, types
 from eunomia_api.where.column import type_of
 
-COMMON = ("time", "owner", "cgroup", "tracker", "source", "interval", *CONSTANTS)
+COMMON = ("time", "owner", "cgroup", "tracker", "source", "interval", LABELS, *CONSTANTS)
 """What stands in a row beside its tracker's columns."""
 _KINDS: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
@@ -93,11 +93,17 @@ class Event:
             kind,  # type: ignore[arg-type]
             namespace=told["namespace"],
             pod=told["pod"],
+            pod_uid=told["pod_uid"],
             container=told["container"],
             container_id=told["container_id"],
             image=told["image"],
             path=str(self.row.get("cgroup") or ""),
         )
+
+    @property
+    def labels(self) -> Mapping[str, str] | None:
+        """The labels of whose it is; None where the row does not tell, as one that was recorded."""
+        return self.row.get(LABELS)
 
     def check(self, tracker: Tracker, *, known_only: bool = False) -> None:
         """Raise RowInvalid for a value that is not of its column.
@@ -105,6 +111,7 @@ class Event:
         known_only: for a name that is no column as well.
         """
         columns = {column.name: column for column in tracker.columns}
+        _check_labels(self.row.get(LABELS))
         for name, value in self.row.items():
             if name in COMMON:
                 continue
@@ -123,7 +130,7 @@ class RecordedScope(Scope):
         events: Sequence[Event],
         tracker: Tracker,
         source: str,
-        constants: Mapping[str, str],
+        constants: Constants,
     ) -> None:
         self._events = events
         self._columns = {column.name: column for column in tracker.columns}
@@ -137,7 +144,7 @@ class RecordedScope(Scope):
     def value(self, name: syntax.Name) -> Vector:
         """Return what a name stands for in each row."""
         if name.kind == "owner":
-            return constant(self._constants[name.name])
+            return known_of(self._constants[name.name])
         if name.name not in self._known:
             self._known[name.name] = self._vector(self._columns[name.name], name.type)
         return self._known[name.name]
@@ -169,9 +176,10 @@ class Recorded:
         self._zeros = {each.name: zero(each) for each in tracker.columns if each.name in present}
         self.tracker = tracker.name
         self.owner = first.owner
-        constants = {name: str(first.row.get(name) or "") for name in CONSTANTS}
-        constants["container_id"] = self.owner.short_id
-        constants[KUBERNETES_API] = constants[KUBERNETES_API] or kubernetes_api
+        told = {name: str(first.row.get(name) or "") for name in CONSTANTS}
+        told["container_id"] = self.owner.short_id
+        told[KUBERNETES_API] = told[KUBERNETES_API] or kubernetes_api
+        constants: Constants = {**told, LABELS: first.labels}
         self.scope: Scope = RecordedScope(events, tracker, first.source, constants)
         self.times: NDArray[np.int64] = np.array([event.time_ns for event in events], np.int64)
         self.enforced = self.refused = np.zeros(len(events), np.bool_)
@@ -222,6 +230,12 @@ def _terms(values: Sequence[Any]) -> Terms:
     numbers = {key: number for number, key in enumerate(known)}
     codes = np.fromiter((numbers[key] for key in keys), np.intp, len(keys))
     return Terms(codes, list(known.values()))
+
+
+def _check_labels(labels: object) -> None:
+    fits = isinstance(labels, dict) and all(isinstance(each, str) for each in labels.values())
+    if labels is not None and not fits:
+        raise RowInvalid(f"labels: {shown(labels)} is no object whose members are texts")
 
 
 def _check(column: Column, value: object) -> None:

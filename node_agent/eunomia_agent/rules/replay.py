@@ -91,7 +91,8 @@ def _batches(events: Sequence[Event]) -> Iterable[list[Event]]:
     """Return the rows of each owner and result together, in their order."""
     found: dict[object, list[Event]] = {}
     for event in events:
-        around = (event.row.get("node"), event.row.get(KUBERNETES_API))
+        labels = None if event.labels is None else tuple(sorted(event.labels.items()))
+        around = (event.row.get("node"), event.row.get(KUBERNETES_API), labels)
         key = (event.tracker, event.source, event.owner, around)
         found.setdefault(key, []).append(event)
     return found.values()

@@ -2,8 +2,8 @@
 """What is handed to sinks: rows of one owner and one tracker, rendered when a sink asks for it."""
 
 import json
-from collections.abc import Mapping
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,15 @@ from eunomia_agent.events.layout import Layout, Source
 from eunomia_agent.events.lines import Lines
 from eunomia_agent.events.template import take, template_of
 from eunomia_agent.sinks.clock import boot_offset_ns
-from eunomia_api.where import KUBERNETES_API
+from eunomia_api.where import KUBERNETES_API, LABELS
+
+if TYPE_CHECKING:
+    from eunomia_agent.events.where.scope import Constants
 
 SUBJECT = ("comm", "pid", "tid", "uid")
 """Columns of the subject that rows show, in their order, before the tracker's own."""
+NOT_KNOWN = frozenset({"pending", "unknown"})
+"""Kinds of owners of whom nobody knows what labels they have."""
 
 
 class Rows:
@@ -56,7 +61,7 @@ class Rows:
         return len(self.batch)
 
     @property
-    def constants(self) -> Mapping[str, str]:
+    def constants(self) -> "Constants":
         """What is the same in all rows, as a condition may name it."""
         around = {"node": self.node, KUBERNETES_API: self.kubernetes_api}
         return {**around, **named(self.owner)}
@@ -115,14 +120,16 @@ class Rows:
         return template_of(layout, shown(layout)).render(self.batch, constant, self.offset_ns)
 
 
-def named(owner: Owner) -> Mapping[str, str]:
+def named(owner: Owner) -> "Constants":
     """Return what a condition may name of an owner."""
     return {
         "namespace": owner.namespace,
         "pod": owner.pod,
+        "pod_uid": owner.pod_uid,
         "container": owner.container,
         "container_id": owner.short_id,
         "image": owner.image,
+        LABELS: None if owner.kind in NOT_KNOWN else owner.labels,
     }
 
 

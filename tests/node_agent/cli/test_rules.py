@@ -148,6 +148,28 @@ def test_a_replay_is_told_where_the_api_server_was(
     assert run(*asked).out == ""
 
 
+def test_an_example_may_say_which_labels_the_pod_has(run: Command, tmp_path: Path) -> None:
+    rules = tmp_path / "labels.yaml"
+    rules.write_text(
+        "group: mine\nhelp: Of the web.\nrules:\n"
+        "  - name: written\n    events: [access]\n    message: m\n"
+        "    when: writing && labels['app.kubernetes.io/name'] == 'web'\n"
+        "    examples:\n"
+        "      fires:\n"
+        "      - {tracker: access, row: {writing: true, labels: {app.kubernetes.io/name: web}}}\n"
+        "      silent:\n"
+        "      - {tracker: access, row: {writing: true, labels: {app: web}}}\n"
+        "      - {tracker: access, row: {writing: true}}\n"
+    )
+    done = run("rules", "test", str(rules))
+    assert (done.code, done.err) == (0, "1 rule, 3 examples\n")
+    rules.write_text(rules.read_text().replace("{app: web}", "[app, web]"))
+    done = run("rules", "test", str(rules))
+    assert done.code == 1
+    problem = "written: labels: ['app', 'web'] is no object whose members are texts"
+    assert done.err.splitlines()[0] == f"eunomia: {rules}:12: {problem}"
+
+
 def test_the_examples_of_a_file_are_tried(run: Command, rules: Path) -> None:
     done = run("rules", "test", str(rules))
     assert (done.code, done.err) == (0, "2 rules, 4 examples\n")

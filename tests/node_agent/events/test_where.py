@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from eunomia_agent.events.batch import Batch
 from eunomia_agent.events.layout import Column, Layout
-from eunomia_agent.events.where import mask
+from eunomia_agent.events.where import evaluation, mask
 from eunomia_agent.events.where.scope import Scope
 from eunomia_agent.events.where.sieve import Sieve
+from eunomia_agent.events.where.vector import Numbers
 from eunomia_agent.trackers.catalogue import Column as Described
 from eunomia_api.where import Expression, WhereInvalid, parse, pattern, syntax, types
 
@@ -510,6 +511,52 @@ def test_a_row_without_an_answer_does_not_pass_and_stops_no_other(
         )
         == rows
     )
+
+
+WEB = {**OWNER, "pod_uid": "4f2e", "labels": {"app": "web", "tier": "", "sh": "yes"}}
+
+
+@pytest.mark.parametrize(
+    ("written", "rows"),
+    [
+        ('labels["app"] == "web"', [0, 1]),
+        ('labels.app == "web" && comm == "sh"', [0]),
+        ('labels["app"] != "web"', []),
+        ('"app" in labels && !("team" in labels)', [0, 1]),
+        ('labels["tier"] == "" && size(labels) == 3', [0, 1]),
+        ("comm in labels", [0]),
+        ('labels[comm] == "yes"', [0]),
+        ('labels["app"].matches("^w") && labels.app + comm == "webcat"', [1]),
+        ('(comm == "sh" ? labels.app : labels.tier) == "web"', [0]),
+        # a label that is not there is no answer, whatever is asked of it
+        ('labels["team"] == "a"', []),
+        ('labels["team"] != "a"', []),
+        ('!(labels.team == "a")', []),
+        ('"team" in labels && labels["team"] == "a"', []),
+        ('!("team" in labels) || labels["team"] == "a"', [0, 1]),
+        ('pod_uid == "4f2e"', [0, 1]),
+    ],
+)
+def test_labels_are_asked_for_by_their_names(written: str, rows: list[int]) -> None:
+    batch = batch_of([{"comm": b"sh"}, {"comm": b"cat"}])
+    assert np.flatnonzero(mask(parse(written, COLUMNS), batch, WEB)).tolist() == rows
+
+
+@pytest.mark.parametrize(
+    "written", ['"app" in labels', '!("app" in labels)', 'labels.app != "web"', "size(labels) >= 0"]
+)
+def test_about_labels_that_nobody_knows_there_is_no_answer(written: str) -> None:
+    batch = batch_of([{"pid": 1}])
+    unknown = {**WEB, "labels": None}
+    assert mask(parse(written, COLUMNS), batch, unknown).tolist() == [False]
+    assert mask(parse(f"{written} || pid == 1", COLUMNS), batch, unknown).tolist() == [True]
+
+
+@pytest.mark.parametrize("written", ['labels["app"] == "web"', '"x" in labels', 'labels.no == ""'])
+def test_what_is_asked_of_labels_alone_is_asked_once_and_not_of_each_row(written: str) -> None:
+    found = evaluation.value(parse(written, COLUMNS).root, Scope(batch_of([{}] * 9), WEB))
+    assert isinstance(found, Numbers)
+    assert np.ndim(found.values) == np.ndim(found.error) == 0
 
 
 def test_numbers_above_those_of_an_int_are_looked_for_in_lists() -> None:

@@ -101,6 +101,59 @@ def test_an_exception_is_passed_over(watch: Make, rule: Make, rows_of: Make) -> 
     assert seen.messages == ["sh 50", "sh 0"]
 
 
+def test_rules_and_exceptions_ask_for_the_labels_of_the_pod(
+    watch: Make, rule: Make, rows_of: Make, web: Owner
+) -> None:
+    batch_job = agent_pb2.RuleException(name="batch", when='labels["tier"] == "batch"')
+    seen = watch(
+        rule(
+            when='pod_uid != "" && writing && "app" in labels && labels["app"] != "backup"',
+            exceptions=[batch_job],
+            group_by=["pod_uid"],
+            message="{path} of {pod_uid}",
+        )
+    )
+    others: list[dict[str, str]] = [
+        {"app": "web"},
+        {"app": "web", "tier": "batch"},
+        {"app": "web", "tier": "front"},
+        {"app": "backup"},
+        {},
+    ]
+    for number, labels in enumerate(others):
+        row = {"at": number, "path": b"/%d" % number, "writing": 1}
+        owner = replace(web, pod_uid=f"u{number}", labels=labels)
+        seen.guard.write(rows_of([row], owner=owner))
+    # a pod that has no such label is not excepted for it
+    assert seen.messages == ["/0 of u0", "/2 of u2"]
+
+
+def test_rows_that_were_recorded_tell_no_labels_and_break_no_rule_about_them(
+    watch: Make, rule: Make, rows_of: Make, recorded: Make, trackers: dict[str, Tracker], web: Owner
+) -> None:
+    rows = rows_of([{"at": 1, "writing": 1}], owner=replace(web, labels={"app": "web"}))
+    excepted = agent_pb2.RuleException(name="e", when='labels.app == "web"')
+    rules = [
+        rule(name="is", when='labels.app == "web"'),
+        rule(name="has", when='"app" in labels'),
+        rule(name="lacks", when='!("app" in labels)'),
+        rule(name="any", when="writing", exceptions=[excepted]),
+    ]
+    live = watch(*rules)
+    live.guard.write(rows)
+    assert [alert.rule for alert in live.alerts] == ["is", "has"]
+
+    alerts, _ = replay(rules, recorded(rows), trackers)
+    assert [alert.rule for alert in alerts] == ["any"]
+
+    told = [
+        Event.parse(json.dumps({**each.row, "labels": {"app": "web"}}).encode())
+        for each in recorded(rows)
+    ]
+    alerts, _ = replay(rules, told, trackers)
+    assert [alert.rule for alert in alerts] == ["is", "has"]
+
+
 def test_a_wrong_rule_names_the_place_and_the_others_go_on(
     watch: Make, rule: Make, rows_of: Make
 ) -> None:
@@ -120,6 +173,8 @@ def test_a_wrong_rule_names_the_place_and_the_others_go_on(
         rule(name="l", distinct="pid"),
         rule(name="m", count=2, within_ms=1, for_ms=1),
         rule(name="n", group_by=["time"]),
+        rule(name="p", exceptions=[agent_pb2.RuleException(name="e", when="labels[1] == 2")]),
+        rule(name="q", group_by=["labels"]),
         rule(name="o", trackers=[]),
         rule(name="good", message="{comm} ({pid}) wrote {path} in {pod}"),
     )
@@ -142,6 +197,8 @@ def test_a_wrong_rule_names_the_place_and_the_others_go_on(
         "m": "for: excludes count; make two rules",
         "n": "groupBy: access: no column 'time'; ",
         "o": "events: names no tracker",
+        "p": "exceptions[0].when: access: at character 8: a label is named by a text, as in ",
+        "q": "groupBy: access: no column 'labels'; ",
     }
     assert problems.keys() == starts.keys()
     for name, start in starts.items():

@@ -5,7 +5,7 @@ A row for which there is no answer, such as one divided by zero, does not meet i
 all the same where one side settles it. Texts are looked at once for each distinct value.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from eunomia_agent.events.where.comparison import compared, member, truths
 from eunomia_agent.events.where.function import called, element
 from eunomia_agent.events.where.number import NOWHERE
 from eunomia_agent.events.where.quantifier import quantified
-from eunomia_agent.events.where.scope import DTYPES, Part, Scope
+from eunomia_agent.events.where.scope import DTYPES, Constants, Part, Scope
 from eunomia_agent.events.where.vector import (
     Mask,
     Numbers,
@@ -35,11 +35,11 @@ _INTEGERS = frozenset({types.INT, types.NANOSECONDS, types.DURATION})
 _QUICK = frozenset({"startsWith", "endsWith"})
 
 
-def mask(expression: Expression, batch: Batch, constants: Mapping[str, str]) -> Mask:
+def mask(expression: Expression, batch: Batch, constants: Constants) -> Mask:
     """Return for each row whether the expression is true: bool of shape (n,).
 
-    constants: what `eunomia_api.where.OWNER` is in all rows, as the rows tell it. A row that lacks
-    a column is as one for which there is no answer.
+    constants: what the names of `eunomia_api.where.CONSTANTS` and its LABELS, as far as they are
+    asked for, are in all rows. A row that lacks a column is as one for which there is no answer.
     """
     return met(in_order(expression), Scope(batch, constants))
 
@@ -131,7 +131,7 @@ def _in(node: syntax.In, rows: Rows) -> Vector:
     return apply(_is_in, [item, value(node.container, rows)], np.bool_)
 
 
-def _is_in(item: object, elements: list[object]) -> bool:
+def _is_in(item: object, elements: Container[object]) -> bool:
     return item in elements
 
 

@@ -38,8 +38,12 @@ def called(function: str, arguments: Sequence[Vector], result: Type) -> Vector:
     return apply(_FUNCTIONS[function], arguments, DTYPES.get(result))
 
 
-def element(all_: list[Any], place: int) -> Any:
-    """Return one of a list. Raises RowError when there is none, or when it is no int."""
+def element(all_: list[Any] | Mapping[str, str], place: Any) -> Any:
+    """Return one of a list, or a label. Raises RowError when there is none, or it is no int."""
+    if not isinstance(all_, list):
+        if place not in all_:
+            raise RowError
+        return all_[place]
     if not 0 <= place < len(all_):
         raise RowError
     found = all_[place]

@@ -39,10 +39,14 @@ DTYPES: Mapping[Type, Any] = {
 """Of the types that are numbers to numpy."""
 
 
+Constants = Mapping[str, str | Mapping[str, str] | None]
+"""What is the same in all rows, by name: texts, and labels; None: those are not known."""
+
+
 class Scope:
     """All rows of a batch. constants: what is the same in all of them."""
 
-    def __init__(self, batch: Batch, constants: Mapping[str, str]) -> None:
+    def __init__(self, batch: Batch, constants: Constants) -> None:
         self._batch = batch
         self._constants = constants
         self._known: dict[str, Vector] = {}
@@ -54,7 +58,7 @@ class Scope:
     def value(self, name: syntax.Name) -> Vector:
         """Return what a name stands for in each row. Columns are looked up once."""
         if name.kind == "owner":
-            return constant(self._constants[name.name])
+            return known_of(self._constants[name.name])
         if name.name not in self._known:
             self._known[name.name] = self._column(name)
         return self._known[name.name]
@@ -92,6 +96,13 @@ class Part:
         if name.name not in self._known:
             self._known[name.name] = self._whole.value(name).take(self._rows)
         return self._known[name.name]
+
+
+def known_of(value: str | Mapping[str, str] | None) -> Vector:
+    """Return what is the same in all rows. About labels that are not known there is no answer."""
+    if value is None:
+        return replace(constant({}), error=np.ones((), np.bool_))
+    return constant(value)
 
 
 def column_of(batch: Batch, name: str, type_: Type) -> Vector:
