@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,14 @@ Resource = dict[str, Any]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.cluster)
-            # The first one waits for the cluster, which on a fresh machine is built first.
-            item.add_marker(pytest.mark.timeout(180, func_only=True))
+    mine = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
+    for item in mine:
+        item.add_marker(pytest.mark.cluster)
+        # The first one waits for the cluster, which on a fresh machine is built first.
+        item.add_marker(pytest.mark.timeout(180, func_only=True))
+    # The cluster is there until the last test has ended, and takes its share of the machine: these
+    # are the last.
+    items.sort(key=mine.__contains__)
 
 
 class Kubectl:
@@ -376,18 +379,44 @@ def workload(cluster: Cluster) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def applying(cluster: Cluster) -> Callable[[], AbstractContextManager[Callable[[str], None]]]:
+    """Apply examples for as long as a block lasts: the pods that each brings, then its jobs."""
+
+    @contextmanager
+    def block() -> Iterator[Callable[[str], None]]:
+        with ExitStack() as stack:
+
+            def apply(example: str) -> None:
+                files = set((EXAMPLES / example).glob("*.yaml")) - {SHOP}
+                workloads = {file for file in files if file.name == "workload.yaml"}
+                for file in (*workloads, *(files - workloads)):
+                    stack.enter_context(being(cluster.kubectl, file))
+
+            yield apply
+
+    return block
+
+
 @pytest.fixture
-def applied(kubectl: Kubectl) -> Iterator[Callable[[str], None]]:
-    """Apply an example: the pods that it brings along, and then its jobs. All goes at the end."""
-    with ExitStack() as stack:
-
-        def apply(example: str) -> None:
-            files = set((EXAMPLES / example).glob("*.yaml")) - {SHOP}
-            workloads = {file for file in files if file.name == "workload.yaml"}
-            for file in (*workloads, *(files - workloads)):
-                stack.enter_context(being(kubectl, file))
-
+def applied(
+    applying: Callable[[], AbstractContextManager[Callable[[str], None]]],
+) -> Iterator[Callable[[str], None]]:
+    """Apply an example; all of it goes at the end of the test."""
+    with applying() as apply:
         yield apply
+
+
+@pytest.fixture(scope="session")
+def nowhere(cluster: Cluster) -> Iterator[Job]:
+    """A job for nodes that are not there. It takes a minute to tell: who asks early has others wait
+    for less.
+    """
+    target = {"podSelector": {}, "nodeSelector": {"no.such/label": "on-any-node"}}
+    namespace = f"test-nowhere-{secrets.token_hex(4)}"
+    cluster.kubectl("create", "namespace", namespace)
+    yield cluster.trace(namespace, "nowhere", {"opensnoop": {}}, target=target)
+    cluster.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
 @contextmanager

@@ -21,28 +21,39 @@ def before(kubectl, until):
 
     def quiet():
         jobs = kubectl.get("tracejobs,clustertracejobs", "-A")["items"]
+        if any(job.get("status", {}).get("phase") not in ("Complete", "Failed") for job in jobs):
+            return None
         first = objects()
         time.sleep(1)
-        return None if jobs else {"objects": first} if first == objects() else None
+        return {"objects": first} if first == objects() else None
 
-    return until(quiet, 60, "all other tests' jobs are gone")["objects"]
+    return until(quiet, 60, "all other tests' jobs are over")["objects"]
 
 
 def gone(before, until):
     until(lambda: not objects() - before, GONE_SECONDS, f"gone: {objects() - before}")
 
 
-def running(cluster, namespace, name, **spec):
-    job = cluster.trace(
-        namespace, name, {"opensnoop": {"prefix": "/tmp/end-"}, "process": {}}, **spec
-    )
-    job.wait("Running")
-    return job
+@pytest.fixture
+def running(cluster, namespace):
+    """Start jobs that run; they are gone when the test has ended, before their namespace is."""
+    jobs = []
+
+    def start(name, trackers=("opensnoop", "process"), **spec):
+        params = {"opensnoop": {"prefix": "/tmp/end-"}, "process": {}}
+        its = {tracker: params[tracker] for tracker in trackers}
+        jobs.append(cluster.trace(namespace, name, its, **spec))
+        jobs[-1].wait("Running")
+        return jobs[-1]
+
+    yield start
+    for job in jobs:
+        job.delete()
 
 
-def test_at_its_deadline(cluster, namespace, before, until):
+def test_at_its_deadline(cluster, namespace, before, running, until):
     cluster.pod(namespace, "maker")
-    job = running(cluster, namespace, "short", duration="5s")
+    job = running("short", duration="5s")
     assert kernel.programs() - before
 
     cluster.generate(namespace, "maker", "opens", "100", "/tmp/end")
@@ -60,9 +71,11 @@ def test_at_its_deadline(cluster, namespace, before, until):
     assert status["nodes"]["desired"] == 1
 
 
-def test_at_its_deadline_while_there_is_no_operator(cluster, namespace, kubectl, before, until):
+def test_at_its_deadline_while_there_is_no_operator(
+    cluster, namespace, kubectl, before, running, until
+):
     cluster.pod(namespace, "maker")
-    job = running(cluster, namespace, "orphan", duration="12s")
+    job = running("orphan", duration="12s")
     cluster.generate(namespace, "maker", "opens", "100", "/tmp/end")
     scale = ("-n", "eunomia-system", "scale", "deployment/eunomia-operator")
     try:
@@ -81,9 +94,9 @@ def test_at_its_deadline_while_there_is_no_operator(cluster, namespace, kubectl,
     assert job.events(lambda counts: counts["matched"] >= 100)
 
 
-def test_when_it_is_deleted(cluster, namespace, before, until):
+def test_when_it_is_deleted(cluster, namespace, before, running, until):
     cluster.pod(namespace, "maker")
-    job = running(cluster, namespace, "deleted")
+    job = running("deleted")
     assert kernel.programs() - before
 
     job.delete()
@@ -91,10 +104,9 @@ def test_when_it_is_deleted(cluster, namespace, before, until):
     gone(before, until)
 
 
-def test_while_it_is_suspended_and_its_counts_stay(cluster, namespace, before, until):
+def test_while_it_is_suspended_and_its_counts_stay(cluster, namespace, before, running, until):
     cluster.pod(namespace, "maker")
-    job = cluster.trace(namespace, "paused", {"opensnoop": {"prefix": "/tmp/end-"}}, duration="60s")
-    job.wait("Running")
+    job = running("paused", ["opensnoop"], duration="60s")
     started = job.status()["startTime"]
     cluster.generate(namespace, "maker", "opens", "100", "/tmp/end")
     job.events(lambda counts: counts["delivered"] == 100)
@@ -115,9 +127,9 @@ def test_while_it_is_suspended_and_its_counts_stay(cluster, namespace, before, u
     assert job.status()["startTime"] > started, "resuming starts the clock anew"
 
 
-def test_with_a_ttl_the_job_itself_goes_too(cluster, namespace, kubectl, before, until):
+def test_with_a_ttl_the_job_itself_goes_too(cluster, namespace, kubectl, before, running, until):
     cluster.pod(namespace, "maker")
-    job = running(cluster, namespace, "brief", duration="3s", ttlSecondsAfterFinished=1)
+    job = running("brief", duration="3s", ttlSecondsAfterFinished=1)
 
     until(lambda: kubectl.run("get", *job.reference).returncode != 0, 20, "deleted by its ttl")
     gone(before, until)

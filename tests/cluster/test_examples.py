@@ -3,13 +3,28 @@
 
 from pathlib import Path
 
+import pytest
 import yaml
 
 TESTS = Path(__file__).parent.glob("test_examples*.py")
+LASTING = ("01-opens-and-execs", "02-whole-cluster", "04-where")
+"""Those that run for a time of their own."""
 
 
 def events(kubectl, *job):
     return kubectl.get(*job)["status"]["events"]
+
+
+@pytest.fixture(scope="module")
+def lasting(cluster, workload, applying, nowhere):
+    """The examples that last begin together, and each is waited for by its own test."""
+    with applying() as apply:
+        for example in LASTING:
+            apply(example)
+        wait = ("wait", "--for=condition=Running", "--timeout=20s")
+        for job in ("opens-and-execs", "secrets-and-orders"):
+            cluster.kubectl("-n", "demo", *wait, f"tracejob/{job}")
+        yield
 
 
 def test_there_is_no_example_without_a_test(examples):
@@ -25,44 +40,11 @@ def test_every_file_of_an_example_is_named_in_its_readme(examples):
             assert list(yaml.safe_load_all(file.read_text()))
 
 
-def test_opens_and_execs(cluster, kubectl, applied, workload):
-    applied("01-opens-and-execs")
-    kubectl(
-        "-n", "demo", "wait", "--for=condition=Running", "--timeout=20s", "tracejob/opens-and-execs"
-    )
-    kubectl(
-        "-n",
-        "demo",
-        "wait",
-        "--for=condition=Complete",
-        "--timeout=60s",
-        "tracejob/opens-and-execs",
-    )
-    found = list(cluster.logged("demo/opens-and-execs"))
-    assert {(row["pod"], row["container"], row["tracker"]) for row in found} == {
-        ("reader", "cat", "process"),
-        ("reader", "cat", "opensnoop"),
-        ("worker", "shell", "process"),
-        ("worker", "shell", "opensnoop"),
-    }
-    missing = [row for row in found if row.get("path") == "/etc/secret-of-the-shop"]
-    assert len(missing) >= 20
-    assert {row["error"] for row in missing} == {"ENOENT"}
-    assert len([row for row in found if row.get("path") == "/tmp/last-order"]) >= 20
+def complete(kubectl, *job):
+    kubectl("wait", "--for=condition=Complete", "--timeout=60s", *job)
 
 
-def test_whole_cluster(cluster, kubectl, applied, workload):
-    applied("02-whole-cluster")
-    kubectl("wait", "--for=condition=Complete", "--timeout=60s", "clustertracejob/failed-opens")
-    found = list(cluster.logged("failed-opens"))
-    secret = [row for row in found if row["path"] == "/etc/secret-of-the-shop"]
-    assert len(secret) >= 10
-    assert {(row["namespace"], row["pod"]) for row in secret} == {("demo", "reader")}
-    assert {row["namespace"] for row in found} <= {"demo", ""}
-    assert not any(row["error"] in ("", None, 0) for row in found)
-
-
-def test_suspend_and_budget(kubectl, applied, workload, until):
+def test_suspend_and_budget(kubectl, applied, lasting, until):
     job = ("-n", "demo", "tracejob/little-by-little")
     applied("03-suspend-and-budget")
     running = ("-n", "demo", "wait", "--for=condition=Running", "--timeout=20s", job[2])
@@ -80,11 +62,34 @@ def test_suspend_and_budget(kubectl, applied, workload, until):
     until(lambda: events(kubectl, *job)["matched"] > kept, 30, "more events of the reader")
 
 
-def test_where(cluster, kubectl, applied, workload):
-    applied("04-where")
+def test_opens_and_execs(cluster, kubectl, lasting):
+    complete(kubectl, "-n", "demo", "tracejob/opens-and-execs")
+    found = list(cluster.logged("demo/opens-and-execs"))
+    assert {(row["pod"], row["container"], row["tracker"]) for row in found} == {
+        ("reader", "cat", "process"),
+        ("reader", "cat", "opensnoop"),
+        ("worker", "shell", "process"),
+        ("worker", "shell", "opensnoop"),
+    }
+    missing = [row for row in found if row.get("path") == "/etc/secret-of-the-shop"]
+    assert len(missing) >= 20
+    assert {row["error"] for row in missing} == {"ENOENT"}
+    assert len([row for row in found if row.get("path") == "/tmp/last-order"]) >= 20
+
+
+def test_whole_cluster(cluster, kubectl, lasting):
+    complete(kubectl, "clustertracejob/failed-opens")
+    found = list(cluster.logged("failed-opens"))
+    secret = [row for row in found if row["path"] == "/etc/secret-of-the-shop"]
+    assert len(secret) >= 10
+    assert {(row["namespace"], row["pod"]) for row in secret} == {("demo", "reader")}
+    assert {row["namespace"] for row in found} <= {"demo", ""}
+    assert not any(row["error"] in ("", None, 0) for row in found)
+
+
+def test_where(cluster, kubectl, lasting):
     job = ("-n", "demo", "tracejob/secrets-and-orders")
-    kubectl("-n", "demo", "wait", "--for=condition=Running", "--timeout=20s", job[2])
-    kubectl("-n", "demo", "wait", "--for=condition=Complete", "--timeout=60s", job[2])
+    complete(kubectl, *job)
     found = list(cluster.logged("demo/secrets-and-orders"))
     opens = [row for row in found if row["tracker"] == "opensnoop"]
     orders = [row for row in found if row["tracker"] == "process"]
@@ -99,9 +104,10 @@ def test_where(cluster, kubectl, applied, workload):
 
 
 def test_a_condition_that_cannot_be_meant_is_refused_with_its_place(kubectl, applied, workload):
+    name = "tracejob/secrets-and-orders"
+    kubectl("-n", "demo", "delete", "--ignore-not-found", name)  # what is over is not judged again
     applied("04-where")
     patch = '[{"op": "replace", "path": "/spec/trackers/0/where", "value": "pth == \\"/etc\\""}]'
-    name = "tracejob/secrets-and-orders"
     kubectl("-n", "demo", "patch", name, "--type=json", "-p", patch)
     kubectl("-n", "demo", "wait", "--for=condition=Accepted=False", "--timeout=20s", name)
     (accepted,) = (

@@ -2,19 +2,10 @@
 """All that a person needs to know is told by kubectl."""
 
 import re
-import secrets
 
 import pytest
 
-
-@pytest.fixture(scope="module", autouse=True)
-def nowhere(cluster):
-    """A job for nodes that are not there: it takes a minute to tell, so it begins first."""
-    target = {"podSelector": {}, "nodeSelector": {"no.such/label": "on-any-node"}}
-    namespace = f"test-nowhere-{secrets.token_hex(4)}"
-    cluster.kubectl("create", "namespace", namespace)
-    yield cluster.trace(namespace, "nowhere", {"opensnoop": {}}, target=target)
-    cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+pytestmark = pytest.mark.usefixtures("nowhere")  # its test is the last one here
 
 
 def test_columns_wait_and_describe_of_a_job_that_completes(cluster, kubectl, namespace):
