@@ -605,9 +605,9 @@ def test_a_reading_costs_microseconds_a_cgroup_and_less_a_thread(
     others = [make_cgroup(f"idle-{turn}") for turn in range(200)]
 
     def seconds() -> float:
-        begin = time.perf_counter()
+        begin = time.thread_time()
         tracked.object.run_iterators(hierarchy)
-        return time.perf_counter() - begin
+        return time.thread_time() - begin
 
     nobodys = min(seconds() for _ in range(5))
     for each in others:

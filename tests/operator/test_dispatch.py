@@ -176,7 +176,7 @@ async def test_a_report_for_another_node_ends_the_stream(
 
 
 async def test_the_stream_ends_with_the_token(connect: Any, make_token: Any) -> None:
-    agent = await connect(make_token(seconds=0.4))
+    agent = await connect(make_token(seconds=1))
     await agent.hear()
     assert await agent.end() == (grpc.StatusCode.UNAUTHENTICATED, "the token has run out")
 
@@ -184,10 +184,10 @@ async def test_the_stream_ends_with_the_token(connect: Any, make_token: Any) -> 
 async def test_a_fresh_token_keeps_the_stream(
     served: Served, connect: Any, make_token: Any
 ) -> None:
-    agent = await connect(make_token(seconds=0.4))
+    agent = await connect(make_token(seconds=1))
     await agent.hear()
     await agent.say(token=agent_pb2.Token(token=make_token(seconds=60)))
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(1.2)
     await agent.report("node-a")
     await served.until(lambda s: s.office.heard)
 

@@ -52,8 +52,9 @@ def election(leases: Leases, settings: Settings, monkeypatch: pytest.MonkeyPatch
 
 
 async def test_a_leader_that_finds_another_in_its_place_ends_at_once(
-    leases: Leases, election: Election
+    leases: Leases, election: Election, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(cluster_module, "RENEW_SECONDS", 60.0)  # for so long it bears an outage
     async with asyncio.timeout(20):
         await election.win()
         holding = asyncio.create_task(election.hold())
@@ -61,9 +62,7 @@ async def test_a_leader_that_finds_another_in_its_place_ends_at_once(
         assert not holding.done()
         spec = {**leases.lease["spec"], "holderIdentity": "another", "leaseDurationSeconds": 15}
         leases.lease = {**leases.lease, "spec": spec}
-        before = asyncio.get_running_loop().time()
         await holding
-        assert asyncio.get_running_loop().time() - before < 0.4
 
 
 async def test_a_leader_bears_a_short_outage_and_ends_after_a_long_one(

@@ -133,8 +133,8 @@ def test_one_more_report_costs_the_same_however_many_nodes_there_are() -> None:
     learning = Learning()
     for number in range(2000):
         learning.hear(f"node-{number}", [report])
-    began = time.perf_counter()
+    began = time.thread_time()
     learning.hear("node-7", [report])
     (web,) = learning.listed()["web"]
-    assert time.perf_counter() - began < 0.1
+    assert time.thread_time() - began < 0.1
     assert (web.runs, web.calls[0].runs) == (6000, 6000)

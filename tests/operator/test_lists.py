@@ -38,7 +38,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
 
 async def begun(server: Server, world: World) -> Lists:
     found = Lists(server.list, world)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         await found.begin()
     return found
 
@@ -61,7 +61,7 @@ async def test_jobs_are_served_before_there_are_policies_and_it_begins_anew_with
     assert len(caplog.records) == 2
     server.refused.clear()
     with pytest.raises(OperatorError, match="clustersecuritypolicies, securitypolicies can be"):
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(10):
             await kept
 
 
@@ -80,7 +80,7 @@ async def test_what_may_be_there_is_waited_for(server: Server, kind: Kind, statu
     await asyncio.sleep(0.05)
     assert not beginning.done()
     server.refused.clear()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         await beginning
 
 
@@ -90,7 +90,7 @@ async def test_a_kind_that_fails_keeps_no_other_from_being_listed(server: Server
     server.asked.clear()
     found.ask()
     kept = asyncio.create_task(found.keep())
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         while len(server.asked) < len(Kind):
             await asyncio.sleep(0.001)
     kept.cancel()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -53,6 +54,61 @@ SOURCE = Path(__file__).with_name("load.c")
 @pytest.fixture(scope="session", autouse=True)
 def _tracefs(tracefs: None) -> None:
     """Mounted for all of these tests."""
+
+
+def ran(process: subprocess.Popen[bytes]) -> float:
+    """Return the seconds for which a process had a CPU: proc(5), schedstat's first number."""
+    return int(Path(f"/proc/{process.pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+class Pace:
+    """Time as a busy process has it: the seconds for which it had a CPU.
+
+    Who is judged by it has as long as on a machine of its own, whatever else runs beside the two.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._moments, self._seconds = [time.time()], [ran(process)]
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+
+    def _look(self) -> None:
+        with suppress(FileNotFoundError):  # it was waited for
+            while not self._over.wait(0.005):
+                self._seconds.append(ran(self._process))
+                self._moments.append(time.time())
+
+    def end(self) -> None:
+        """Look no more."""
+        self._over.set()
+        self._thread.join()
+
+    def between(self, begun: float, ended: float) -> float:
+        """Return how long it was from one moment to another, as Unix times."""
+        first = max(0, bisect_right(self._moments, begun) - 1)
+        last = min(bisect_left(self._moments, ended), len(self._moments) - 1)
+        return self._seconds[last] - self._seconds[first]
+
+
+@pytest.fixture(name="ran")
+def ran_fixture() -> Callable[[subprocess.Popen[bytes]], float]:
+    return ran
+
+
+@pytest.fixture
+def pace() -> Iterator[Callable[[subprocess.Popen[bytes]], Pace]]:
+    """Begin to look at how a process gets on."""
+    begun: list[Pace] = []
+
+    def begin(process: subprocess.Popen[bytes]) -> Pace:
+        begun.append(Pace(process))
+        return begun[-1]
+
+    yield begin
+    for each in begun:
+        each.end()
 
 
 class Loads:
@@ -407,11 +463,11 @@ def quiet(make_cgroup: Callable[[str], Path]) -> Path:
 def flood(
     loads: Loads, make_cgroup: Callable[[str], Path]
 ) -> Iterator[Callable[[Path, Path], subprocess.Popen[bytes]]]:
-    """Open a file from inside a cgroup again and again, for some seconds at most."""
+    """Open a file from inside a cgroup again and again, for half a minute at most."""
     running: list[subprocess.Popen[bytes]] = []
 
     def start(cgroup: Path, path: Path) -> subprocess.Popen[bytes]:
-        running.append(loads.start("reads", 3_000_000, path, cgroup=cgroup))
+        running.append(loads.start("reads", 10_000_000, path, cgroup=cgroup))
         loads.go(running[-1])
         return running[-1]
 

@@ -113,12 +113,12 @@ def come_and_go(folder: Path, names: list[str]) -> dict[int, str]:
 
 
 async def longest_turn() -> float:
-    """Return, when cancelled, for how many seconds the loop was busy at most."""
-    longest, last = 0.0, time.monotonic()
+    """Return, when cancelled, for how many seconds of CPU time the loop was busy at most."""
+    longest, last = 0.0, time.thread_time()
     try:
         while True:
             await asyncio.sleep(0.01)
-            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+            longest, last = max(longest, time.thread_time() - last), time.thread_time()
     except asyncio.CancelledError:
         return longest
 

@@ -66,10 +66,10 @@ def test_a_flood_that_breaks_a_rule_costs_little_more(
 
 
 def fastest(action: Callable[[], object]) -> float:
-    """Return the milliseconds of the fastest of some runs."""
+    """Return the milliseconds of CPU time of the fastest of some runs."""
     taken: list[float] = []
     for _ in range(10):
-        begin = time.perf_counter()
+        begin = time.thread_time()
         action()
-        taken.append((time.perf_counter() - begin) * 1000)
+        taken.append((time.thread_time() - begin) * 1000)
     return min(taken)
