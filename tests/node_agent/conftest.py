@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,10 @@ from eunomia_agent.trackers.loading import Node
 from eunomia_agent.trackers.pool import Pool
 from eunomia_agent.wanted import is_policy
 from eunomia_api import agent_pb2
+from eunomia_api.library import Library
+from eunomia_api.message import policy_messages
+from eunomia_api.policy_acceptance import accept_policy
+from eunomia_api.tracker import Catalogue as ApiCatalogue
 
 INCLUDE = Path(__file__).parents[2] / "bpf/include"
 ARCHITECTURE = {"x86_64": "x86", "aarch64": "arm64"}.get(platform.machine(), "unknown")
@@ -245,6 +249,58 @@ def guarded(world: Any, box: Box) -> Any:
     world.begin()
     guards.jobs = world.tracing.jobs
     return world
+
+
+class Policy:
+    """A policy on a node, for one of two containers: for `pod`, and not for `other`."""
+
+    def __init__(self, world: Any) -> None:
+        self.world = world
+        self.pod = world.cgroup("pod")
+        self.other = world.cgroup("other")
+        world.tracing.meet(world.owner(self.pod))
+
+    def apply(self, rules: Mapping[str, object], library: Library, **spec: object) -> None:
+        """Bring the node in line with it, as an operator does. library: of built-in rules."""
+        spec = {"target": {"podSelector": {}}, "rules": rules, **spec}
+        accepted = accept_policy("SecurityPolicy", spec, ApiCatalogue.load(), library)
+        assert accepted.problems == ()
+        messages = policy_messages(
+            accepted,
+            uid="p",
+            kind="SecurityPolicy",
+            namespace="shop",
+            name="guard",
+            generation=1,
+            namespaces=None,
+        )
+        self.world.apply(*messages)
+
+    def delete(self) -> None:
+        """Bring the node in line with its end."""
+        self.world.apply()
+
+    def run(self, cgroup: Path, code: str, *arguments: object, user: int = 0) -> list[int]:
+        """Return the numbers that some Python prints in a container; it lives to tell them."""
+
+        def enter() -> None:
+            (cgroup / "cgroup.procs").write_text(str(os.getpid()))
+            os.setuid(user)
+
+        command = [sys.executable, "-S", "-E", "-c", code, *map(str, arguments)]
+        ended = subprocess.run(command, preexec_fn=enter, check=True, stdout=subprocess.PIPE)
+        return [int(line) for line in ended.stdout.split()]
+
+    def reports(self) -> Mapping[str, agent_pb2.JobReport]:
+        """What the node's jobs tell, by their uids, when all that happened is counted."""
+        self.world.tracing.tick()
+        told: Mapping[str, agent_pb2.JobReport] = self.world.tracing.tick().reports
+        return told
+
+
+@pytest.fixture
+def policy(guarded: Any) -> Policy:
+    return Policy(guarded)
 
 
 @pytest.fixture

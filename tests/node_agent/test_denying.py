@@ -10,8 +10,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,8 +21,6 @@ from eunomia_agent.kernel import hooks
 from eunomia_agent.kernel.libbpf import library
 from eunomia_api import agent_pb2
 from eunomia_api.library import Library
-from eunomia_api.message import policy_messages
-from eunomia_api.policy_acceptance import accept_policy
 from eunomia_api.tracker import Catalogue
 
 CATALOGUE = Catalogue.load().trackers
@@ -63,18 +59,15 @@ class Deed(NamedTuple):
     allowed: str
 
 
-class Policy:
-    """A policy of one rule on a node, and processes that break it."""
+class Breach:
+    """A policy of one rule, and processes that break it."""
 
-    def __init__(self, world: Any, deed: Deed) -> None:
-        self.world = world
+    def __init__(self, policy: Any, deed: Deed) -> None:
+        self.policy = policy
         self.deed = deed
-        self.pod = world.cgroup("pod")
-        self.other = world.cgroup("other")
-        world.tracing.meet(world.owner(self.pod))
 
     def apply(self, answer: str = "Deny", **changes: Any) -> None:
-        """Bring the node in line with the policy, as an operator does."""
+        """Bring the node in line with the policy."""
         rule = {
             "name": "rule",
             "severity": "alert",
@@ -84,39 +77,16 @@ class Policy:
             "response": answer,
             "deduplicate": "0s",
         }
-        spec = {"target": {"podSelector": {}}, "rules": {"custom": [rule]}, **changes}
-        accepted = accept_policy("SecurityPolicy", spec, Catalogue.load(), Library({}))
-        assert accepted.problems == ()
-        self.world.apply(
-            *policy_messages(
-                accepted,
-                uid="p",
-                kind="SecurityPolicy",
-                namespace="shop",
-                name="guard",
-                generation=1,
-                namespaces=None,
-            )
-        )
-
-    def delete(self) -> None:
-        """Bring the node in line with the policy's end."""
-        self.world.apply()
+        self.policy.apply({"custom": [rule]}, Library({}), **changes)
 
     def attempt(self, subject: str = "", cgroup: Path | None = None) -> int:
-        """Return the error with which a process's attempt ends; it lives to tell."""
+        """Return the error with which a process's attempt ends."""
         subject = subject or self.deed.denied
-
-        def enter() -> None:
-            ((cgroup or self.pod) / "cgroup.procs").write_text(str(os.getpid()))
-
-        command = [sys.executable, "-S", "-E", "-c", TRY, self.deed.tracker, subject]
-        ended = subprocess.run(command, preexec_fn=enter, check=True, stdout=subprocess.PIPE)
-        return int(ended.stdout)
+        (error,) = self.policy.run(cgroup or self.policy.pod, TRY, self.deed.tracker, subject)
+        return int(error)
 
     def report(self, part: str) -> agent_pb2.PolicyReport:
-        self.world.tracing.tick()
-        told: agent_pb2.PolicyReport = self.world.tracing.tick().reports[f"p{part}"].policy
+        told: agent_pb2.PolicyReport = self.policy.reports()[f"p{part}"].policy
         return told
 
 
@@ -154,35 +124,36 @@ def deed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deed]:
 
 
 @pytest.fixture
-def policy(guarded: Any, deed: Deed) -> Policy:
-    return Policy(guarded, deed)
+def breach(policy: Any, deed: Deed) -> Breach:
+    return Breach(policy, deed)
 
 
 @refuses
 @pytest.mark.parametrize("deed", DENYING, indirect=True)
 def test_what_breaks_the_rule_is_refused_and_told_until_the_policy_goes(
-    policy: Policy, box: Any
+    breach: Breach, box: Any
 ) -> None:
     before = programs()
-    policy.apply()
-    assert policy.attempt() == errno.EPERM
-    assert policy.attempt(policy.deed.allowed) == 0
-    assert policy.attempt(cgroup=policy.other) == 0
+    breach.apply()
+    assert breach.attempt() == errno.EPERM
+    assert breach.attempt(breach.deed.allowed) == 0
+    assert breach.attempt(cgroup=breach.policy.other) == 0
 
-    denies, observes = policy.report("/deny/rule"), policy.report("")
+    denies, observes = breach.report("/deny/rule"), breach.report("")
     assert (denies.denied, denies.killed, denies.alerts, observes.alerts) == (1, 0, 1, 0)
     (alert,) = box.alerts
     assert (alert.policy_uid, alert.rule, alert.response) == ("p", "rule", "Denied")
-    assert alert.pod == f"pod-{policy.pod.name}"
+    assert alert.pod == f"pod-{breach.policy.pod.name}"
     assert json.loads(alert.evidence).get("error", "EPERM") == "EPERM"
 
-    policy.apply("Report")
-    assert policy.attempt() == 0
-    policy.report("")
+    breach.apply("Report")
+    assert breach.attempt() == 0
+    breach.report("")
     assert [each.response for each in box.alerts] == ["Denied", ""]
 
-    policy.delete()
-    policy.world.chain.close()  # the node's own first program, as with the last job of an agent
+    breach.policy.delete()
+    # The node's own first program, as with the last job of an agent.
+    breach.policy.world.chain.close()
     deadline = time.monotonic() + 30
     while programs() - before and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -192,32 +163,32 @@ def test_what_breaks_the_rule_is_refused_and_told_until_the_policy_goes(
 @refuses
 @pytest.mark.parametrize("deed", ["access"], indirect=True)
 def test_nothing_is_refused_in_a_dry_run_nor_when_the_operator_was_silent_for_too_long(
-    policy: Policy, box: Any
+    breach: Breach, box: Any
 ) -> None:
-    policy.apply(mode="DryRun")
-    assert policy.attempt() == 0
-    policy.report("")
+    breach.apply(mode="DryRun")
+    assert breach.attempt() == 0
+    breach.report("")
     assert [(each.response, each.dry_run) for each in box.alerts] == [("", True)]
 
-    policy.apply(response={"whenDisconnected": "1h"})
-    policy.world.tracing.silent_for(3601)
-    assert policy.attempt() == 0
-    policy.world.tracing.silent_for(0)
-    assert policy.attempt() == errno.EPERM
-    assert policy.report("/deny/rule").denied == 1
+    breach.apply(response={"whenDisconnected": "1h"})
+    breach.policy.world.tracing.silent_for(3601)
+    assert breach.attempt() == 0
+    breach.policy.world.tracing.silent_for(0)
+    assert breach.attempt() == errno.EPERM
+    assert breach.report("/deny/rule").denied == 1
     assert [each.response for each in box.alerts] == ["", "", "Denied"]
 
 
 @pytest.mark.skipif(LACKING is None, reason="needs a kernel without BPF's security hooks")
 @pytest.mark.parametrize("deed", ["access"], indirect=True)
 def test_where_the_kernel_cannot_refuse_the_rule_is_reported_and_the_policy_goes_on(
-    policy: Policy, box: Any
+    breach: Breach, box: Any
 ) -> None:
-    policy.apply()
-    assert policy.attempt() == 0
-    assert policy.report("").alerts == 1
+    breach.apply()
+    assert breach.attempt() == 0
+    assert breach.report("").alerts == 1
     assert [each.response for each in box.alerts] == [""]
-    reports = policy.world.tracing.tick().reports
+    reports = breach.policy.reports()
     told = reports["p/deny/rule"]
     assert (told.state, told.reason) == (agent_pb2.JOB_STATE_UNSUPPORTED, "DenyUnsupported")
     assert told.message.startswith("access cannot deny here: lsm/file_open: ")

@@ -4,8 +4,6 @@
 import errno
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +21,6 @@ from eunomia_agent.trackers.denying import chosen
 from eunomia_agent.trackers.key import Enforcement, Key
 from eunomia_agent.trackers.pushdown import variables
 from eunomia_api.library import built_in
-from eunomia_api.message import policy_messages
-from eunomia_api.policy_acceptance import accept_policy
-from eunomia_api.tracker import Catalogue
 
 if not (OBJECTS / "privileged.bpf.o").exists():
     pytest.skip("needs the objects that the build compiles", allow_module_level=True)
@@ -135,54 +130,33 @@ OTHERWISE = {
 assert OTHERWISE.keys() <= REFUSED.keys()
 
 
-class Cluster:
-    """A node with a policy of one built-in rule that denies, for one of two containers."""
+class Calls:
+    """A policy of one built-in rule that denies, and processes that make its calls."""
 
-    def __init__(self, world: Any, stranger: int) -> None:
-        self.world = world
+    def __init__(self, policy: Any, stranger: int) -> None:
+        self.policy = policy
         self.stranger = stranger
-        self.pod = world.cgroup("pod")
-        self.other = world.cgroup("other")
-        world.tracing.meet(world.owner(self.pod))
 
     def apply(self, rule: str) -> None:
-        """Bring the node in line with the policy, as an operator does."""
+        """Bring the node in line with the policy."""
         answers = dict.fromkeys(("event", "warning", "alert"), "Deny")
-        spec = {"target": {"podSelector": {}}, "rules": {"builtIn": [rule]}, "response": answers}
-        accepted = accept_policy("SecurityPolicy", spec, Catalogue.load(), built_in())
-        assert accepted.problems == ()
-        messages = policy_messages(
-            accepted,
-            uid="p",
-            kind="SecurityPolicy",
-            namespace="shop",
-            name="guard",
-            generation=1,
-            namespaces=None,
-        )
-        self.world.apply(*messages)
+        self.policy.apply({"builtIn": [rule]}, built_in(), response=answers)
 
     def attempt(self, rule: str, cgroup: Path, user: int = 0) -> list[int]:
-        """Return the errors with which a process's calls end; it lives to tell."""
-
-        def enter() -> None:
-            (cgroup / "cgroup.procs").write_text(str(os.getpid()))
-            os.setuid(user)
-
+        """Return the errors with which a process's calls end."""
         numbers = repr({name: number for number, name in names.SYSCALLS.items()})
-        script = [CALLS, rule.split("/")[1], str(self.stranger), numbers]
-        command = [sys.executable, "-S", "-E", "-c", *script]
-        ended = subprocess.run(command, preexec_fn=enter, check=True, stdout=subprocess.PIPE)
-        return [int(line) for line in ended.stdout.split()]
+        words = (rule.split("/")[1], self.stranger, numbers)
+        found: list[int] = self.policy.run(cgroup, CALLS, *words, user=user)
+        return found
 
 
 @pytest.fixture
-def cluster(guarded: Any) -> Iterator[Cluster]:
+def calls(policy: Any) -> Iterator[Calls]:
     stranger = os.fork()
     if not stranger:
         signal.pause()
         os._exit(0)
-    yield Cluster(guarded, stranger)
+    yield Calls(policy, stranger)
     os.kill(stranger, signal.SIGKILL)
     os.waitpid(stranger, 0)
 
@@ -191,37 +165,33 @@ def cluster(guarded: Any) -> Iterator[Cluster]:
 @as_root
 @refuses
 @pytest.mark.parametrize("rule", OTHERWISE)
-def test_a_built_in_rule_refuses_what_it_is_about(cluster: Cluster, box: Any, rule: str) -> None:
-    cluster.apply(rule)
+def test_a_built_in_rule_refuses_what_it_is_about(calls: Calls, box: Any, rule: str) -> None:
+    calls.apply(rule)
 
-    assert cluster.attempt(rule, cluster.other) == OTHERWISE[rule]
-    assert cluster.attempt(rule, cluster.pod) == [errno.EPERM] * len(OTHERWISE[rule])
+    assert calls.attempt(rule, calls.policy.other) == OTHERWISE[rule]
+    assert calls.attempt(rule, calls.policy.pod) == [errno.EPERM] * len(OTHERWISE[rule])
 
-    cluster.world.tracing.tick()
-    reports = cluster.world.tracing.tick().reports
+    reports = calls.policy.reports()
     (denies,) = (each for uid, each in reports.items() if uid.startswith("p/deny/"))
     assert (denies.policy.denied, reports["p"].policy.alerts) == (len(OTHERWISE[rule]), 0)
     told = {(alert.rule, alert.response, alert.pod) for alert in box.alerts}
-    assert told == {(rule, "Denied", f"pod-{cluster.pod.name}")}
+    assert told == {(rule, "Denied", f"pod-{calls.policy.pod.name}")}
 
-    cluster.world.apply()
-    assert cluster.attempt(rule, cluster.pod) == OTHERWISE[rule]
+    calls.policy.delete()
+    assert calls.attempt(rule, calls.policy.pod) == OTHERWISE[rule]
 
 
 @pytest.mark.bpf
 @as_root
 @refuses
-def test_what_a_process_may_not_do_anyway_is_reported_as_an_attempt(
-    cluster: Cluster, box: Any
-) -> None:
+def test_what_a_process_may_not_do_anyway_is_reported_as_an_attempt(calls: Calls, box: Any) -> None:
     """Who lacks the capability has failed before any rule is asked."""
     rule, nobody = "container-escape/kernel-module-loaded", 65534
-    cluster.apply(rule)
+    calls.apply(rule)
 
-    assert cluster.attempt(rule, cluster.pod, nobody) == [errno.EPERM]
-    assert cluster.attempt(rule, cluster.pod) == [errno.EPERM]
-    for _ in range(2):
-        cluster.world.tracing.tick()
+    assert calls.attempt(rule, calls.policy.pod, nobody) == [errno.EPERM]
+    assert calls.attempt(rule, calls.policy.pod) == [errno.EPERM]
+    calls.policy.reports()
     assert sorted((alert.rule, alert.response) for alert in box.alerts) == [
         (rule, ""),
         (rule, "Denied"),
