@@ -23,10 +23,11 @@ def main() -> None:
         logging.basicConfig(level=logging.DEBUG, format=form)
     else:
         logging.disable()  # what a person should know is told in the command's own words
-    sys.exit(_exit_code(sys.argv[1:]))
+    sys.exit(exit_code(sys.argv[1:]))
 
 
-def _exit_code(arguments: list[str]) -> int:
+def exit_code(arguments: list[str]) -> int:
+    """Do what a command line asks for; return how it ends. What goes wrong is told."""
     try:
         code = app(args=arguments, prog_name="eunomia", standalone_mode=False)
         sys.stdout.flush()

@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 
+from eunomia_agent.cli.main import exit_code
+
 EUNOMIA = Path(sys.executable).with_name("eunomia")
 OPEN_MANY = """
 import os, sys
 prefix, count, comm = os.fsencode(sys.argv[1]), int(sys.argv[2]), os.fsencode(sys.argv[3])
 with open("/proc/self/comm", "wb") as file:
     file.write(comm)
+print(flush=True)
 sys.stdin.readline()
 for i in range(count):
     try:
@@ -71,6 +74,21 @@ def run() -> Callable[..., Done]:
 
 
 @pytest.fixture
+def ask(capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Do in this process what a command that only tells or refuses something does in its own.
+
+    For a process, most of the time goes by before it has begun.
+    """
+
+    def ask_it(*arguments: str) -> Done:
+        capfd.readouterr()
+        code = exit_code(list(arguments))
+        return Done(code, *capfd.readouterr())
+
+    return ask_it
+
+
+@pytest.fixture
 def start(start_service: Callable[..., subprocess.Popen[bytes]]) -> Callable[..., Running]:
     """Start a command, and wait until its programs are attached."""
 
@@ -91,8 +109,8 @@ def opener() -> Iterator[Callable[..., "Opener"]]:
 
     yield make
     for each in made:
-        each.process.kill()
-        each.process.communicate()
+        with each.process as process:
+            process.kill()
 
 
 class Opener:
@@ -100,8 +118,12 @@ class Opener:
 
     def __init__(self, prefix: str | bytes, count: int, comm: str | bytes) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", OPEN_MANY, prefix, str(count), comm], stdin=subprocess.PIPE
+            [sys.executable, "-c", OPEN_MANY, prefix, str(count), comm],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == b"\n", "it is there, and waits"
 
     def go(self) -> None:
         """Open them all, and end."""

@@ -17,20 +17,20 @@ Command = Callable[..., Any]
 needs_bpf = pytest.mark.skipif(os.geteuid() != 0, reason="loading BPF programs needs root")
 
 
-def test_lists_every_tracker_of_the_catalogue(run: Command) -> None:
+def test_lists_every_tracker_of_the_catalogue(ask: Command) -> None:
     names = [tracker.name for tracker in Catalogue.load().trackers]
-    head, *lines = run("trackers").out.splitlines()
+    head, *lines = ask("trackers").out.splitlines()
     assert head.split() == ["TRACKER", "RESULTS"]
     assert [line.split()[0] for line in lines if not line.startswith(" ")] == names
-    told = [json.loads(line) for line in run("trackers", "--fmt", "json").out.splitlines()]
+    told = [json.loads(line) for line in ask("trackers", "--fmt", "json").out.splitlines()]
     assert [each["name"] for each in told] == names
 
 
 @pytest.mark.parametrize("name", [tracker.name for tracker in Catalogue.load().trackers])
-def test_tells_every_option_and_column_of_a_tracker_in_both_places(run: Command, name: str) -> None:
+def test_tells_every_option_and_column_of_a_tracker_in_both_places(ask: Command, name: str) -> None:
     tracker = Catalogue.load().tracker(name)
-    told = run("trackers", name).out
-    help_text = run("run", name, "--help").out
+    told = ask("trackers", name).out
+    help_text = ask("run", name, "--help").out
     for param in tracker.params:
         flag = re.sub("([A-Z])", lambda upper: f"-{upper[1].lower()}", param)
         on = tracker.params[param].default is True
@@ -43,8 +43,8 @@ def test_tells_every_option_and_column_of_a_tracker_in_both_places(run: Command,
         assert hook in told
 
 
-def test_tells_of_one_tracker_for_programs(run: Command) -> None:
-    told = json.loads(run("trackers", "opensnoop", "--fmt", "json").out)
+def test_tells_of_one_tracker_for_programs(ask: Command) -> None:
+    told = json.loads(ask("trackers", "opensnoop", "--fmt", "json").out)
     assert told["params"]["failedOnly"]["default"] is False
     assert told["columns"][-1]["name"] == "path"
     assert list(told["hooks"]) == ["fexit/do_sys_openat2", "tp_btf/sys_exit"]
@@ -75,10 +75,10 @@ def test_the_doctor_says_what_to_grant(run: Command) -> None:
     assert finding["advice"].startswith("run it as root")
 
 
-def test_an_option_that_is_on_is_shown_with_what_turns_it_off(run: Command) -> None:
+def test_an_option_that_is_on_is_shown_with_what_turns_it_off(ask: Command) -> None:
     shown = re.compile(r"--signals / --no-signals +Report signals .*?\[default: signals\]")
-    assert shown.search(" ".join(run("run", "ipc", "--help").out.split()))
-    told = " ".join(run("trackers", "ipc").out.split())
+    assert shown.search(" ".join(ask("run", "ipc", "--help").out.split()))
+    told = " ".join(ask("trackers", "ipc").out.split())
     assert "--[no-]signals bool Report signals that are sent and received. Default: on." in told
 
 
@@ -111,7 +111,7 @@ CONFIG = """
 fmt = "json"
 [run.opensnoop]
 prefix = "/nowhere/config"
-duration = 4
+duration = 2
 """
 
 
@@ -120,9 +120,10 @@ duration = 4
 def test_a_file_gives_defaults(start: Command, opener: Command, tmp_path: Path) -> None:
     path = tmp_path / "eunomia.toml"
     path.write_text(CONFIG)
+    wanted, other = opener("/nowhere/config", 3), opener("/nowhere/other", 3)
     command = start("--config", str(path), "run", "opensnoop")
-    opener("/nowhere/config", 3).go()
-    opener("/nowhere/other", 3).go()
+    wanted.go()
+    other.go()
     done = command.wait()
     assert [json.loads(line)["path"] for line in done.out.splitlines()] == [
         f"/nowhere/config{i}" for i in range(3)
@@ -143,11 +144,11 @@ def test_a_file_gives_defaults(start: Command, opener: Command, tmp_path: Path) 
     ],
 )
 def test_a_wrong_file_is_refused_with_the_key(
-    run: Command, tmp_path: Path, text: str, told: str
+    ask: Command, tmp_path: Path, text: str, told: str
 ) -> None:
     path = tmp_path / "eunomia.toml"
     path.write_text(text)
-    done = run("--config", str(path), "trackers")
+    done = ask("--config", str(path), "trackers")
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(f"eunomia: {path}: {told}")
     assert done.err.count("\n") == 1

@@ -27,7 +27,7 @@ spec:
     - name: process
       params: {args: false}
       where: comm == "no-such-name"
-  duration: 5s
+  duration: 3s
 """
 
 
@@ -38,8 +38,9 @@ def test_runs_a_jobs_trackers_for_its_duration(
 ) -> None:
     path = tmp_path / "job.yaml"
     path.write_text(JOB)
+    opens = opener("/nowhere/file", 40)
     command = start("run", "-f", str(path), "--fmt", "json")
-    opener("/nowhere/file", 40).go()
+    opens.go()
     done = command.wait(30)
     rows = [json.loads(line) for line in done.out.splitlines()]
     assert {row["tracker"] for row in rows} == {"opensnoop"}
@@ -61,16 +62,16 @@ def test_runs_a_jobs_trackers_for_its_duration(
         ("prefix:", "prefixes:", '11: spec.trackers[0].params.prefixes: tracker "opensnoop" has '),
         ("prefix: /", "prefix: 1 #", "11: spec.trackers[0].params.prefix: must be a string of at"),
         ("comm ==", "com ==", '14: spec.trackers[1].where: at character 1: no column "com"'),
-        ("duration: 5s", "duration: 5x", "15: spec.duration: "),
-        ("duration: 5s", "durations: 5s", "15: spec.durations: there is no such field"),
+        ("duration: 3s", "duration: 5x", "15: spec.duration: "),
+        ("duration: 3s", "durations: 5s", "15: spec.durations: there is no such field"),
         ("host: true", "host: maybe", "7: spec.target.host: "),
         ("host: true", "podSelector: {}\n    namespaceSelector: {matchLabels: {a: b}}", "8: spec"),
-        ("duration: 5s", "suspend: true", "15: spec.suspend: there is nothing to resume it"),
-        ("duration: 5s", "duration: [", "16: "),
-        ("duration: 5s", "duration: 5s\n---\na: 1", "1: holds 2 documents; give one"),
+        ("duration: 3s", "suspend: true", "15: spec.suspend: there is nothing to resume it"),
+        ("duration: 3s", "duration: [", "16: "),
+        ("duration: 3s", "duration: 5s\n---\na: 1", "1: holds 2 documents; give one"),
         (
-            "duration: 5s",
-            "duration: 5s\n  duration: 6s",
+            "duration: 3s",
+            "duration: 3s\n  duration: 6s",
             "16: 'duration' is no key, or is there twice",
         ),
         ("metadata:\n", "metadata: &a\n  x: *a\n", "3: an alias stands for it: write it out"),
@@ -79,33 +80,33 @@ def test_runs_a_jobs_trackers_for_its_duration(
     ],
 )
 def test_what_is_wrong_is_told_with_line_and_field(
-    run: Command, tmp_path: Path, old: str, new: str, told: str
+    ask: Command, tmp_path: Path, old: str, new: str, told: str
 ) -> None:
     path = tmp_path / "job.yaml"
     assert old in JOB
     path.write_text(JOB.replace(old, new))
-    done = run("run", "-f", str(path))
+    done = ask("run", "-f", str(path))
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(f"eunomia: {path}:{told}")
     assert done.err.count("\n") == 1
 
 
-def test_bombs_of_aliases_and_foreign_bytes_are_refused(run: Command, tmp_path: Path) -> None:
+def test_bombs_of_aliases_and_foreign_bytes_are_refused(ask: Command, tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
     path.write_text("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n")
-    assert f"{path}:1: an alias stands for it" in run("run", "-f", str(path)).err
+    assert f"{path}:1: an alias stands for it" in ask("run", "-f", str(path)).err
     path.write_bytes(b"kind: TraceJob\nx: \xff\n")
-    assert f"{path}:2: is not UTF-8" in run("run", "-f", str(path)).err
-    done = run("run", "-f", str(tmp_path / "none"))
+    assert f"{path}:2: is not UTF-8" in ask("run", "-f", str(path)).err
+    done = ask("run", "-f", str(tmp_path / "none"))
     assert (done.code, done.err) == (2, f"eunomia: {tmp_path}/none: No such file or directory\n")
 
 
-def test_the_job_alone_says_whom_to_trace(run: Command, tmp_path: Path) -> None:
+def test_the_job_alone_says_whom_to_trace(ask: Command, tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
     path.write_text(JOB)
-    done = run("run", "-f", str(path), "--uid", "0")
+    done = ask("run", "-f", str(path), "--uid", "0")
     assert "with -f the job says whom and what to trace: leave out --uid" in done.err
-    done = run("run", "-f", str(path), "opensnoop")
+    done = ask("run", "-f", str(path), "opensnoop")
     assert "-f says which trackers to run: leave out opensnoop" in done.err
-    done = run("run", "-f", str(path), "--fmt", "csv")
+    done = ask("run", "-f", str(path), "--fmt", "csv")
     assert "the trackers have different columns" in done.err

@@ -3,6 +3,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ PYTHON = Path("/usr/bin/python3")
 @pytest.mark.skipif(os.geteuid() != 0, reason="loading BPF programs needs root")
 def test_an_installed_command_traces(tmp_path: Path) -> None:
     environment = tmp_path / "venv"
-    subprocess.run([PYTHON, "-m", "venv", environment], check=True)
-    subprocess.run([environment / "bin/pip", "install", "--quiet", ROOT], check=True, cwd=tmp_path)
+    subprocess.run([PYTHON, "-m", "venv", "--without-pip", environment], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", environment / "bin/python"]
+    quickly = ["--quiet", "--no-compile", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", *quickly, ROOT], check=True, cwd=tmp_path)
     command = environment / "bin/eunomia"
     done = subprocess.run(
         [command, "run", "opensnoop", "-T", "1", "--fmt", "json", "--uid", str(os.geteuid())],

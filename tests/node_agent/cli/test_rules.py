@@ -111,8 +111,8 @@ def events(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_replay_says_what_would_have_been_told(run: Command, rules: Path, events: Path) -> None:
-    done = run("rules", "test", str(rules), "--events", str(events))
+def test_a_replay_says_what_would_have_been_told(ask: Command, rules: Path, events: Path) -> None:
+    done = ask("rules", "test", str(rules), "--events", str(events))
     assert (done.code, done.err) == (0, "2 rules, 6 rows: 1 alert, 1 warning, 0 events\n")
     assert [line.split(maxsplit=4) for line in done.out.splitlines()] == [
         ["TIME", "SEVERITY", "RULE", "CONTAINER", "MESSAGE"],
@@ -125,17 +125,17 @@ def test_a_replay_says_what_would_have_been_told(run: Command, rules: Path, even
             "curl (42) asked 169.254.169.254:80",
         ],
     ]
-    done = run("rules", "test", str(rules), "--events", str(events), "--fmt", "json")
+    done = ask("rules", "test", str(rules), "--events", str(events), "--fmt", "json")
     _, told = [json.loads(line) for line in done.out.splitlines()]
     assert told["evidence"]["dport"] == 80
     assert (told["rule"], told["node"], told["pod"]) == ("mine/metadata", "n1", "db-0")
     assert (told["severity"], told["tags"], told["count"]) == ("alert", ["T1552.005"], 1)
-    again = run("rules", "test", str(rules), "--events", str(events), "--fmt", "json")
+    again = ask("rules", "test", str(rules), "--events", str(events), "--fmt", "json")
     assert again.out == done.out
 
 
 def test_a_replay_is_told_where_the_api_server_was(
-    run: Command, tmp_path: Path, events: Path
+    ask: Command, tmp_path: Path, events: Path
 ) -> None:
     written(events / "api.jsonl", [row(1, daddr="10.213.8.1", dport=443)])
     rules = tmp_path / "api.yaml"
@@ -144,11 +144,11 @@ def test_a_replay_is_told_where_the_api_server_was(
         " when: daddr == kubernetes_api, message: asked}\n"
     )
     asked = ("rules", "test", str(rules), "--events", str(events), "--fmt", "json")
-    assert json.loads(run(*asked, "--kubernetes-api", "10.213.8.1").out)["count"] == 1
-    assert run(*asked).out == ""
+    assert json.loads(ask(*asked, "--kubernetes-api", "10.213.8.1").out)["count"] == 1
+    assert ask(*asked).out == ""
 
 
-def test_an_example_may_say_which_labels_the_pod_has(run: Command, tmp_path: Path) -> None:
+def test_an_example_may_say_which_labels_the_pod_has(ask: Command, tmp_path: Path) -> None:
     rules = tmp_path / "labels.yaml"
     rules.write_text(
         "group: mine\nhelp: Of the web.\nrules:\n"
@@ -161,21 +161,21 @@ def test_an_example_may_say_which_labels_the_pod_has(run: Command, tmp_path: Pat
         "      - {tracker: access, row: {writing: true, labels: {app: web}}}\n"
         "      - {tracker: access, row: {writing: true}}\n"
     )
-    done = run("rules", "test", str(rules))
+    done = ask("rules", "test", str(rules))
     assert (done.code, done.err) == (0, "1 rule, 3 examples\n")
     rules.write_text(rules.read_text().replace("{app: web}", "[app, web]"))
-    done = run("rules", "test", str(rules))
+    done = ask("rules", "test", str(rules))
     assert done.code == 1
     problem = "written: labels: ['app', 'web'] is no object whose members are texts"
     assert done.err.splitlines()[0] == f"eunomia: {rules}:12: {problem}"
 
 
-def test_the_examples_of_a_file_are_tried(run: Command, rules: Path) -> None:
-    done = run("rules", "test", str(rules))
+def test_the_examples_of_a_file_are_tried(ask: Command, rules: Path) -> None:
+    done = ask("rules", "test", str(rules))
     assert (done.code, done.err) == (0, "2 rules, 4 examples\n")
     wrong = RULES.replace("count: 3", "count: 4").replace("comm: cloud-agent, kind", "kind")
     rules.write_text(wrong.replace("{kind: connect, daddr: 10.0.0.1}, times: 9", "{knd: 1}"))
-    done = run("rules", "test", str(rules))
+    done = ask("rules", "test", str(rules))
     assert done.code == 1
     assert done.err.splitlines() == [
         f"eunomia: {rules}:14: metadata: is told of",
@@ -186,10 +186,10 @@ def test_the_examples_of_a_file_are_tried(run: Command, rules: Path) -> None:
 
 
 def test_a_wrong_rule_is_told_with_its_line_and_the_others_go_on(
-    run: Command, rules: Path, events: Path
+    ask: Command, rules: Path, events: Path
 ) -> None:
     rules.write_text(RULES.replace('daddr == "169.254.169.254"', 'dadr == "x"'))
-    done = run("rules", "test", str(rules), "--events", str(events))
+    done = ask("rules", "test", str(rules), "--events", str(events))
     assert done.code == 1
     problem, last = done.err.splitlines()
     start = f"eunomia: {rules}:8: metadata: when: tcp: at character 22: "
@@ -199,11 +199,11 @@ def test_a_wrong_rule_is_told_with_its_line_and_the_others_go_on(
 
 
 def test_a_policy_is_judged_as_the_operator_accepts_it(
-    run: Command, tmp_path: Path, events: Path
+    ask: Command, tmp_path: Path, events: Path
 ) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text(POLICY)
-    done = run("rules", "test", str(policy), "--events", str(events))
+    done = ask("rules", "test", str(policy), "--events", str(events))
     assert done.code == 1
     problem, last = done.err.splitlines()
     assert problem.startswith(f"eunomia: {policy}:12: bad: when, on tcp: at character 1: ")
@@ -221,10 +221,10 @@ def test_a_policy_is_judged_as_the_operator_accepts_it(
     ],
 )
 def test_a_file_that_holds_no_rules(
-    run: Command, rules: Path, events: Path, text: str, reason: str
+    ask: Command, rules: Path, events: Path, text: str, reason: str
 ) -> None:
     rules.write_text(text)
-    done = run("rules", "test", str(rules), "--events", str(events))
+    done = ask("rules", "test", str(rules), "--events", str(events))
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(f"eunomia: {rules}{reason.format(path=rules)}")
 
@@ -244,41 +244,41 @@ def test_a_file_that_holds_no_rules(
     ],
 )
 def test_a_line_that_is_no_row_is_named(
-    run: Command, rules: Path, events: Path, line: str, reason: str
+    ask: Command, rules: Path, events: Path, line: str, reason: str
 ) -> None:
     bad = events / "web.jsonl"
     bad.write_text(f"{json.dumps(row(1))}\n{line}\n")
-    done = run("rules", "test", str(rules), "--events", str(events))
+    done = ask("rules", "test", str(rules), "--events", str(events))
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(f"eunomia: {bad}:2: {reason}")
 
 
-def test_lists_and_shows_the_library(run: Command) -> None:
+def test_lists_and_shows_the_library(ask: Command) -> None:
     names = list(built_in().rules)
     assert len(names) >= 40
-    told = [json.loads(line) for line in run("rules", "list", "--fmt", "json").out.splitlines()]
+    told = [json.loads(line) for line in ask("rules", "list", "--fmt", "json").out.splitlines()]
     assert [each["name"] for each in told] == names
-    head, *lines = run("rules", "list").out.splitlines()
+    head, *lines = ask("rules", "list").out.splitlines()
     assert head.split() == ["RULE", "SEVERITY", "EVENTS", "ENFORCED", "BY"]
     assert [line.split()[0] for line in lines if not line.startswith(" ")] == names
     rule = built_in().rules["container-escape/release-agent-written"]
-    shown = run("rules", "show", "container-escape/release-agent-written").out
+    shown = ask("rules", "show", "container-escape/release-agent-written").out
     assert shown.startswith("container-escape/release-agent-written: alert\n")
     for text in (rule.description, rule.remedy, rule.when, rule.message):
         assert " ".join(text.split()) in " ".join(shown.split())
-    told = json.loads(run("rules", "show", names[-1], "--fmt", "json").out)
+    told = json.loads(ask("rules", "show", names[-1], "--fmt", "json").out)
     assert told["description"] == built_in().rules[names[-1]].description
-    done = run("rules", "show", "container-escape/release-agent-writen")
+    done = ask("rules", "show", "container-escape/release-agent-writen")
     assert (done.code, done.out) == (2, "")
     assert "did you mean container-escape/release-agent-written" in done.err
-    done = run("rules", "show", "container-escape")
+    done = ask("rules", "show", "container-escape")
     assert done.err.startswith("eunomia: container-escape is a group: name one of container-esc")
 
 
-def test_tells_how_the_kernel_can_enforce_a_rule_or_why_not(run: Command) -> None:
+def test_tells_how_the_kernel_can_enforce_a_rule_or_why_not(ask: Command) -> None:
     told = {
         each["name"]: each["enforcement"]
-        for each in map(json.loads, run("rules", "list", "--fmt", "json").out.splitlines())
+        for each in map(json.loads, ask("rules", "list", "--fmt", "json").out.splitlines())
     }
     assert told["container-escape/kernel-module-loaded"] == {"Kill": None, "Deny": None}
     assert told["system-calls/keyring-used"] == {
@@ -289,14 +289,14 @@ def test_tells_how_the_kernel_can_enforce_a_rule_or_why_not(run: Command) -> Non
         "Kill": "tcp may tell of others than who is killed",
         "Deny": "broken by several events",
     }
-    lines = {line.split()[0]: line for line in run("rules", "list").out.splitlines()}
+    lines = {line.split()[0]: line for line in ask("rules", "list").out.splitlines()}
     assert " Kill, Deny " in lines["container-escape/kernel-module-loaded"]
     assert " privileged  Kill  " in lines["system-calls/keyring-used"]
     assert " tcp         -  " in lines["network/port-scan"]
-    shown = " ".join(run("rules", "show", "network/port-scan").out.split())
+    shown = " ".join(ask("rules", "show", "network/port-scan").out.split())
     assert shown.endswith(
         "enforced by not Kill: tcp may tell of others than who is killed; not Deny: broken by"
         " several events"
     )
-    shown = run("rules", "show", "network/port-scan", "--fmt", "json").out
+    shown = ask("rules", "show", "network/port-scan", "--fmt", "json").out
     assert json.loads(shown)["enforcement"] == told["network/port-scan"]

@@ -241,8 +241,8 @@ def test_top_shows_the_most_first_and_leaves_the_last_table(start: Any_, opener:
         ("nope", "No such command 'nope'."),
     ],
 )
-def test_bad_input_is_one_sentence_and_exit_code_2(run: Any_, arguments: str, told: str) -> None:
-    done = run(*arguments.split())
+def test_bad_input_is_one_sentence_and_exit_code_2(ask: Any_, arguments: str, told: str) -> None:
+    done = ask(*arguments.split())
     assert done.code == 2
     assert done.out == ""
     assert done.err.startswith(f"eunomia: {told}")

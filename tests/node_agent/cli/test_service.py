@@ -142,7 +142,6 @@ def test_the_daemon_files_alerts_and_a_replay_tells_the_same(
     rules.write_text(RULES[: RULES.index("  - name: wrong")].replace("{{", "{").replace("}}", "}"))
     command = start("daemon", "--config", str(path), "-o", str(folder))
     opener("/nowhere/judged", 100, comm="judge-test").go()
-    time.sleep(0.5)
     assert command.end(signal.SIGTERM).out == ""
     done = run("rules", "test", str(rules), "--events", str(folder), "--fmt", "json")
     assert done.err == "2 rules, 100 rows: 10 alerts, 1 warning, 0 events\n"
