@@ -87,17 +87,19 @@ def test_refused(kubectl, applied, ready, alerts, until):
 @pytest.mark.timeout(300, func_only=True)
 def test_a_learned_profile(cluster, kubectl, ready, examples, until):
     # As its README has it: the policy comes before the pods.
-    names = ("securitypolicy", "deployment")
+    names = ("seccompprofile", "securitypolicy", "deployment")
     place = examples / "15-a-learned-profile"
     kubectl("apply", "-f", str(place / "workload.yaml"))
     try:
+        kubectl("apply", "-f", str(place / "seccompprofile.yaml"))
         kubectl("apply", "-f", str(place / "securitypolicy.yaml"))
         ready("bakery", "counter")
         kubectl("apply", "-f", str(place / "deployment.yaml"))
         ready("bakery", "counter", "Converged", 90)
         profile = kubectl.get("-n", "bakery", "seccompprofile/counter-nginx")
         assert "accept4" in profile["spec"]["syscalls"]
-        assert not {"mount", "chmod"} & set(profile["spec"]["syscalls"])
+        assert not {"mount", "chmod", "sync"} & set(profile["spec"]["syscalls"])
+        assert profile["spec"]["baseSyscalls"] == ["sync", "syncfs"]
         ready("bakery", "counter", "ProfileReady")
         enforce = json.dumps({"spec": {"seccomp": {"mode": "Enforce"}}})
         kubectl("-n", "bakery", "patch", "securitypolicy/counter", "--type=merge", "-p", enforce)
@@ -124,6 +126,19 @@ def test_a_learned_profile(cluster, kubectl, ready, examples, until):
             return "Operation not permitted" in kubectl.run("-n", "bakery", *change).stderr
 
         until(refused, 60, "what nginx never did is refused")
+        kubectl("-n", "bakery", "exec", "deployment/counter", "--", "sync")
+        wider = json.dumps({"spec": {"version": "v2", "syscalls": ["sync", "syncfs", "chmod"]}})
+        base = ("patch", "seccompprofile/house-rules", "--type=merge", "-p", wider)
+        kubectl("-n", "bakery", *base)
+
+        def versions():
+            found = kubectl.get("-n", "bakery", "seccompprofile/counter-nginx")
+            return {each["version"]: each for each in found["status"]["history"]}
+
+        told = until(lambda: versions() if "v2" in versions() else None, 20, "a new version")
+        assert told["v2"]["added"] == ["chmod"]
+        assert told["v1"]["provenance"]["runs"] >= 2
+        ready("bakery", "counter", "ProfileReady")
         status = kubectl.get("-n", "bakery", "securitypolicy/counter")["status"]
         assert "drop" in status["capabilities"]["containers"][0]["patch"]
     finally:
