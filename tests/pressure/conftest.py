@@ -17,6 +17,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -498,9 +499,21 @@ def secret_rule() -> agent_pb2.Rule:
     return SECRET
 
 
+def is_ready(port: int) -> bool:
+    """Ask an agent as a kubelet does whether what is wanted of it is done."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
-    """Start an agent whose operator does not answer: it goes on with what it was told last."""
+    """Start an agent whose operator does not answer: it goes on with what it was told last.
+
+    It is given when all of that is at work.
+    """
     started: list[subprocess.Popen[bytes]] = []
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -515,6 +528,11 @@ def agent(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
         with (tmp_path / "log").open("ab") as log:
             command = [sys.executable, "-m", "eunomia_agent"]
             started.append(subprocess.Popen(command, env={**os.environ, **told}, stderr=log))
+        deadline = time.monotonic() + 30
+        while not is_ready(port):
+            assert started[-1].poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.05)
         return started[-1]
 
     yield start

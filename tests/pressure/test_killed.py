@@ -40,24 +40,12 @@ def pinned() -> list[str]:
     return sorted(str(path) for place in places for path in place.rglob("*"))
 
 
-def wait_for_links(process: subprocess.Popen[bytes], inside: A, least: int) -> Any:
-    deadline = time.monotonic() + 30
-    while True:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        found = inside(process.pid)
-        if len(found.ids["link"]) >= least and len(found.ids["prog"]) >= least:
-            return found
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize("name", ["container", "files", "opensnoop"])
 def test_a_command_that_is_killed_leaves_nothing_and_the_next_one_works(
-    inside: A, loads: Any, tmp_path: Path, name: str
+    start_service: A, inside: A, loads: Any, tmp_path: Path, name: str
 ) -> None:
     before = pinned()
-    command = subprocess.Popen([EUNOMIA, "run", name, "-o", tmp_path], stderr=subprocess.DEVNULL)
-    wait_for_links(command, inside, 3)
+    command = start_service(EUNOMIA, "run", name, "-o", tmp_path)
     flood = loads.start("opens", 10**9, "/none/")
     loads.go(flood)
     time.sleep(0.3)
@@ -95,7 +83,6 @@ def test_an_agent_that_is_killed_leaves_nothing_and_the_next_one_counts_on(
         return total
 
     first = agent()
-    wait_for_links(first, inside, 4)
     loads.run("opens", 1000, "/none/a-")
     before = until(lambda total: total.delivered >= 1000)
     flood = loads.start("rate", 10**9, "/none/a-", 2000)
@@ -110,7 +97,6 @@ def test_an_agent_that_is_killed_leaves_nothing_and_the_next_one_counts_on(
     assert kept.matched >= before.matched
 
     second = agent()
-    wait_for_links(second, inside, 4)
     loads.run("opens", 1000, "/none/a-again-")
     after = until(lambda total: total.delivered >= kept.delivered + 1000)
     assert after.matched == after.settled == kept.matched + 1000
