@@ -4,7 +4,9 @@
 import json
 import os
 import re
+import select
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Generator, Sequence
@@ -105,14 +107,21 @@ class Daemon:
             if any(json.loads(line).get("rule") == WATCHED for line in lines):
                 return arrived
 
-    def wait_ready(self) -> None:
-        """Open the watched file until that is told. Raises BenchError."""
-        end = time.monotonic() + READY_SECONDS
-        while time.monotonic() < end:
-            self.open_watched()
-            if self.alert(0.5) is not None:
-                return
-        raise BenchError(f"no alert came of it in {READY_SECONDS:.0f} s")
+    def wait_ready(self, manager: socket.socket) -> None:
+        """Wait until it says that it is ready, and tells of an open then. Raises BenchError.
+
+        manager: bound to what the daemon has as NOTIFY_SOCKET: sd_notify(3).
+        """
+        end = os.pidfd_open(self._process.pid)
+        try:
+            heard, _, _ = select.select([manager, end], [], [], READY_SECONDS)
+        finally:
+            os.close(end)
+        if manager not in heard:
+            raise BenchError(f"it never was ready: {self._errors.read_text().strip()[-300:]}")
+        self.open_watched()
+        if self.alert(READY_SECONDS) is None:
+            raise BenchError(f"no alert came of it in {READY_SECONDS:.0f} s")
 
     def end(self) -> End:
         """End it as systemd does, and return what it says."""
@@ -144,18 +153,20 @@ def daemon(
     (folder / "bench.yaml").write_text("".join(texts))
     configuration = folder / "bench.toml"
     configuration.write_text(CONFIGURATION.format(groups=json.dumps(list(groups))))
-    with errors.open("wb") as file:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, errors.open("wb") as file:
+        manager.bind("")  # the kernel finds a free abstract address: unix(7)
+        place = f"@{manager.getsockname()[1:].decode()}"
         process = subprocess.Popen(
             cgroup.entering(["eunomia", "daemon", "--config", str(configuration)]),
             stdout=subprocess.PIPE,
             stderr=file,
-            env=environment({"PATH": PATH}),
+            env=environment({"PATH": PATH, "NOTIFY_SOCKET": place}),
         )
-    try:
-        lent = Daemon(process, watched, errors)
-        lent.wait_ready()
-        yield lent
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+        try:
+            lent = Daemon(process, watched, errors)
+            lent.wait_ready(manager)
+            yield lent
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
