@@ -54,6 +54,7 @@ _PROFILE = [
     _column("Nodes", "integer", ".status.nodesReady", "Nodes that have the file."),
     _AGE,
     _column("File", "string", ".status.localhostProfile", "The file on the nodes.", priority=1),
+    _column("From", "string", ".spec.baseProfileName", "Its base among profiles.", priority=1),
 ]
 _REPORT = [
     _column("Alerts", "integer", ".total", "Alerts that came in."),

@@ -10,6 +10,8 @@ from typing import Any
 from eunomia_agent.cli import profiles
 from eunomia_agent.cli.errors import one_line
 
+Origin = Mapping[str, Any] | None
+"""The provenance of a version."""
 Allowed = Mapping[str, frozenset[str]]
 """By call: the conditions under which it is allowed; empty: whatever its arguments."""
 
@@ -18,7 +20,7 @@ Allowed = Mapping[str, frozenset[str]]
 class Comparison:
     """How two profiles differ. changed: calls that both allow, with other arguments.
 
-    architectures, default: of both, the older first.
+    architectures, default, origins: of both, the older first. origins: where each is from, if told.
     """
 
     added: list[str]
@@ -26,6 +28,7 @@ class Comparison:
     changed: list[str]
     architectures: tuple[list[str], list[str]]
     default: tuple[str, str]
+    origins: tuple[Origin, Origin] = (None, None)
 
     @property
     def differ(self) -> bool:
@@ -41,20 +44,31 @@ class Comparison:
             "changed": self.changed,
             "architectures": dict(zip(("old", "new"), self.architectures, strict=True)),
             "defaultAction": dict(zip(("old", "new"), self.default, strict=True)),
+            "provenance": dict(zip(("old", "new"), self.origins, strict=True)),
         }
         return json.dumps(told)
 
     def as_text(self) -> str:
         """Return a line for each call, and for what else differs; nothing for the same."""
-        marks = ("-", self.removed), ("+", self.added), ("~", self.changed)
-        lines = [f"{mark} {one_line(call)}" for mark, calls in marks for call in calls]
-        lines = [f"{line}, with other arguments" if line[0] == "~" else line for line in lines]
+        if not self.differ:
+            return ""
+        named = zip(("---", "+++"), self.origins, strict=True)
+        lines = [f"{mark} {one_line(_of(told))}" for mark, told in named if told]
+        lines += [f"- {one_line(call)}" for call in self.removed]
+        lines += [f"+ {one_line(call)}" for call in self.added]
+        lines += [f"~ {one_line(call)}, with other arguments" for call in self.changed]
         old, new = self.architectures
         if old != new:
             lines.append(f"architectures: {', '.join(old) or '-'} -> {', '.join(new) or '-'}")
         if self.default[0] != self.default[1]:
             lines.append(f"any other call: {self.default[0]} -> {self.default[1]}")
         return "\n".join(lines)
+
+
+def _of(told: Mapping[str, Any]) -> str:
+    pods = ", ".join(told["pods"]) or "no pod that is known"
+    seen = f"seen from {told['since'] or 'an unknown time'} to {told['until'] or 'now'}"
+    return f"of {told['runs']} runs, {seen}, of {pods}"
 
 
 def compare(old: str, new: str) -> Comparison:
@@ -67,6 +81,7 @@ def compare(old: str, new: str) -> Comparison:
         changed=sorted(name for name in was.keys() & now.keys() if was[name] != now[name]),
         architectures=(_architectures(before), _architectures(after)),
         default=(before["defaultAction"], after["defaultAction"]),
+        origins=(profiles.origin(old), profiles.origin(new)),
     )
 
 

@@ -33,13 +33,22 @@ def read(where: str) -> Mapping[str, Any]:
     where: FILE, or FILE:VERSION for a version of the SeccompProfile in it, as
     `kubectl get seccompprofile NAME -o json` has it; without, the one that it is at.
     """
+    return _read(where)[0]
+
+
+def origin(where: str) -> Mapping[str, Any] | None:
+    """Return the provenance of a version; None of a file that is none, or where none is told."""
+    return _read(where)[1]
+
+
+def _read(where: str) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
     path, version = _place(where)
     found = _object(path)
     if found.get("kind") == "SeccompProfile":
         return _of_version(found, version, path)
     if version:
         raise CommandError(f"{path}: is no SeccompProfile object, and so has no version {version}")
-    return found
+    return found, None
 
 
 def _place(where: str) -> tuple[Path, str]:
@@ -61,7 +70,9 @@ def _object(path: Path) -> Mapping[str, Any]:
     return found
 
 
-def _of_version(found: Mapping[str, Any], version: str, path: Path) -> Mapping[str, Any]:
+def _of_version(
+    found: Mapping[str, Any], version: str, path: Path
+) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
     from pydantic import ValidationError  # noqa: PLC0415  (slow to load, and needed here alone)
 
     from eunomia_api.seccomp import SeccompProfile  # noqa: PLC0415
@@ -78,12 +89,14 @@ def _of_version(found: Mapping[str, Any], version: str, path: Path) -> Mapping[s
         there = ", ".join(history) or "none"
         raise CommandError(f"{path}: there is no version {version}; there are: {there}")
     said = known or told.spec
-    return profile(
+    content = profile(
         {*said.syscalls, *said.base_syscalls},
         said.architectures or told.spec.architectures,
         base=(said.base or told.spec.base).value,
         default_action=told.spec.default_action,
     )
+    made_of = said.provenance
+    return content, made_of.model_dump(by_alias=True) if made_of and made_of.runs else None
 
 
 def checked(where: str) -> Mapping[str, Any]:

@@ -78,12 +78,20 @@ def version(name: str, *calls: str, **more: Any) -> Any:
     return {**told.model_dump(mode="json", by_alias=True), **more}
 
 
+MADE_OF = {
+    "pods": ["web-1", "web-2"],
+    "runs": 4,
+    "since": "2026-01-01T00:00:00Z",
+    "until": "2026-01-02T00:00:00Z",
+}
+
+
 @pytest.fixture
 def exported(tmp_path: Path) -> str:
     """A SeccompProfile as kubectl writes it."""
     history = [
         version("v2", "read", "openat", base="RuntimeDefault"),
-        version("v1", "read", "chroot", base="None", baseSyscalls=["mount"]),
+        version("v1", "read", "chroot", base="None", baseSyscalls=["mount"], provenance=MADE_OF),
     ]
     spec = {"version": "v2", "syscalls": ["read", "openat"], "architectures": ["SCMP_ARCH_X86_64"]}
     body = {
@@ -103,8 +111,15 @@ def test_two_versions_of_a_profile_are_compared(exported: str) -> None:
     assert {"openat", "chmod", "personality"} <= set(found.added)
     assert found.removed == ["chroot", "mount"]
     assert found.differ
-    assert found.as_text().splitlines()[:3] == ["- chroot", "- mount", "+ _llseek"]
-    assert json.loads(found.as_json())["removed"] == ["chroot", "mount"]
+    assert found.as_text().splitlines()[:4] == [
+        "--- of 4 runs, seen from 2026-01-01T00:00:00Z to 2026-01-02T00:00:00Z, of web-1, web-2",
+        *("- chroot", "- mount", "+ _llseek"),
+    ]
+    told = json.loads(found.as_json())
+    assert (told["removed"], told["provenance"]) == (
+        ["chroot", "mount"],
+        {"old": MADE_OF, "new": None},
+    )
 
     assert not compare(f"{exported}:v2", exported).differ
     assert compare(f"{exported}:v2", exported).as_text() == ""
