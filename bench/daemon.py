@@ -114,10 +114,10 @@ class Daemon:
         """
         end = os.pidfd_open(self._process.pid)
         try:
-            heard, _, _ = select.select([manager, end], [], [], READY_SECONDS)
+            heard, _, _ = select.select([manager.fileno(), end], [], [], READY_SECONDS)
         finally:
             os.close(end)
-        if manager not in heard:
+        if manager.fileno() not in heard:
             raise BenchError(f"it never was ready: {self._errors.read_text().strip()[-300:]}")
         self.open_watched()
         if self.alert(READY_SECONDS) is None:
