@@ -244,22 +244,23 @@ class Guard:
         values = reading.values(rows.scope, broken)
         windows, rule = watch.windows, watch.rule
         before = windows.deduplicated
-        breaches = windows.take(keys, rows.times[broken].tolist(), values)
+        times = rows.times[broken].tolist()
+        breaches = windows.take(keys, times, values)
         self._deduplicated += windows.deduplicated - before
-        self._now = max(self._now, int(rows.times[broken[-1]]))
+        self._now = max(self._now, times[-1])
         if windows.forgot:
             windows.forgot = False
             self._crowded = rule.name, self._now
+        enforced = rows.enforced[broken].tolist() if breaches else []
         for each in breaches:
-            place = int(broken[each.place])
-            at = int(rows.times[place])
+            place, at = int(broken[each.place]), times[each.place]
             case = Case(
                 *(rule.wire, rule.name, self._uid, rows.owner, rows.tracker, keys[each.place]),
                 at=at,
                 time_ns=at + rows.offset_ns,
                 rows=each.rows,
             )
-            yield _Case(case, place, rule.message, reading.types, bool(rows.enforced[place]))
+            yield _Case(case, place, rule.message, reading.types, enforced[each.place])
 
     def _broken(self, rule: Compiled, reading: Reading, rows: Judged, scope: Scope) -> Index:
         """Return the rows that break a rule and are for this guard to tell of."""

@@ -37,6 +37,8 @@ DTYPES: Mapping[Type, Any] = {
     types.DOUBLE: np.float64,
 }
 """Of the types that are numbers to numpy."""
+USUAL = 16
+"""Of so many numbers at most it is kept what rows show for them."""
 
 
 Constants = Mapping[str, str | Mapping[str, str] | None]
@@ -139,14 +141,17 @@ def _named(column: Column, values: NDArray[Any], type_: Type, error: Mask) -> Ve
     if column.kind == "float":
         return Numbers(values.astype(np.float64), error)
     codes, known = distinct_numbers(values)
-    shown = _shown_numbers(column, known.dtype, tuple(known.tolist()))
+    if len(known) <= USUAL:
+        shown = _shown_before(column, known.dtype, tuple(known.tolist()))
+    else:
+        shown = _loaded(render.json(column, known))
     if type_ == types.DOUBLE:
         return Numbers(np.asarray(shown, np.float64)[codes], error)
     return Terms(codes, shown, error)
 
 
-@lru_cache(maxsize=1024)
-def _shown_numbers(column: Column, dtype: "np.dtype[Any]", known: tuple[int, ...]) -> list[Any]:
+@lru_cache(maxsize=512)
+def _shown_before(column: Column, dtype: "np.dtype[Any]", known: tuple[int, ...]) -> list[Any]:
     """Return what rows show for some numbers: often they are the same few as in the last batch."""
     return _loaded(render.json(column, np.array(known, dtype)))
 
