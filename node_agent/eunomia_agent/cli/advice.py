@@ -2,10 +2,12 @@
 """What was recorded, and how a container gets its profile, for people. Pure."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from eunomia_agent.containers.runtime import Container
+from eunomia_api import agent_pb2
+from eunomia_api.capabilities import recommend
 from eunomia_api.profile import Merged
 
 KUBELET = Path("/var/lib/kubelet/seccomp")
@@ -30,6 +32,20 @@ def summary(merged: Merged) -> Iterator[str]:
         )
     if any(base != "Unconfined" for base in merged.bases):
         yield "a seccomp profile was on: what that refuses does not show, and stays refused"
+
+
+def capabilities(learned: Sequence[agent_pb2.Learned]) -> Iterator[str]:
+    """Give lines about the capabilities that were asked for, and the least that are needed."""
+    found = recommend(learned)
+    calls = {each.name: each.call for told in learned for each in told.capabilities}
+    told = {
+        word: ", ".join(f"{name} ({calls[name]})" if calls[name] else name for name in names)
+        for word, names in (("used", found.used), ("denied", found.denied))
+    }
+    yield from (f"capabilities {word}: {names}" for word, names in told.items() if names)
+    if found.used:
+        added = "".join(f" --cap-add {name}" for name in found.add)
+        yield f"  the least that it needs: --cap-drop ALL{added}"
 
 
 def application(profile: Path, container: Container) -> Iterator[str]:

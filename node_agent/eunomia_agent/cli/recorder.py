@@ -16,11 +16,11 @@ from eunomia_agent.cli.errors import CommandError
 from eunomia_agent.cli.machine import require
 from eunomia_agent.cli.profiles import Basis
 from eunomia_agent.cli.rerun import CannotRerun, rerun
-from eunomia_agent.cli.watch import Whom, watch
+from eunomia_agent.cli.watch import Seen, Whom, watch
 from eunomia_agent.containers.runtime import Container
 from eunomia_agent.learning import libseccomp
 from eunomia_api import agent_pb2
-from eunomia_api.profile import Merged, encode, merge, profile
+from eunomia_api.profile import encode, merge, profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ def record(whom: Whom, made: Made) -> int:
     _check(whom, made)
     basis = profiles.basis(made.base)
     require(())
-    seen = asyncio.run(watch(whom, agent_pb2.Learning(seccomp=True)))
-    content = _write(merge(seen.learned), made, basis, seen.problem)
+    seen = asyncio.run(watch(whom, agent_pb2.Learning(seccomp=True, capabilities=True)))
+    content = _write(seen, made, basis)
     if made.output is not None:
         _apply(content, made.output, seen.meant)
     return seen.code
@@ -58,8 +58,9 @@ def _check(whom: Whom, made: Made) -> None:
             raise CommandError(f"--allow: there is no system call {', '.join(unknown)}")
 
 
-def _write(merged: Merged, made: Made, basis: Basis, problem: str | None) -> bytes:
+def _write(seen: Seen, made: Made, basis: Basis) -> bytes:
     """Write the profile, and tell of it; return its content."""
+    merged = merge(seen.learned)
     if not merged.runs or not merged.calls:
         raise CommandError("nothing was called: no profile is written")
     found = profile(
@@ -69,13 +70,14 @@ def _write(merged: Merged, made: Made, basis: Basis, problem: str | None) -> byt
         allow=basis.calls.union(made.allow),
         rules=basis.rules,
     )
-    content, lines = encode(found), [*advice.summary(merged)]
+    content = encode(found)
+    lines = [*advice.summary(merged), *advice.capabilities(seen.learned)]
     with suppress(libseccomp.LibseccompMissing):
         libseccomp.compile_profile(found)
         if unknown := libseccomp.unknown(sorted(merged.allowed)):
             lines.append(f"libseccomp here does not know {', '.join(unknown)}: no filter has them")
-    if problem:
-        lines.append(problem)
+    if seen.problem:
+        lines.append(seen.problem)
     if made.output is None:
         sys.stdout.write(f"{json.dumps(found, indent=2)}\n")
     else:

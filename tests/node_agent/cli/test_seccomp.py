@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -138,6 +139,21 @@ def test_what_another_filter_refuses_already_is_told_apart(
     found = lines.get("symlinkat") or lines["symlink"]
     assert (found["count"], found["comm"], found["refused"]) == (1, "ln", True)
     assert "symlink" not in borne.stdout, "it would let that pass"
+
+
+@pytest.mark.bpf
+def test_the_capabilities_that_a_command_uses_are_told_with_the_call_that_asked(
+    eunomia: Eunomia, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+
+    owned = eunomia("-o", tmp_path / "own.json", "--", "chown", "1", file)
+    plain = eunomia("-o", tmp_path / "plain.json", "--", "true")
+
+    assert re.search(r"^capabilities used: CAP_CHOWN \(f?chown\w*\)$", owned.stderr, re.MULTILINE)
+    assert "  the least that it needs: --cap-drop ALL --cap-add CHOWN\n" in owned.stderr
+    assert "capabilities used" not in plain.stderr
 
 
 @pytest.mark.bpf
