@@ -4,6 +4,7 @@
 The one before stays, stopped and under another name, and comes back where the new one does not run.
 """
 
+import posixpath
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -90,7 +91,8 @@ def renewed(found: Mapping[str, Any], image: str, profile: str) -> dict[str, Any
     others = [each for each in host.get("SecurityOpt") or () if not _is_seccomp(each)]
     host["SecurityOpt"] = [*others, f"seccomp={profile}"]
     host["Links"] = [_link(each) for each in host.get("Links") or ()]
-    host["Binds"] = [*(host.get("Binds") or ()), *_volumes(found)]
+    host["Binds"] = [*_binds(found), *_volumes(found)]
+    host["Mounts"] = [_mount(each, found) for each in host.get("Mounts") or ()]
     first = host.get("NetworkMode") or "default"
     networks = found["NetworkSettings"].get("Networks") or {}
     endpoints = {first: _endpoint(found, networks[first])} if _is_named(first, networks) else {}
@@ -111,15 +113,29 @@ def _link(told: str) -> str:
     return f"{source.removeprefix('/')}:{alias.rpartition('/')[2]}"
 
 
+def _binds(found: Mapping[str, Any]) -> list[str]:
+    """Return what was asked for with a source. Without one it is a volume that nobody named."""
+    return [each for each in found["HostConfig"].get("Binds") or () if ":" in each]
+
+
 def _volumes(found: Mapping[str, Any]) -> Iterator[str]:
     """Give the volumes that were made for the container, which nobody had named."""
-    host = found["HostConfig"]
-    named = {each.split(":")[1] for each in host.get("Binds") or () if ":" in each}
-    named |= {str(each.get("Target")) for each in host.get("Mounts") or ()}
+    asked = [each.split(":")[1] for each in _binds(found)]
+    asked += [str(each.get("Target")) for each in found["HostConfig"].get("Mounts") or ()]
+    places = set(map(posixpath.normpath, asked))
     for mount in found.get("Mounts") or ():
-        if mount.get("Type") == "volume" and mount["Destination"] not in named:
+        if mount.get("Type") == "volume" and mount["Destination"] not in places:
             mode = "rw" if mount.get("RW") else "ro"
             yield f"{mount['Name']}:{mount['Destination']}:{mode}"
+
+
+def _mount(asked: Mapping[str, Any], found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a mount as it was asked for, with the volume that was made where none was named."""
+    if asked.get("Type") != "volume" or asked.get("Source"):
+        return asked
+    place = posixpath.normpath(str(asked.get("Target")))
+    there = [each for each in found.get("Mounts") or () if each["Destination"] == place]
+    return {**asked, "Source": there[0]["Name"]} if there else asked
 
 
 def _endpoint(found: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:

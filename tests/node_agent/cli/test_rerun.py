@@ -115,6 +115,13 @@ def test_one_that_stands_still_stands_still_under_its_profile(docker: Any, stric
     assert told(docker, "web")["HostConfig"]["SecurityOpt"] == [f"seccomp={strict}"]
 
 
+def test_what_lies_on_a_mounted_volume_of_no_name_is_there_afterwards(docker: Any) -> None:
+    run(docker, "web", "--mount", "type=volume,target=/var/lib/pg")
+    docker("exec", "web", "/bin/busybox", "touch", "/var/lib/pg/PG_VERSION")
+    made("web", json.dumps({"defaultAction": "SCMP_ACT_ALLOW"}))
+    assert docker("exec", "web", "/bin/busybox", "ls", "/var/lib/pg") == "PG_VERSION"
+
+
 @pytest.mark.parametrize(
     ("option", "message"), [("--privileged", "is privileged"), ("--rm", "was run with --rm")]
 )
@@ -171,6 +178,21 @@ def test_all_but_the_profile_is_as_it_was() -> None:
         "shop",
         {"IPAMConfig": address, "Links": None, "DriverOpts": None, "Aliases": ["www"]},
     )
+
+
+def test_a_volume_that_was_asked_for_without_a_name_is_the_same_one() -> None:
+    cache = {"Type": "volume", "Target": "/cache", "Source": "shared"}
+    asked = [{"Type": "volume", "Target": "/var/lib/pg/", "ReadOnly": False}, cache]
+    asked.append({"Type": "tmpfs", "Target": "/run"})
+    there = [
+        {"Type": "volume", "Name": "7a", "Destination": "/var/lib/pg", "RW": True},
+        {"Type": "volume", "Name": "shared", "Destination": "/cache", "RW": True},
+        {"Type": "volume", "Name": "9c", "Destination": "/logs", "RW": True},
+    ]
+    host = {**FOUND["HostConfig"], "Binds": ["/logs"], "Mounts": asked}
+    host = renewed({**FOUND, "HostConfig": host, "Mounts": there}, "pg", "{}")["HostConfig"]
+    assert host["Binds"] == ["9c:/logs:rw"]
+    assert host["Mounts"] == [{**asked[0], "Source": "7a"}, *asked[1:]]
 
 
 def test_a_container_that_shares_anothers_network_has_no_name_or_ports_of_its_own() -> None:
