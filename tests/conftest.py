@@ -17,7 +17,8 @@ from eunomia_agent.containers.hierarchy import find_root
 from eunomia_api.tracker import Catalogue, CatalogueColumn, CatalogueTracker, Param
 
 TRACEFS = Path("/sys/kernel/tracing")
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
+"""Long enough for an emulated machine."""
 
 
 @pytest.fixture(scope="session")
