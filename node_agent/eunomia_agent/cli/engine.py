@@ -16,7 +16,7 @@ from eunomia_agent.containers import sockets
 
 MAX_ANSWER = 16 << 20
 TIMEOUT_SECONDS = 60.0
-"""For one answer. To stop a container takes as long as it is given for it."""
+"""For one answer. To stop a container takes as long as that is given for it, besides."""
 
 
 class EngineError(CommandError):
@@ -37,17 +37,29 @@ class Engine:
         """Return what is asked for."""
         return self._ask("GET", path)
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None, **query: str) -> Any:
-        """Have something done."""
+    def post(
+        self,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        timeout: float | None = TIMEOUT_SECONDS,
+        **query: str,
+    ) -> Any:
+        """Have something done. timeout: in seconds; None waits for as long as it takes."""
         asked = "&".join(f"{key}={quote(value)}" for key, value in query.items())
-        return self._ask("POST", f"{path}?{asked}" if asked else path, body or {})
+        return self._ask("POST", f"{path}?{asked}" if asked else path, body or {}, timeout)
 
     def delete(self, path: str) -> None:
         """Have something removed."""
         self._ask("DELETE", path)
 
-    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        connection = _Connection(self._path)
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        timeout: float | None = TIMEOUT_SECONDS,
+    ) -> Any:
+        connection = _Connection(self._path, timeout)
         try:
             content = None if body is None else json.dumps(body)
             connection.request(method, path, content, {"Content-Type": "application/json"})
@@ -65,8 +77,8 @@ class Engine:
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=TIMEOUT_SECONDS)
+    def __init__(self, path: Path, timeout: float | None) -> None:
+        super().__init__("localhost", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:

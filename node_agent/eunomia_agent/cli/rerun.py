@@ -5,12 +5,13 @@ The one before stays, stopped and under another name, and comes back where the n
 """
 
 import posixpath
+import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from eunomia_agent.cli.engine import Engine, EngineError
+from eunomia_agent.cli.engine import TIMEOUT_SECONDS, Engine, EngineError
 from eunomia_agent.cli.errors import CommandError
 
 RUNS_SECONDS = 2.0
@@ -21,7 +22,7 @@ _DEFAULT_NETWORKS = ("default", "bridge", "host", "none")
 
 
 class CannotRerun(CommandError):
-    """A container is not made anew; the message says why. It is as it was."""
+    """A container is not made anew; the message says why, and what is not as it was."""
 
 
 def rerun(engine: Engine, found: Mapping[str, Any], profile: str) -> Iterator[str]:
@@ -39,16 +40,12 @@ def rerun(engine: Engine, found: Mapping[str, Any], profile: str) -> Iterator[st
         for network, endpoint in _further(found):
             body = {"Container": new, "EndpointConfig": endpoint}
             engine.post(f"/networks/{network}/connect", body)
+    except BaseException as error:
+        raise _refused(name, error, _remove(engine, new, name)) from None
+    try:
         before = _exchange(engine, found, name, new)
-    except EngineError as error:
-        engine.delete(f"/containers/{new}?force=true")
-        raise CannotRerun(f"{name}: {error}") from None
-    running = bool(found["State"]["Running"])
-    if running and (problem := _start(engine, new)):
-        _back(engine, found, name, new)
-        raise CannotRerun(
-            f"{name} does not run under the profile, and is back as it was: {problem}"
-        )
+    except BaseException as error:
+        raise _refused(name, error, _back(engine, found, name, new)) from None
     _rest(engine, old)
     yield f"{name}: made anew under the profile; the one before is {before}, stopped"
     yield "  what it had written beside its volumes is there alone. To go back:"
@@ -155,17 +152,21 @@ def _further(found: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _exchange(engine: Engine, found: Mapping[str, Any], name: str, new: str) -> str:
-    """Stop the one, and give the other its name; return what the one is called now."""
-    old = found["Id"]
-    if found["State"]["Running"]:
-        engine.post(f"/containers/{old}/stop")
-    try:
-        before = _set_aside(engine, old, name)
-        engine.post(f"/containers/{new}/rename", name=name)
-    except EngineError:
-        _restore(engine, found, name)
-        raise
+    """Have the one run in the place of the other; return what the other is called now."""
+    old, running = found["Id"], bool(found["State"]["Running"])
+    if running:
+        engine.post(f"/containers/{old}/stop", timeout=_stop_seconds(found))
+    before = _set_aside(engine, old, name)
+    engine.post(f"/containers/{new}/rename", name=name)
+    if running:
+        _start(engine, new)
     return before
+
+
+def _stop_seconds(found: Mapping[str, Any]) -> float | None:
+    """Return how long to wait for a stop. None: the container has all the time it wants."""
+    own = found["Config"].get("StopTimeout") or 0
+    return None if own < 0 else own + TIMEOUT_SECONDS
 
 
 def _set_aside(engine: Engine, old: str, name: str) -> str:
@@ -181,32 +182,64 @@ def _set_aside(engine: Engine, old: str, name: str) -> str:
     raise EngineError(f"there are {MOST_BEFORE} containers {name}-before-…: remove some")
 
 
-def _start(engine: Engine, new: str) -> str:
-    """Start it; return what is wrong with it, if anything is."""
+def _start(engine: Engine, new: str) -> None:
+    """Start it, and see that it runs. Raises EngineError."""
     until = time.monotonic() + RUNS_SECONDS
+    engine.post(f"/containers/{new}/start")
+    while time.monotonic() < until:
+        state = engine.get(f"/containers/{new}/json")["State"]
+        if state.get("Restarting") or (not state["Running"] and state["ExitCode"]):
+            raise EngineError(f"under the profile it ended with exit code {state['ExitCode']}")
+        time.sleep(0.1)
+
+
+def _refused(name: str, error: BaseException, left: str) -> BaseException:
+    """Return what to raise. left: what is not as it was."""
+    if not isinstance(error, EngineError | KeyboardInterrupt):
+        return error
+    why = str(error) if isinstance(error, EngineError) else "it was interrupted"
+    return CannotRerun(f"{name} {left or 'is back as it was'}: {why}")
+
+
+def _back(engine: Engine, found: Mapping[str, Any], name: str, new: str) -> str:
+    """Have all be as it was; return what is not.
+
+    The one before may still be about to stop. To start it would do nothing then, so it is asked to
+    start anew, which waits for that.
+    """
+    old = found["Id"]
+    with _undisturbed():
+        left = _remove(engine, new, name)
+        with suppress(EngineError):  # it may still have its name
+            engine.post(f"/containers/{old}/rename", name=name)
+        if not found["State"]["Running"]:
+            return left
+        try:
+            engine.post(f"/containers/{old}/restart", timeout=_stop_seconds(found))
+        except EngineError as error:
+            return f"does not run (docker start {old[:12]}; {error})"
+    return left
+
+
+def _remove(engine: Engine, new: str, name: str) -> str:
+    """Remove the new one, or have it leave the name at least; return what is left of it."""
     try:
-        engine.post(f"/containers/{new}/start")
-        while time.monotonic() < until:
-            state = engine.get(f"/containers/{new}/json")["State"]
-            if state.get("Restarting") or (not state["Running"] and state["ExitCode"]):
-                return f"it ended with exit code {state['ExitCode']}"
-            time.sleep(0.1)
+        engine.delete(f"/containers/{new}?force=true")
     except EngineError as error:
-        return str(error)
+        with suppress(EngineError):  # it may have that name already
+            engine.post(f"/containers/{new}/rename", name=f"{name}-new")
+        return f"is back as it was, but {name}-new is left (docker rm -f {new[:12]}; {error})"
     return ""
 
 
-def _back(engine: Engine, found: Mapping[str, Any], name: str, new: str) -> None:
-    engine.delete(f"/containers/{new}?force=true")
-    _restore(engine, found, name)
-
-
-def _restore(engine: Engine, found: Mapping[str, Any], name: str) -> None:
-    """Have the one before be as it was."""
-    with suppress(EngineError):  # it may still have its name
-        engine.post(f"/containers/{found['Id']}/rename", name=name)
-    if found["State"]["Running"]:
-        engine.post(f"/containers/{found['Id']}/start")
+@contextmanager
+def _undisturbed() -> Generator[None]:
+    """Take no interrupt meanwhile: half a way back is none."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _rest(engine: Engine, old: str) -> None:

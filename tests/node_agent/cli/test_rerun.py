@@ -2,15 +2,20 @@
 """Containers of a real Docker, made anew under a profile."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eunomia_agent.cli.engine import engine_of
+from eunomia_agent.cli.engine import TIMEOUT_SECONDS, Engine, EngineError, engine_of
 from eunomia_agent.cli.rerun import CannotRerun, renewed, rerun
 from eunomia_agent.learning.calls import ARCHITECTURE
 from eunomia_api.profile import ABIS, profile
@@ -132,6 +137,124 @@ def test_what_cannot_be_made_anew_is_left_alone(
     with pytest.raises(CannotRerun, match=message):
         made("web", strict)
     assert docker("ps", "-aq", "--no-trunc") == old
+
+
+def test_an_interrupt_while_it_stops_leaves_it_running_as_it_was(docker: Any, strict: str) -> None:
+    old = run(docker, "web", "--stop-timeout", "4")  # no TERM ends it: it is the first process
+    began = told(docker, "web")["State"]["StartedAt"]
+    timer = threading.Timer(2, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(CannotRerun, match="web is back as it was: it was interrupted"):
+        made("web", strict)
+    timer.join()
+    time.sleep(3)  # a stop that goes on would be over
+    found = told(docker, "web")
+    assert (found["Id"], found["State"]["Running"]) == (old, True)
+    assert found["State"]["StartedAt"] > began
+    assert docker("ps", "-aq", "--no-trunc") == old
+
+
+class Scripted(Engine):
+    """An engine with one container that runs, web. wrong: what is raised, by what is asked.
+
+    What is raised for a stop leaves the container about to stop: to start it does nothing then.
+    """
+
+    def __init__(self, wrong: Mapping[str, BaseException]) -> None:
+        super().__init__(Path("/nowhere"))
+        self.names = {"old": "web"}
+        self.running = {"old"}
+        self.timeouts: dict[str, float | None] = {}
+        self._wrong = dict(wrong)
+
+    def get(self, path: str) -> Any:
+        self._meet("json" if path.endswith("new/json") else "")
+        return {"Id": "image", "State": {"Running": True, "ExitCode": 0}}
+
+    def post(
+        self,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        timeout: float | None = TIMEOUT_SECONDS,
+        **query: str,
+    ) -> Any:
+        _, _, id_, verb = f"{path}/".split("/")[:4]
+        self.timeouts[f"{verb} {id_}"] = timeout
+        if id_ == "create":
+            self.names["new"] = query["name"]
+        if verb == "stop":
+            self.running.discard(id_)
+        self._meet(f"{verb} {id_}")
+        if verb == "rename" and query["name"] in self.names.values():
+            raise EngineError("it is in use", 409)
+        if verb == "rename":
+            self.names[id_] = query["name"]
+        if verb == "restart" or (verb == "start" and id_ == "new"):
+            self.running.add(id_)
+        return {"Id": "new"}
+
+    def delete(self, path: str) -> None:
+        self._meet("delete")
+        self.running.discard("new")
+        del self.names["new"]
+
+    def _meet(self, asked: str) -> None:
+        if asked in self._wrong:
+            raise self._wrong[asked]
+
+
+RUNS = {
+    "Id": "old",
+    "Name": "/web",
+    "Image": "image",
+    "Config": {"Image": "nginx:1", "StopTimeout": 120},
+    "HostConfig": {},
+    "State": {"Running": True},
+    "NetworkSettings": {},
+}
+
+
+@pytest.mark.parametrize("asked", ["stop old", "rename new", "start new", "json"])
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [(EngineError("timed out"), "timed out"), (KeyboardInterrupt(), "it was interrupted")],
+)
+def test_whatever_comes_between_it_runs_again_under_its_name(
+    asked: str, error: BaseException, why: str
+) -> None:
+    engine = Scripted({asked: error})
+    with pytest.raises(CannotRerun) as refused:
+        list(rerun(engine, RUNS, "{}"))
+    assert str(refused.value) == f"web is back as it was: {why}"
+    assert (engine.names, engine.running) == ({"old": "web"}, {"old"})
+    assert engine.timeouts["stop old"] == engine.timeouts["restart old"] == 180
+
+
+def test_a_new_one_that_cannot_be_removed_keeps_neither_the_name_nor_the_service_down() -> None:
+    busy = EngineError("device busy")
+    engine = Scripted({"start new": EngineError("exec: no"), "delete": busy})
+    with pytest.raises(CannotRerun, match=r"but web-new is left .*device busy.*: exec: no"):
+        list(rerun(engine, RUNS, "{}"))
+    assert engine.names == {"old": "web", "new": "web-new"}
+    assert engine.running == {"old"}
+
+
+def test_where_it_does_not_start_again_that_is_said() -> None:
+    engine = Scripted({"start new": EngineError("exec: no"), "restart old": EngineError("no pid")})
+    with pytest.raises(CannotRerun, match=r"^web does not run \(docker start old; no pid\)"):
+        list(rerun(engine, RUNS, "{}"))
+
+
+def test_impatience_on_the_way_back_does_not_cut_it_short() -> None:
+    class Impatient(Scripted):
+        def delete(self, path: str) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            super().delete(path)
+
+    engine = Impatient({"stop old": KeyboardInterrupt()})
+    with pytest.raises(CannotRerun):
+        list(rerun(engine, RUNS, "{}"))
+    assert (engine.names, engine.running) == ({"old": "web"}, {"old"})
 
 
 def test_where_no_engine_listens_nothing_is_made_anew(
