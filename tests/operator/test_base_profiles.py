@@ -9,7 +9,7 @@ import pytest
 from eunomia_api import agent_pb2
 from eunomia_api.profile import allowed_names
 from eunomia_api.seccomp import SeccompProfileSpec
-from eunomia_operator.learned.inheritance import Known, inherited
+from eunomia_operator.learned.inheritance import MOST_BASES, Bases, Known
 from eunomia_operator.objects.world import Kind
 
 NODES = ("node-a", "node-b")
@@ -201,6 +201,58 @@ async def test_bases_in_a_circle_are_no_bases(bakery: Bakery) -> None:
     assert bakery.allowed("a") == frozenset()
 
 
+async def test_more_bases_behind_one_another_than_a_pass_may_follow_are_no_bases(
+    bakery: Bakery,
+) -> None:
+    last = MOST_BASES + 1
+    for number in range(last):
+        bakery.write(f"p{number}", f"call{number}", baseProfileName=f"p{number + 1}")
+    bakery.write(f"p{last}", "bpf")
+    bakery.ask(baseProfileName="p0")
+    await bakery.look()
+    bakery.learn("read")
+    await bakery.look()
+    assert {"call1", f"call{MOST_BASES}", "bpf"} <= bakery.allowed("p1")
+    assert bakery.allowed("p0") == frozenset()
+    told = "there are more than 8 bases behind one another"
+    assert bakery.ready("p0") == (
+        *("False", "BaseNotUsable"),
+        f"in namespace shop, {told}, p1 the first of them: name one that has fewer",
+    )
+    assert bakery.ready()[:2] == ("False", "BaseNotUsable")
+    assert f"{told}, p0 the first of them" in bakery.ready()[2]
+
+
+class Asked(dict[str, Known]):
+    """Profiles by name, and how often one was looked up."""
+
+    times = 0
+
+    def get(self, *key: Any) -> Any:
+        self.times += 1
+        return super().get(*key)
+
+    def __getitem__(self, key: str) -> Known:
+        self.times += 1
+        return super().__getitem__(key)
+
+
+@pytest.mark.parametrize("chain", [MOST_BASES, 2000])
+def test_profiles_that_follow_one_another_cost_no_more_for_each_the_more_there_are(
+    chain: int,
+) -> None:
+    known = Asked()
+    for number in range(2000):
+        ends = number % chain == chain - 1 or number == 1999
+        base = None if ends else f"p{number + 1}"
+        spec = SeccompProfileSpec(architectures=[ABI], version="v1", base_profile_name=base)
+        known[f"p{number}"] = Known(spec)
+    bases = Bases("shop", known)
+    problems = [bool(bases.inherited(name).problem) for name in known]
+    assert sum(problems) == max(0, chain - MOST_BASES)
+    assert known.times <= 2000 * (MOST_BASES + 2)
+
+
 async def test_a_policy_that_others_build_on_can_build_on_none_of_them(bakery: Bakery) -> None:
     bakery.ask()
     await bakery.look()
@@ -272,8 +324,8 @@ def test_what_a_policys_profile_took_over_is_that_of_its_version() -> None:
         base_profile_name="gone",
         base_syscalls=["mount"],
     )
-    found = inherited("web", {"web": Known(spec, fixed=True)}, "shop")
+    found = Bases("shop", {"web": Known(spec, "uid-guard")}).inherited("web")
     assert (found.syscalls, found.problem) == (("mount", "read"), "")
-    assert inherited("web", {"web": Known(spec)}, "shop").problem == (
+    assert Bases("shop", {"web": Known(spec)}).inherited("web").problem == (
         "there is no SeccompProfile gone, the base of web, in namespace shop: make it"
     )

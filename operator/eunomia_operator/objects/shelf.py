@@ -20,7 +20,7 @@ from eunomia_api import agent_pb2
 from eunomia_api.seccomp import SeccompProfileSpec, SeccompProfileStatus
 from eunomia_operator.errors import ClusterError
 from eunomia_operator.learned import profile
-from eunomia_operator.learned.inheritance import NOTHING, Inherited, Known, inherited
+from eunomia_operator.learned.inheritance import NOTHING, Bases, Inherited, Known
 from eunomia_operator.learned.profile import Kept, Spread
 from eunomia_operator.objects.world import Body, Key, Reference, Resource
 from eunomia_operator.status.job import essence_of
@@ -120,7 +120,8 @@ class Shelf:
         self._store = store
         self._records: dict[Key, _Record] = {}
         self._orders: dict[str, _Order] = {}
-        self._known: Mapping[str, Mapping[str, Known]] = {}
+        self._bases: dict[str, Bases] = {}
+        """By namespace."""
         self._homes: Mapping[str, str] = {}
         """By the uid of a policy: the namespace of its profiles."""
         self._nodes: Mapping[str, float] = {}
@@ -188,7 +189,7 @@ class Shelf:
             if before is None or before.seen != each:
                 self._read(key, each, before)
         self._orders = {uid: each for uid, each in self._orders.items() if uid in self._homes}
-        self._known = self._bases()
+        self._find_bases()
         for key, record in self._records.items():
             if not record.owner:
                 self._take_over(key, record)
@@ -197,21 +198,24 @@ class Shelf:
         self._fitting = frozenset(each.path for each in files)
         self._files = tuple(each.SerializeToString(deterministic=True) for each in files)
 
-    def _bases(self) -> Mapping[str, Mapping[str, Known]]:
-        """Return what can be a base, by namespace and name."""
+    def _find_bases(self) -> None:
+        """Find out what can be a base. Where nothing changed, what was found out of it stays."""
         found: dict[str, dict[str, Known]] = {}
         for (namespace, name), each in self._records.items():
-            known = Known(each.own, fixed=bool(each.owner))
-            found.setdefault(namespace, {})[name] = known
-        return found
+            found.setdefault(namespace, {})[name] = Known(each.own, each.owner)
+        before, self._bases = self._bases, {}
+        for namespace, known in found.items():
+            bases = before.get(namespace)
+            if bases is None or bases.known != known:
+                bases = Bases(namespace, known)
+            self._bases[namespace] = bases
 
     def _take_over(self, key: Key, record: _Record) -> None:
         """Add to a profile that somebody wrote what its base allows now, or else allowed last."""
         (namespace, name), own = key, record.own
         found = NOTHING
         if own.base_profile_name is not None:
-            known = self._known[namespace]
-            found = inherited(own.base_profile_name, known, namespace, heirs=[name])
+            found = self._bases[namespace].inherited(own.base_profile_name, heirs=[name])
         base, calls = found.added_to(own.base), list(found.syscalls)
         last = profile.takes_over(record.kept.status, own) if found.problem else None
         if last is not None:
@@ -227,9 +231,8 @@ class Shelf:
         if name is None:
             return NOTHING
         home = self._home(policy)
-        records = self._records.items()
-        own = [key[1] for key, each in records if key[0] == home and each.owner == policy.uid]
-        return inherited(name, self._known.get(home, {}), home, heirs=own)
+        bases = self._bases.get(home) or Bases(home, {})
+        return bases.inherited(name, heirs=bases.owned_by(policy.uid))
 
     def _home(self, policy: Reference) -> str:
         return policy.namespace or self._namespace
