@@ -174,6 +174,8 @@ async def test_a_profile_of_ones_own_goes_with_its_base(bakery: Bakery) -> None:
     assert bakery.allowed("heir") == frozenset()
     lacking = "there is no SeccompProfile ours, in namespace shop: make it"
     assert bakery.ready("heir") == ("False", "BaseNotUsable", lacking)
+    status = bakery.body("heir")["status"]
+    assert (status["nodesReady"], status["nodes"]) == (0, 2)
 
     bakery.write("runc", "pivot_root")
     bakery.write("ours", "mount", baseProfileName="runc")
@@ -187,6 +189,47 @@ async def test_a_profile_of_ones_own_goes_with_its_base(bakery: Bakery) -> None:
     assert "pivot_root" not in bakery.allowed("heir")
     assert bakery.body("heir")["status"]["sha256"] != sha256
     assert "baseSyscalls" not in bakery.body("heir")["spec"], "its author's, and not ours to write"
+
+
+@pytest.mark.parametrize(("had", "named"), [("ours", "typo"), (None, "typo"), ("ours", "heir")])
+async def test_a_slip_in_the_name_of_a_base_takes_no_file_from_pods_that_wear_it(
+    bakery: Bakery, had: str | None, named: str
+) -> None:
+    bakery.write("ours", "mount", base="RuntimeDefault")
+    bakery.write("heir", "swapon", "sync", baseProfileName=had)
+    await bakery.look()
+    assert bakery.ready("heir") == ("True", "OnAllNodes", "on 2 of 2 nodes")
+    before, status = bakery.allowed("heir"), bakery.body("heir")["status"]
+    assert {"swapon", "sync"} <= before
+
+    bakery.write("heir", "swapon", baseProfileName=named, version="v2")
+    await bakery.look()
+    assert bakery.allowed("heir") == before
+    after = bakery.body("heir")["status"]
+    assert (after["sha256"], after["history"]) == (status["sha256"], status["history"])
+    verdict, _, message = bakery.ready("heir")
+    why = (
+        f"there is no SeccompProfile {named}, in" if named == "typo" else "in namespace shop, heir"
+    )
+    assert verdict == "True"
+    assert message.startswith(f"on 2 of 2 nodes; all stays as v1 was: {why}")
+    # Another leader, and a node that lost its files.
+    bakery.story.lead()
+    for node in NODES:
+        bakery.story.node(node)
+    await bakery.look()
+    assert bakery.allowed("heir") == before
+    bakery.story.lay("node-b", sha256="0" * 64)
+    await bakery.story.look(6)
+    assert bakery.body("heir")["status"]["nodesReady"] == 1
+    assert bakery.ready("heir")[:2] == ("False", "Distributing")
+
+    bakery.write("heir", "swapon", baseProfileName="ours", version="v2")
+    await bakery.look()
+    assert {"swapon", "mount"} <= bakery.allowed("heir")
+    assert "sync" in bakery.allowed("heir"), "the base has what runtimes allow"
+    assert bakery.ready("heir") == ("True", "OnAllNodes", "on 2 of 2 nodes")
+    assert [each["version"] for each in bakery.history("heir")] == ["v2", "v1"]
 
 
 async def test_bases_in_a_circle_are_no_bases(bakery: Bakery) -> None:

@@ -62,7 +62,9 @@ class Spread:
     no_room: bool = False
     """The files are too many: nodes are not told of this one."""
     lacking: str = ""
-    """Why its base cannot be told, if it cannot."""
+    """Why its base cannot be told, if it cannot, and what stands in for it."""
+    no_file: bool = False
+    """Nothing does: nodes are not told of this one."""
 
 
 def name_of(policy: str, container: str, taken: Iterable[str] = (), uid: str = "") -> str:
@@ -148,13 +150,18 @@ def judge(
     lacking = spread.nodes - spread.ready
     where = f"on {spread.ready} of {spread.nodes} nodes"
     was_ready = holds(before.conditions, READY) and before.sha256 == file.sha256
-    if spread.lacking and not takes_over(before, spec):
+    if spread.no_file:
         said.put(READY, False, "BaseNotUsable", spread.lacking)
         return before.model_copy(
-            update={"conditions": said.listed(), "observed_generation": generation}
+            update={
+                "conditions": said.listed(),
+                "observed_generation": generation,
+                "nodes_ready": spread.ready,
+                "nodes": spread.nodes,
+            }
         )
     if spread.lacking:
-        where += f"; what its base allowed last is kept: {spread.lacking}"
+        where += f"; {spread.lacking}"
     if spread.no_room:
         said.put(READY, False, "TooManyProfiles", NO_ROOM)
     elif spread.nodes and not lacking:
@@ -210,10 +217,21 @@ def _calls_of_version(version: ProfileVersion) -> frozenset[str]:
     return frozenset((*version.syscalls, *version.base_syscalls))
 
 
-def takes_over(status: SeccompProfileStatus, spec: SeccompProfileSpec) -> ProfileVersion | None:
-    """Return the newest version that took over from the base that a profile names, if any did."""
-    named = spec.base_profile_name or ""
-    return next((each for each in status.history if each.base_profile_name == named), None)
+def without_base(
+    status: SeccompProfileStatus, own: SeccompProfileSpec
+) -> tuple[SeccompProfileSpec, str] | None:
+    """Return what a profile says while its base cannot be told, and what of it is of before.
+
+    That is what it took over from this base last. If it never did, it is all of the version whose
+    file lies on the nodes; None where there is none either. own: what its object says.
+    """
+    named = own.base_profile_name or ""
+    took = next((each for each in status.history if each.base_profile_name == named), None)
+    if took is not None:
+        told = {"base": took.base or own.base, "base_syscalls": took.base_syscalls}
+        return own.model_copy(update=told), "what its base allowed last is kept"
+    last = next((each for each in status.history if each.sha256 == status.sha256), None)
+    return None if last is None else (restored(own, last), f"all stays as {last.version} was")
 
 
 def restored(spec: SeccompProfileSpec, version: ProfileVersion) -> SeccompProfileSpec:

@@ -74,13 +74,9 @@ class _Record:
     """What its status says, as far as is known."""
     written_at: float = 0.0
     lacking: str = ""
-    """Why its base cannot be told, if it cannot."""
-
-    @property
-    def has_file(self) -> bool:
-        """Whether nodes can be told what it allows."""
-        told = profile.takes_over(self.kept.status, self.own) is not None
-        return not self.lacking or told
+    """Why its base cannot be told, if it cannot, and what stands in for it."""
+    has_file: bool = True
+    """Whether nodes can be told what it allows."""
 
     @property
     def can_change(self) -> bool:
@@ -211,17 +207,23 @@ class Shelf:
             self._bases[namespace] = bases
 
     def _take_over(self, key: Key, record: _Record) -> None:
-        """Add to a profile that somebody wrote what its base allows now, or else allowed last."""
+        """Add to a profile that somebody wrote what its base allows.
+
+        Where that cannot be told, it goes on with what there was: pods that wear it start again.
+        """
         (namespace, name), own = key, record.own
         found = NOTHING
         if own.base_profile_name is not None:
             found = self._bases[namespace].inherited(own.base_profile_name, heirs=[name])
-        base, calls = found.added_to(own.base), list(found.syscalls)
-        last = profile.takes_over(record.kept.status, own) if found.problem else None
-        if last is not None:
-            base, calls = last.base or own.base, last.base_syscalls
-        record.lacking = found.problem
-        spec = own.model_copy(update={"base": base, "base_syscalls": calls})
+        told = {"base": found.added_to(own.base), "base_syscalls": list(found.syscalls)}
+        spec = own.model_copy(update=told)
+        record.lacking, record.has_file = found.problem, True
+        if found.problem:
+            before = profile.without_base(record.kept.status, own)
+            record.has_file = before is not None
+            if before is not None:
+                spec, stays = before
+                record.lacking = f"{stays}: {found.problem}"
         if spec != record.kept.spec:
             record.kept = Kept(name, spec, record.kept.status)
             record.file = profile.file_of(*key, spec)
@@ -297,6 +299,7 @@ class Shelf:
                 problem=self._problem(file.path),
                 no_room=file.path not in self._fitting,
                 lacking=record.lacking,
+                no_file=not record.has_file,
             )
             generation = record.seen.generation if record.seen else kept.status.observed_generation
             status = profile.judge(
