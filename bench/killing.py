@@ -107,10 +107,7 @@ def _container(cgroup: Cgroup) -> Owner:
 
 
 def _job(forbidden: Path) -> agent_pb2.Job:
-    tracker = agent_pb2.Tracker(
-        name="access",
-        where=f'kind == "open" && path == "{forbidden}"',
-    )
+    rule = agent_pb2.Rule(name="forbidden", when=f'kind == "open" && path == "{forbidden}"')
     return agent_pb2.Job(
         uid="bench/kill/forbidden",
         kind="TraceJob",
@@ -119,6 +116,7 @@ def _job(forbidden: Path) -> agent_pb2.Job:
         generation=1,
         enforcement=agent_pb2.ENFORCEMENT_KILL,
         target=agent_pb2.Target(pods=True, namespaces=[NAMESPACE]),
-        trackers=[tracker],
+        trackers=[agent_pb2.Tracker(name="access")],
+        rules=[rule],
         budget=agent_pb2.Budget(events_per_second=1_000_000, memory_bytes=MEMORY),
     )

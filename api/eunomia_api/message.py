@@ -128,9 +128,8 @@ def policy_messages(
     told how many pods wear them; bound: new pods get them. audited_capabilities: beside which any
     use, and denial, is to be told.
 
-    An enforcing job has the rule's whole condition as its trackers' `where`, and reaches pods
-    alone. The observing job judges all rules: one that a node cannot enforce is reported all the
-    same.
+    An enforcing job has one rule, and reaches pods alone. The observing job judges all rules: one
+    that a node cannot enforce is reported all the same.
     """
     spec = accepted.spec
     bare = agent_pb2.Job(
@@ -185,10 +184,7 @@ def _enforcing(
     job.enforcement = enforcement.wire
     job.target.host = False
     job.target.excluded_namespaces.extend(spared)
-    job.trackers.extend(
-        agent_pb2.Tracker(name=name, where=named.rule.condition, sample=1)
-        for name in named.rule.events
-    )
+    job.trackers.extend(agent_pb2.Tracker(name=name, sample=1) for name in named.rule.events)
     job.rules.append(_named(named))
     return job
 

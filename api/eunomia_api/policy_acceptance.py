@@ -4,7 +4,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -150,9 +149,6 @@ def _unanswered(rule: Rule, response: Response, catalogue: Catalogue) -> str:
         tracker = catalogue.tracker(name)
         if response == Response.DENY and not tracker.denies:
             return f"{name} has no program that could refuse; {_refusing(catalogue)}"
-        fault = _fault(rule.condition, tracker)
-        if fault:
-            return f"when and exceptions as one expression, on {name}: {fault.reason}"
     return ""
 
 
@@ -180,7 +176,7 @@ def _expressions(rule: Rule, tracker: CatalogueTracker) -> Iterator[str]:
     for place, text in written:
         fault = _fault(text, tracker)
         if fault:
-            yield f"{place}, on {tracker.name}: {fault.message}"
+            yield f"{place}, on {tracker.name}: {fault}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,16 +189,8 @@ class _Question:
     rows: Sequence[Column] = field(compare=False)
 
 
-class _Fault(NamedTuple):
-    """What is wrong with an expression. Kept instead of the error, which holds all that it met."""
-
-    reason: str
-    message: str
-    """With its place."""
-
-
-def _fault(text: str, tracker: CatalogueTracker) -> _Fault | None:
-    """Return what is wrong with an expression; None where nothing is.
+def _fault(text: str, tracker: CatalogueTracker) -> str:
+    """Return what is wrong with an expression, and at what place in it; empty where nothing is.
 
     Many policies ask the same, those with built-in rules above all, and answers are kept.
     """
@@ -212,12 +200,12 @@ def _fault(text: str, tracker: CatalogueTracker) -> _Fault | None:
 
 
 @lru_cache(maxsize=4096)
-def _answer(question: _Question) -> _Fault | None:
+def _answer(question: _Question) -> str:
     try:
         parse(question.text, question.rows)
     except WhereInvalid as invalid:
-        return _Fault(invalid.reason, str(invalid))
-    return None
+        return str(invalid)
+    return ""
 
 
 def _columns(rule: Rule, tracker: CatalogueTracker) -> Iterator[str]:

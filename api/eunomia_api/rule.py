@@ -108,12 +108,6 @@ class Rule(Written):
     """What is done about it. Absent: what the policy says for the severity."""
 
     @property
-    def condition(self) -> str:
-        """The whole condition on a row, exceptions included, as one expression."""
-        but = [f"!({exception.when})" for exception in self.exceptions]
-        return " && ".join([f"({self.when})", *but]) if but else self.when
-
-    @property
     def within_ms(self) -> int:
         """How far apart rows may be, or the time for all of count, in ms; 0: neither matters."""
         pause = LONGEST_PAUSE if self.for_ is not None else "0s"

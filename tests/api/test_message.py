@@ -132,14 +132,11 @@ def test_each_enforced_rule_is_one_more_job_that_spares_what_the_cluster_needs(
         ("u1/kill/secrets/shadow", agent_pb2.ENFORCEMENT_KILL),
         ("u1/deny/own", agent_pb2.ENFORCEMENT_DENY),
     ]
-    assert [(each.name, each.where) for each in killing.trackers] == [
-        ("opensnoop", '(path == "/etc/shadow") && !(pid == 1)')
-    ]
-    assert [(each.name, each.where) for each in denying.trackers] == [("opensnoop", "true")]
-    assert [[each.name for each in job.rules] for job in (killing, denying)] == [
-        ["secrets/shadow"],
-        ["own"],
-    ]
+    assert [each.name for job in (killing, denying) for each in job.trackers] == ["opensnoop"] * 2
+    (shadow,), (own,) = killing.rules, denying.rules
+    assert (shadow.name, shadow.when) == ("secrets/shadow", 'path == "/etc/shadow"')
+    assert [each.when for each in shadow.exceptions] == ["pid == 1"]
+    assert (own.name, own.when) == ("own", "true")
     for job in (killing, denying):
         assert (job.target.host, job.target.all_namespaces) == (False, True)
         assert job.target.excluded_namespaces == ["eunomia-system", "ingress", "kube-system"]

@@ -21,6 +21,7 @@ from eunomia_agent.trackers.denying import chosen
 from eunomia_agent.trackers.key import Enforcement, Key
 from eunomia_agent.trackers.pushdown import variables
 from eunomia_api.library import built_in
+from eunomia_api.message import rule_message
 
 if not (OBJECTS / "privileged.bpf.o").exists():
     pytest.skip("needs the objects that the build compiles", allow_module_level=True)
@@ -70,7 +71,7 @@ def test_what_the_library_says_of_calls_can_be_denied_but_for_what_is_known() ->
         if rule.events != ["privileged"]:
             continue
         try:
-            pushed, _ = conditions.of_enforced(rule.condition, (), Enforcement.DENY)
+            pushed, _ = conditions.of_enforced(rule_message(rule), Enforcement.DENY)
             asked = tuple(sorted(variables(pushed).items()))
             key = Key("privileged", (), 0, asked, enforcement=Enforcement.DENY)
             sections = chosen(TRACKER, key, BTF, {})

@@ -37,10 +37,13 @@ def fate(cgroup: Path, path: str) -> int:
 
 @pytest.fixture
 def killer(job: Callable[..., agent_pb2.Job]) -> Callable[..., agent_pb2.Job]:
-    def killer(where: str = 'error == "ENOENT"', **fields: Any) -> agent_pb2.Job:
-        made = job("p/kill/r", "/none/k-", enforcement=agent_pb2.ENFORCEMENT_KILL, **fields)
-        made.trackers[0].where = where
-        return made
+    def killer(
+        when: str = 'error == "ENOENT"', *exceptions: str, count: int = 1, **fields: Any
+    ) -> agent_pb2.Job:
+        excepted = [agent_pb2.RuleException(when=each) for each in exceptions]
+        rule = agent_pb2.Rule(name="r", when=when, exceptions=excepted, count=count)
+        kill = agent_pb2.ENFORCEMENT_KILL
+        return job("p/kill/r", "/none/k-", enforcement=kill, rules=[rule], **fields)
 
     return killer
 
@@ -114,7 +117,7 @@ def test_who_opens_a_file_by_another_name_is_killed_all_the_same_also_when_attac
     (tmp_path / "plain").symlink_to("release_agent")
     (tmp_path / "other").touch()
     wanted = killer('kind == "open" && path.endsWith("/release_agent") && container_id != ""')
-    wanted.trackers[0].CopyFrom(agent_pb2.Tracker(name="access", where=wanted.trackers[0].where))
+    wanted.trackers[0].CopyFrom(agent_pb2.Tracker(name="access"))
     cgroup = world.cgroup("paths")
     world.tracing.meet(world.owner(cgroup))
     world.apply(wanted)
@@ -152,6 +155,20 @@ def test_who_is_killed_may_go_by_the_labels_of_the_pod(
     fates = [fate(each, "/none/k-1") for each in (jobs, other, none)]
     assert fates == [-signal.SIGKILL, 0, 0]
     assert world.total("p/kill/r").enforced == 1
+
+
+def test_a_pod_without_the_label_of_an_exception_is_not_excepted(
+    world: Any, killer: Callable[..., agent_pb2.Job]
+) -> None:
+    """Nothing can be told of a label that is not there, and then an exception excepts nothing."""
+    excepted, other, none = (world.cgroup(name) for name in ("excepted", "other", "none"))
+    world.tracing.meet(world.owner(excepted, debug="true"))
+    world.tracing.meet(world.owner(other, debug="no"))
+    world.tracing.meet(world.owner(none, app="web"))
+    world.apply(killer('error == "ENOENT"', 'labels["debug"] == "true"', 'pod == "somebody"'))
+    fates = [fate(each, "/none/k-1") for each in (excepted, other, none)]
+    assert fates == [0, -signal.SIGKILL, -signal.SIGKILL]
+    assert world.total("p/kill/r").enforced == 2
 
 
 def test_what_was_killed_is_counted_on_when_the_job_begins_again(
@@ -202,7 +219,7 @@ def test_a_rule_that_takes_several_events_kills_nobody(
 ) -> None:
     cgroup = world.cgroup("several")
     world.tracing.meet(world.owner(cgroup))
-    world.apply(killer(rules=[agent_pb2.Rule(name="r", count=20, within_ms=1000)]))
+    world.apply(killer(count=20))
     report = world.tracing.tick().reports["p/kill/r"]
     assert (report.reason, "at the first event" in report.message) == ("KillNotInKernel", True)
     assert fate(cgroup, "/none/k-1") == 0
@@ -229,6 +246,19 @@ def test_what_no_agent_would_enforce_is_refused_and_loads_nothing(
     report = world.tracing.tick().reports["p/kill/r"]
     assert (report.state, report.reason) == (agent_pb2.JOB_STATE_FAILED, "InvalidJob")
     assert told in report.message
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_job_that_does_not_say_which_rule_it_enforces_is_refused(
+    world: Any, killer: Callable[..., agent_pb2.Job], count: int
+) -> None:
+    wanted = killer()
+    rule = wanted.rules.pop()
+    wanted.rules.extend([rule] * count)
+    world.apply(wanted)
+    report = world.tracing.tick().reports["p/kill/r"]
+    assert (report.state, report.reason) == (agent_pb2.JOB_STATE_FAILED, "InvalidJob")
+    assert f"the job says Kill, and has {count} rules" in report.message
 
 
 @pytest.mark.parametrize(

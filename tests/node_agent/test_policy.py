@@ -143,7 +143,6 @@ def test_who_is_killed_is_told_of_once_by_the_job_that_kills(
         enforcement=agent_pb2.ENFORCEMENT_KILL,
         respond_ms=1000,
     )
-    killer.trackers[0].where = MISSING.when
     guarded.apply(job("p", "/none/", rules=[MISSING]), killer)
     with pytest.raises(Exception, match="SIGKILL"):
         guarded.opens(cgroup, "/none/a-", 10)

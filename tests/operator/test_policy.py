@@ -51,7 +51,7 @@ async def test_a_policy_is_a_job_that_judges_and_one_for_each_enforced_rule(stor
         agent_pb2.ENFORCEMENT_DENY,
     )
     for each in (kills, denies):
-        assert each.trackers[0].where == 'path == "/etc/shadow"'
+        assert [one.when for one in each.rules] == ['path == "/etc/shadow"']
         assert set(each.target.excluded_namespaces) == {"kube-system", "eunomia-system"}
     assert condition(story, "guard", "Accepted")[:2] == ("True", "Accepted")
     assert condition(story, "guard", "Ready")[:2] == ("False", "Starting")

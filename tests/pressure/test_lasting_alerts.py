@@ -88,7 +88,7 @@ class Node:
         self.store = Store(folder)
         self.secret = folder / "secret"
         self.secret.write_text("x")
-        access = agent_pb2.Tracker(name="access", where=rule.when)
+        access = agent_pb2.Tracker(name="access")
         parts = {"rules": [rule], "cgroups": [cgroup], "rate": 20_000}
         killer = job(
             "p/kill/secret",
@@ -97,7 +97,7 @@ class Node:
             respond_ms=3_600_000,
             **parts,
         )
-        watcher = job("p", trackers=[agent_pb2.Tracker(name="access")], **parts)
+        watcher = job("p", trackers=[access], **parts)
         self.watching = agent_pb2.DesiredState(generation=1, jobs=[watcher])
         self.killing = agent_pb2.DesiredState(generation=1, jobs=[watcher, killer])
 

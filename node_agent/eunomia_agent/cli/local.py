@@ -116,6 +116,7 @@ class Local:
         failed = [each.message for each in standing.reports.values() if each.state in FAILED]
         if len(failed) == len(self._jobs):
             raise CommandError("; ".join(dict.fromkeys(failed)))
+        self._on_look(standing)
 
     def _meet(self, owner: Owner) -> None:
         self._tracing.meet(owner)

@@ -63,10 +63,7 @@ def why_not_enforced(names: Iterable[str]) -> dict[str, Mapping[str, str]]:
     names: GROUP/NAME, of rules that there are.
     """
     enforceable, rules = Enforceable(catalogue()), library().rules
-    return {
-        name: enforceable.why_not(rule_message(rules[name], name), rules[name].condition)
-        for name in names
-    }
+    return {name: enforceable.why_not(rule_message(rules[name], name)) for name in names}
 
 
 def load(path: Path) -> Written:

@@ -36,6 +36,11 @@ def trackers_of(wanted: agent_pb2.Job) -> Sequence[agent_pb2.Tracker]:
             f"the job says {enforcement.response}, and names nobody: give it a target other than"
             " everything"
         )
+    if enforcement and len(wanted.rules) != 1:
+        raise JobInvalid(
+            f"the job says {enforcement.response}, and has {len(wanted.rules)} rules: give it the"
+            " one that is to be enforced"
+        )
     for name, times in names.most_common(1):
         if times > 1:
             twice = f"the job names the tracker {shown(name)} {times} times: once is enough"

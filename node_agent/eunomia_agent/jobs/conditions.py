@@ -7,7 +7,7 @@ from functools import lru_cache
 from eunomia_agent.errors import ConditionInvalid, DenyNotInKernel, KillNotInKernel
 from eunomia_agent.events.layout import SUBJECT_COLUMNS, Column
 from eunomia_agent.events.tally import result_layouts
-from eunomia_agent.jobs.whose import apart
+from eunomia_agent.jobs.whose import Whose, apart
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.trackers.catalogue import Tracker
 from eunomia_agent.trackers.key import Enforcement
@@ -66,8 +66,8 @@ class Conditions:
         return around(roots, self._filterable, self._paths, self._among)
 
     def of_enforced(
-        self, text: str, rules: Iterable[agent_pb2.Rule], enforcement: Enforcement
-    ) -> tuple[Mapping[str, Condition], Expression | None]:
+        self, rule: agent_pb2.Rule, enforcement: Enforcement
+    ) -> tuple[Mapping[str, Condition], Whose]:
         """Return what the kernel decides of what is to be enforced, and of whose it may be.
 
         The second is asked of cgroups as they become known; nothing else is left open. Raises
@@ -87,31 +87,37 @@ class Conditions:
                 " nobody is killed for them; let the rule report",
                 f"{name} may tell of others than who is killed",
             )
-        if not text:
+        if not rule.when:
             asked = "what is to be denied" if denies else "who is to be killed"
             raise refusal(f"{name}: no condition says {asked}", "it has no condition")
-        if any(rule.count > 1 or rule.for_ms for rule in rules):
+        if rule.count > 1 or rule.for_ms:
             raise refusal(
                 f"{name}: the kernel {does} at the first event, and the rule is broken by several:"
                 " leave out count and for, or let it report",
                 "broken by several events",
             )
-        expression = self._parsed(text)
-        alone, others = apart(expression.conjuncts)
+        when = self._parsed(rule.when)
+        exceptions = [_not(self._parsed(each.when).root) for each in rule.exceptions]
+        alone, others = apart(when.conjuncts)
+        alone_excepted, others_excepted = apart(exceptions)
         pushed: Mapping[str, Condition] = {}
-        rest = Expression.of(others)
+        rest = Expression.of([*others, *others_excepted])
         if rest is not None:
             pushed, rest = split(rest, self._filterable, self._paths, self._among, whole_paths=True)
         if rest is not None or not pushed:
-            left = rest.conjuncts if rest else expression.conjuncts
-            parts = "; ".join(_quoted(text, expression.conjuncts, left))
+            left = rest.conjuncts if rest else when.conjuncts
+            read = [(rule.when, when.conjuncts)]
+            read += [
+                (text.when, (each,)) for text, each in zip(rule.exceptions, exceptions, strict=True)
+            ]
+            parts = "; ".join(part for each in read for part in _quoted(*each, left))
             raise refusal(
                 f"{name}: the kernel {does} only on what it can decide by itself, and this it"
                 f" cannot: {parts}; compare columns with single values, paths by ==, startsWith"
                 ' or endsWith("/NAME"), or let the rule report',
                 f"the kernel does not decide all that is asked of {_columns(left)}",
             )
-        return pushed, Expression.of(alone)
+        return pushed, Whose((*alone,), tuple(each.operand for each in alone_excepted))
 
     def _parsed(self, text: str) -> Expression:
         try:
@@ -134,8 +140,12 @@ class Conditions:
             return None
         if not passed_over:
             return when
-        others = [syntax.Not(each.position, types.BOOL, each) for each in passed_over if each]
+        others = [_not(each) for each in passed_over if each]
         return syntax.Both(when.position, types.BOOL, (when, *others))
+
+
+def _not(node: syntax.Node) -> syntax.Not:
+    return syntax.Not(node.position, types.BOOL, node)
 
 
 def _filterable(tracker: Tracker, btf: Btf) -> Mapping[str, Column]:

@@ -25,15 +25,15 @@ class Enforceable:
         self._objects = objects
         self._keys = Keys(catalogue, objects)
 
-    def why_not(self, rule: agent_pb2.Rule, condition: str) -> Mapping[str, str]:
+    def why_not(self, rule: agent_pb2.Rule) -> Mapping[str, str]:
         """Return, by response, why the kernel cannot give it in few words; empty where it can.
 
-        condition: the rule's, exceptions included. Raises TrackerError for a rule that is wrong.
+        Raises TrackerError for a rule that is wrong.
         """
-        return {each.response: self._why_not(rule, condition, each) for each in ENFORCEMENTS}
+        return {each.response: self._why_not(rule, each) for each in ENFORCEMENTS}
 
-    def _why_not(self, rule: agent_pb2.Rule, condition: str, how: Enforcement) -> str:
-        uses = [agent_pb2.Tracker(name=name, where=condition, sample=1) for name in rule.trackers]
+    def _why_not(self, rule: agent_pb2.Rule, how: Enforcement) -> str:
+        uses = [agent_pb2.Tracker(name=name, sample=1) for name in rule.trackers]
         job = agent_pb2.Job(enforcement=how.wire, trackers=uses, rules=[rule])
         try:
             for use in uses:

@@ -25,6 +25,7 @@ from eunomia_api import agent_pb2
 from eunomia_api.enforcement import of_job
 
 if TYPE_CHECKING:
+    from eunomia_agent.jobs.whose import Whose
     from eunomia_api.where import Expression
 
 logger = logging.getLogger("eunomia.job")
@@ -48,8 +49,8 @@ class Run:
     """The instance's unclassified events when the job joined it."""
     enforced_before: int = 0
     """How often it had enforced the slot's rule when this was last looked at."""
-    whose: "Expression | None" = None
-    """The condition on owners alone of a job that enforces a rule."""
+    whose: "Whose | None" = None
+    """What a job that enforces a rule asks of owners alone."""
     buckets: int = 0
     """Cgroups of the job that had an event, as last read: each has a token bucket of its own."""
     seen: int = 0
@@ -193,12 +194,7 @@ class Job:
     def _is_member(self, owner: Owner) -> bool:
         if not matches(self.target, owner):
             return False
-        asked = [run.whose for run in self.runs.values() if run.whose is not None]
-        if not asked:
-            return True
-        from eunomia_agent.jobs.whose import holds  # noqa: PLC0415  (few jobs have a condition)
-
-        return all(holds(condition, owner) for condition in asked)
+        return all(run.whose.is_meant(owner) for run in self.runs.values() if run.whose is not None)
 
     def deliver(self, rows: Rows) -> Rows:
         """Hand rows that are the job's to every sink; return those that all of them accepted.

@@ -16,6 +16,7 @@ from eunomia_api.param import shown
 
 if TYPE_CHECKING:
     from eunomia_agent.jobs.conditions import Conditions
+    from eunomia_agent.jobs.whose import Whose
     from eunomia_api.where import Expression
 
 DEFAULT_INTERVAL_MS = 10_000
@@ -27,12 +28,12 @@ MOST_TO_ENFORCE = 1 << 20
 class Use:
     """A job's use of a tracker: what is loaded, and the condition that the kernel cannot decide.
 
-    whose: of a job that enforces a rule, the part of its condition that is about owners alone.
+    whose: of a job that enforces a rule, what it asks of owners alone.
     """
 
     key: Key
     rest: "Expression | None" = None
-    whose: "Expression | None" = None
+    whose: "Whose | None" = None
 
 
 class Keys:
@@ -79,7 +80,7 @@ class Keys:
 
     def _asked(
         self, tracker: Tracker, job: agent_pb2.Job, use: agent_pb2.Tracker
-    ) -> "tuple[tuple[tuple[str, bytes], ...], Expression | None, Expression | None]":
+    ) -> "tuple[tuple[tuple[str, bytes], ...], Expression | None, Whose | None]":
         """Return what the kernel decides of what is asked of rows, the rest, and `whose`.
 
         Of a policy's rules nothing is left: its sink asks each one again, as a whole.
@@ -94,11 +95,9 @@ class Keys:
             btf = Btf.of_object((self._objects / f"{tracker.name}.bpf.o").read_bytes())
             conditions = self._conditions[tracker.name] = Conditions(tracker, btf)
         rest: Expression | None = None
-        whose: Expression | None = None
+        whose: Whose | None = None
         if job.enforcement:
-            pushed, whose = conditions.of_enforced(
-                use.where, job.rules, Enforcement(job.enforcement)
-            )
+            pushed, whose = conditions.of_enforced(job.rules[0], Enforcement(job.enforcement))
         elif job.rules:
             rules = [rule for rule in job.rules if tracker.name in rule.trackers]
             pushed = conditions.of_rules(rules)

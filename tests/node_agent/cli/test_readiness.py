@@ -18,6 +18,7 @@ from eunomia_agent.cli.errors import CommandError
 from eunomia_agent.cli.job import MIB, Use, job
 from eunomia_agent.cli.local import Local
 from eunomia_agent.cli.stop import Stop
+from eunomia_agent.jobs.standing import Standing
 from eunomia_agent.metrics.observed import Observed
 from eunomia_api import agent_pb2
 
@@ -77,6 +78,38 @@ async def test_where_no_job_can_run_nothing_is_ready(
     with pytest.raises(CommandError, match='no column "nope"'):
         await local.run(Stop())
     assert states(manager) == []
+
+
+@pytest.mark.bpf
+@needs_bpf
+async def test_what_cannot_run_is_told_before_it_is_ready_and_though_it_is_stopped_at_once(
+    manager: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "notify"
+    manager.bind(str(place))
+    monkeypatch.setenv("NOTIFY_SOCKET", str(place))
+    told: list[tuple[list[str], list[str]]] = []
+
+    def look(standing: Standing) -> None:
+        wrong = [each.message for each in standing.reports.values() if each.message]
+        told.append((wrong, states(manager)))
+
+    everything = agent_pb2.Target(everything=True)
+    uses = [Use("opensnoop", {}, where="nope"), Use("files", {})]
+    local = Local(
+        [job([use], everything, buffer=MIB, interval=1) for use in uses],
+        lambda _: [],
+        catalogue=catalogue(),
+        observed=Observed(catalogue().trackers, "node"),
+        node="node",
+        on_look=look,
+    )
+    stop = Stop()
+    stop.set()
+    await local.run(stop)
+    ((wrong, before),) = told
+    assert ['no column "nope"' in each for each in wrong] == [True]
+    assert (before, states(manager)) == ([], ["READY=1", "STOPPING=1"])
 
 
 @pytest.mark.bpf
