@@ -65,6 +65,13 @@ class Audit:
     def _profile(self, owner: Owner) -> frozenset[str] | None:
         return self._allowed.get(owner.container, self._allowed.get(""))
 
+    def _is_named(self, owner: Owner) -> bool:
+        """Tell whether the profile is for containers of its name, which are to wear it.
+
+        One for no name is worn by nobody: beside it, whatever is refused counts.
+        """
+        return bool(owner.container) and owner.container in self._allowed
+
     def _calls(
         self, owner: Owner, seen: Seen, told: Container[str], *, wears: bool
     ) -> Iterator[Finding]:
@@ -75,8 +82,8 @@ class Audit:
             what = _key(shown, dry=not key.enforced)
             if f"{CALL_REFUSED} {what}" in told or name in (allowed or ()):
                 continue
-            if key.enforced and not wears:  # another profile refuses it, as ever
-                continue
+            if key.enforced and not wears and self._is_named(owner):
+                continue  # another profile refuses it, as ever
             caller = seen.callers.get(_caller_of(key))
             row = {"call": shown, **_who(caller, refused.comm)}
             how = "refused" if key.enforced else "would refuse"

@@ -138,6 +138,9 @@ def test_what_another_filter_refuses_already_is_told_apart(
 
     found = lines.get("symlinkat") or lines["symlink"]
     assert (found["count"], found["comm"], found["refused"]) == (1, "ln", True)
+    assert found["pid"] > 1
+    assert Path(found["exe"]).name == "ln"
+    assert (found["uid"], len(found["ancestors"]) > 0) == (0, True)
     assert "symlink" not in borne.stdout, "it would let that pass"
 
 

@@ -96,6 +96,16 @@ def test_what_is_allowed_or_anothers_profile_refuses_is_no_finding() -> None:
     assert found(refused(MOUNT, enforced=True), container="other") == []
 
 
+@pytest.mark.parametrize("container", ["", "web"])
+def test_beside_a_profile_for_no_name_what_another_refuses_is_told_with_who_made_it(
+    container: str,
+) -> None:
+    audit = Audit(agent_pb2.Learning(audited=[agent_pb2.AuditedProfile(syscalls=["acct"])]))
+    (one,) = audit.of_deeds(owner(container), refused(MOUNT, enforced=True), (), wears=False)
+    assert (one.key, one.dry_run, one.row["pid"], one.row["exe"]) == ("mount", False, 42, "/bin/sh")
+    assert not list(audit.of_deeds(owner(container), refused(ACCT, enforced=True), (), wears=False))
+
+
 def test_a_caller_for_whom_was_no_room_is_told_by_name() -> None:
     (one,) = found(seen(refusals={RefusalKey(MOUNT, False, True): Refused(1, "sh")}))
     assert one.row == {"call": "mount", "comm": "sh"}
