@@ -40,6 +40,7 @@ _OPERATORS = {
 _NO_SUCH_CALL = -1
 _ACT_BADARCH, _CTL_NNP = 2, 3
 MAX_NAMES = 2048
+MAX_ARGUMENTS = 6
 
 
 class ProfileInvalid(AgentError):
@@ -179,15 +180,20 @@ def _are_names(found: Any) -> bool:
 
 
 def _comparison(found: Any) -> _Comparison:
-    try:
-        operator = _OPERATORS[found["op"]]
-        value, second = int(found.get("value", 0)), int(found.get("valueTwo", 0))
-        return _Comparison(int(found["index"]), operator, value, second)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    told: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    operator = _OPERATORS.get(str(told.get("op")))
+    numbers = told.get("index"), told.get("value", 0), told.get("valueTwo", 0)
+    bounds = (MAX_ARGUMENTS, 1 << 64, 1 << 64)
+    if operator is None or not all(map(_is_number, numbers, bounds)):
         raise ProfileInvalid(
-            f"an argument of a rule needs index, value and one of {', '.join(_OPERATORS)} "
-            f"as op: {found!r:.100}"
-        ) from None
+            f"an argument of a rule needs an index below {MAX_ARGUMENTS}, a value of 64 bits and "
+            f"one of {', '.join(_OPERATORS)} as op: {found!r:.100}"
+        )
+    return _Comparison(numbers[0], operator, *numbers[1:])
+
+
+def _is_number(found: Any, bound: int) -> bool:
+    return type(found) is int and 0 <= found < bound  # True is an int, too
 
 
 def _action(where: Mapping[str, Any], name: Any, number: Any) -> int:
@@ -195,7 +201,7 @@ def _action(where: Mapping[str, Any], name: Any, number: Any) -> int:
         raise ProfileInvalid(f"action {name!r:.60} is not known; there are: {', '.join(_ACTIONS)}")
     if name != "SCMP_ACT_ERRNO":
         return _ACTIONS[name]
-    if number is not None and not (isinstance(number, int) and 0 <= number <= 0xFFFF):
+    if number is not None and not _is_number(number, 1 << 16):
         raise ProfileInvalid(f"{number!r:.60} is no number of an error")
     return _ACTIONS[name] | (errno.EPERM if number is None else number)
 

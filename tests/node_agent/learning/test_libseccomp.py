@@ -113,25 +113,35 @@ def test_which_calls_libseccomp_does_not_know_is_said() -> None:
         ({"syscalls": [{"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": -1}]}, "-1"),
         (
             {"syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [{"op": 1}]}]},
-            "needs index",
-        ),
-        (
-            {
-                "syscalls": [
-                    {
-                        "names": ["read"],
-                        "action": "SCMP_ACT_ALLOW",
-                        "args": [{"index": 9, "op": "SCMP_CMP_EQ"}],
-                    }
-                ]
-            },
-            "rule for 'read'",
+            "needs an index below 6",
         ),
     ],
 )
 def test_what_is_wrong_with_a_profile_is_said(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ProfileInvalid, match=message):
         compile_profile(profile(["read"], [HERE]) | change)
+
+
+@pytest.mark.parametrize("wrong", [-1, 2**64, float("inf"), 1.5, "2", True, None])
+@pytest.mark.parametrize("key", ["index", "value", "valueTwo"])
+def test_a_number_beside_its_bounds_is_refused_and_never_becomes_another(
+    key: str, wrong: Any
+) -> None:
+    argument = {"index": 0, "value": 2, "op": "SCMP_CMP_MASKED_EQ", key: wrong}
+    rule = {"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [argument]}
+    with pytest.raises(ProfileInvalid, match="a value of 64 bits"):
+        compile_profile({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]})
+
+
+@pytest.mark.parametrize(("key", "most"), [("index", 5), ("value", 2**64 - 1)])
+def test_a_number_at_its_bound_is_taken(key: str, most: int) -> None:
+    argument = {"index": 0, "op": "SCMP_CMP_EQ", key: most}
+    rule = {"names": ["sendto"], "action": "SCMP_ACT_ALLOW", "args": [argument]}
+    code = compile_profile({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]})
+    values = [0] * 6
+    values[argument["index"]] = int(str(argument.get("value", 0)))
+    assert judged(code, HERE, number("sendto"), *values) == ALLOW
+    assert judged(code, HERE, number("sendto"), *[7] * 6) == EPERM
 
 
 def forked(function: Callable[[], int]) -> int:
