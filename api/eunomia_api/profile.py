@@ -42,6 +42,8 @@ ABIS = {
 """A machine's own ABI and those of other programs that it runs. One that a profile does not list
 is not refused but killed: libseccomp's SCMP_FLTATR_ACT_BADARCH."""
 MAX_REASONS = 5
+LETS_PASS = frozenset({"SCMP_ACT_ALLOW", "SCMP_ACT_LOG"})
+"""Actions after which the kernel makes the call; the second one leaves a word in its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,10 +234,10 @@ def profile(
 
 
 def allowed_names(found: Mapping[str, Any]) -> frozenset[str]:
-    """Return the calls that a profile allows, with some arguments at least."""
-    rules = found.get("syscalls", ())
+    """Return the calls that rules of a profile let pass, with some arguments at least."""
+    rules = found.get("syscalls") or ()
     return frozenset(
-        name for rule in rules if rule["action"] == "SCMP_ACT_ALLOW" for name in rule["names"]
+        name for rule in rules if rule["action"] in LETS_PASS for name in rule["names"]
     )
 
 
@@ -244,7 +246,7 @@ def borne_names(found: Mapping[str, Any]) -> frozenset[str]:
 
     Who makes one of the latter, as C libraries do with clone3, goes on with another.
     """
-    rules = found.get("syscalls", ())
+    rules = found.get("syscalls") or ()
     absent = (rule for rule in rules if rule.get("errnoRet") == errno.ENOSYS)
     return allowed_names(found) | {name for rule in absent for name in rule["names"]}
 

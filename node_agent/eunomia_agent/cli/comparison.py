@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`eunomia seccomp diff`: what one profile allows and another does not."""
 
+import errno
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,20 +13,21 @@ from eunomia_agent.cli.errors import one_line
 
 Origin = Mapping[str, Any] | None
 """The provenance of a version."""
-Allowed = Mapping[str, frozenset[str]]
-"""By call: the conditions under which it is allowed; empty: whatever its arguments."""
+Fate = frozenset[tuple[str, str]]
+"""What becomes of a call: actions, each with its conditions as JSON; empty: whatever arguments."""
+_SAME = {"SCMP_ACT_KILL": "SCMP_ACT_KILL_THREAD"}
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How two profiles differ. changed: calls that both allow, with other arguments.
+    """How two profiles differ. changed: calls that both let pass or neither, and how they differ.
 
     architectures, default, origins: of both, the older first. origins: where each is from, if told.
     """
 
     added: list[str]
     removed: list[str]
-    changed: list[str]
+    changed: Mapping[str, str]
     architectures: tuple[list[str], list[str]]
     default: tuple[str, str]
     origins: tuple[Origin, Origin] = (None, None)
@@ -41,7 +43,7 @@ class Comparison:
         told: dict[str, Any] = {
             "added": self.added,
             "removed": self.removed,
-            "changed": self.changed,
+            "changed": list(self.changed),
             "architectures": dict(zip(("old", "new"), self.architectures, strict=True)),
             "defaultAction": dict(zip(("old", "new"), self.default, strict=True)),
             "provenance": dict(zip(("old", "new"), self.origins, strict=True)),
@@ -56,7 +58,7 @@ class Comparison:
         lines = [f"{mark} {one_line(_of(told))}" for mark, told in named if told]
         lines += [f"- {one_line(call)}" for call in self.removed]
         lines += [f"+ {one_line(call)}" for call in self.added]
-        lines += [f"~ {one_line(call)}, with other arguments" for call in self.changed]
+        lines += [f"~ {one_line(call)}{how}" for call, how in self.changed.items()]
         old, new = self.architectures
         if old != new:
             lines.append(f"architectures: {', '.join(old) or '-'} -> {', '.join(new) or '-'}")
@@ -74,13 +76,15 @@ def _of(told: Mapping[str, Any]) -> str:
 def compare(old: str, new: str) -> Comparison:
     """Compare two profiles: FILE or FILE:VERSION. Raises AgentError."""
     before, after = profiles.checked(old), profiles.checked(new)
-    was, now = _allowed(before), _allowed(after)
+    was, now = profiles.allowed(before), profiles.allowed(after)
     return Comparison(
-        added=sorted(now.keys() - was.keys()),
-        removed=sorted(was.keys() - now.keys()),
-        changed=sorted(name for name in was.keys() & now.keys() if was[name] != now[name]),
+        added=sorted(now - was),
+        removed=sorted(was - now),
+        changed={
+            name: _how(*fates) for name, *fates in _fates(before, after) if name not in was ^ now
+        },
         architectures=(_architectures(before), _architectures(after)),
-        default=(before["defaultAction"], after["defaultAction"]),
+        default=(_default(before), _default(after)),
         origins=(profiles.origin(old), profiles.origin(new)),
     )
 
@@ -89,16 +93,45 @@ def _architectures(found: Mapping[str, Any]) -> list[str]:
     return sorted(found.get("architectures") or [])
 
 
-def _allowed(found: Mapping[str, Any]) -> Allowed:
-    conditions: dict[str, set[str]] = defaultdict(set)
-    whole = set[str]()
+def _default(found: Mapping[str, Any]) -> str:
+    return _action(found["defaultAction"], found.get("defaultErrnoRet"))
+
+
+def _action(name: str, number: int | None) -> str:
+    """Return an action as it is told: with its error, unless that is the usual one."""
+    if name != "SCMP_ACT_ERRNO" or number in (None, errno.EPERM):
+        return _SAME.get(name, name)
+    return f"{name} ({errno.errorcode.get(number, number)})"
+
+
+def _fates(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Fate, Fate]]:
+    """Give the calls that are named, with what becomes of them, where that is not the same."""
+    before, after = _named(old), _named(new)
+    others = [frozenset({(_default(each), "")}) for each in (old, new)]
+    for name in sorted(before.keys() | after.keys()):
+        was, now = before.get(name, others[0]), after.get(name, others[1])
+        if was != now:
+            yield name, was, now
+
+
+def _named(found: Mapping[str, Any]) -> Mapping[str, Fate]:
+    """Return what becomes of each call that has a rule of its own; the default's is none."""
+    fates: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for rule in found.get("syscalls") or ():
-        if rule["action"] == profiles.ALLOW and rule.get("args"):
-            for name in rule["names"]:
-                conditions[name].add(json.dumps(rule["args"], sort_keys=True))
-        elif rule["action"] == profiles.ALLOW:
-            whole.update(rule["names"])
+        action = _action(rule["action"], rule.get("errnoRet"))
+        for name in rule["names"] if action != _default(found) else ():
+            fates[name].add((action, _conditions(rule)))
     return {
-        name: frozenset() if name in whole else frozenset(conditions[name])
-        for name in profiles.allowed(found)
+        name: frozenset(each for each in fate if not each[1] or (each[0], "") not in fate)
+        for name, fate in fates.items()
     }
+
+
+def _conditions(rule: Mapping[str, Any]) -> str:
+    arguments = ({"value": 0, "valueTwo": 0, **each} for each in rule.get("args") or ())
+    return ", ".join(sorted(json.dumps(each, sort_keys=True) for each in arguments))
+
+
+def _how(was: Fate, now: Fate) -> str:
+    old, new = (", ".join(sorted({action for action, _ in fate})) for fate in (was, now))
+    return ", with other arguments" if old == new else f": {old} -> {new}"

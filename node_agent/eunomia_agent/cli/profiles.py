@@ -10,7 +10,7 @@ from typing import Any
 from eunomia_agent.cli.errors import CommandError
 from eunomia_agent.learning import calls
 from eunomia_agent.learning.libseccomp import ProfileInvalid, compile_profile
-from eunomia_api.profile import allowed_names, borne_names, profile
+from eunomia_api.profile import LETS_PASS, allowed_names, borne_names, profile
 
 MAX_BYTES = 1 << 20
 ALLOW = "SCMP_ACT_ALLOW"
@@ -48,7 +48,19 @@ def _read(where: str) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
         return _of_version(found, version, path)
     if version:
         raise CommandError(f"{path}: is no SeccompProfile object, and so has no version {version}")
+    if _is_template(found):
+        raise CommandError(
+            f"{path}: is a template of Docker's (archMap, includes, excludes): give what is made "
+            "of it, as `docker inspect` or the runtime's config.json have it"
+        )
     return found, None
+
+
+def _is_template(found: Mapping[str, Any]) -> bool:
+    listed = found.get("syscalls")
+    rules: list[Any] = listed if isinstance(listed, list) else []
+    conditions = (each.get(key) for each in rules if isinstance(each, dict) for key in _DOCKERS)
+    return "archMap" in found or any(conditions)
 
 
 def _place(where: str) -> tuple[Path, str]:
@@ -88,6 +100,11 @@ def _of_version(
     if known is None and version:
         there = ", ".join(history) or "none"
         raise CommandError(f"{path}: there is no version {version}; there are: {there}")
+    if known is None and told.spec.base_profile_name and not told.spec.base_syscalls:
+        raise CommandError(
+            f"{path}: what its base {told.spec.base_profile_name} allows is not in the file: apply "
+            "it, then take what kubectl get -o json gives"
+        )
     said = known or told.spec
     content = profile(
         {*said.syscalls, *said.base_syscalls},
@@ -117,27 +134,22 @@ def basis(base: str) -> Basis:
     if base in ("None", "RuntimeDefault"):
         return Basis(base)
     found = checked(base)
-    if found["defaultAction"] == ALLOW:
-        raise CommandError(f"--base {base}: it allows whatever it does not name, and is no base")
+    if found["defaultAction"] in LETS_PASS:
+        raise CommandError(f"--base {base}: it lets pass whatever it does not name, and is no base")
     listed: list[Any] = found.get("syscalls") or []
-    if "archMap" in found or any(each.get(key) for each in listed for key in _DOCKERS):
-        raise CommandError(
-            f"--base {base}: it is a template of Docker's (archMap, includes, excludes): give what "
-            "is made of it, as `docker inspect` or the runtime's config.json have it"
-        )
-    rules = [each for each in listed if each["action"] == ALLOW]
+    rules = [each for each in listed if each["action"] in LETS_PASS]
     plain = [each for each in rules if not each.get("args")]
     names = frozenset(name for each in plain for name in each["names"])
     return Basis(calls=names, rules=tuple(_bare(each) for each in rules if each.get("args")))
 
 
 def _bare(rule: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {key: rule[key] for key in ("names", "action", "args")}
+    return {"names": rule["names"], "action": ALLOW, "args": rule["args"]}
 
 
 def allowed(found: Mapping[str, Any]) -> frozenset[str]:
     """Return the calls that a profile lets pass, with some arguments at least."""
-    if found["defaultAction"] != ALLOW:
+    if found["defaultAction"] not in LETS_PASS:
         return allowed_names(found)
     every = frozenset(calls.OWN.values()) | frozenset(calls.COMPAT.values())
     rules: list[Any] = found.get("syscalls") or []
