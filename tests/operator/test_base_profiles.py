@@ -152,7 +152,8 @@ async def test_a_base_that_is_gone_takes_nothing_from_who_had_it(bakery: Bakery)
     assert {name: bakery.allowed(name) for name in before} == before
     gone = "there is no SeccompProfile ours, in namespace shop: make it"
     assert bakery.ready() == (
-        *("False", "BaseNotUsable", f"{gone}; what profiles had of a base they keep"),
+        *("True", "OnAllNodes"),
+        f"guard-web v1; what profiles had of a base they keep: {gone}",
     )
     assert bakery.ready("heir") == (
         *("True", "OnAllNodes"),
@@ -166,6 +167,51 @@ async def test_a_base_that_is_gone_takes_nothing_from_who_had_it(bakery: Bakery)
     await bakery.look()
     assert bakery.allowed("heir") == before["heir"] | {"bpf"}
     assert bakery.history("heir")[0]["baseSyscalls"] == ["mount"]
+
+
+@pytest.mark.parametrize("below", ["None", "RuntimeDefault"])
+async def test_a_policy_tightens_its_own_base_though_that_among_profiles_is_gone(
+    bakery: Bakery, below: str
+) -> None:
+    bakery.write("ours", "mount", base=below)
+    bakery.write("heir", "swapon", base="RuntimeDefault", baseProfileName="ours")
+    bakery.ask(baseProfileName="ours", base="RuntimeDefault")
+    await bakery.look()
+    bakery.learn("read")
+    await bakery.look()
+    assert {"chmod", "mount"} <= bakery.allowed("guard-web")
+    bakery.delete("ours")
+    await bakery.look()
+    assert [each["version"] for each in bakery.history()] == ["v1"]
+    bakery.ask(baseProfileName="ours", base="None")
+    bakery.write("heir", "swapon", baseProfileName="ours", version="v2")
+    await bakery.look()
+    for name in ("guard-web", "heir"):
+        assert "mount" in bakery.allowed(name), "what the base allowed is kept"
+        assert ("chmod" in bakery.allowed(name)) == (below == "RuntimeDefault")
+        assert bakery.history(name)[0]["base"] == below
+
+
+async def test_a_policy_is_not_said_to_be_enforced_because_its_base_is_gone(
+    bakery: Bakery,
+) -> None:
+    bakery.write("ours", "mount")
+    bakery.ask(mode="Audit", baseProfileName="ours")
+    await bakery.look()
+    bakery.learn("read")
+    await bakery.look()
+    bakery.learn("read", "swapon")
+    bakery.delete("ours")
+    bakery.ask(mode="Enforce", baseProfileName="ours")
+    await bakery.look()
+    status, reason, message = bakery.ready()
+    assert (status, reason) == ("True", "NotEnforced")
+    assert "6 calls were seen that it would refuse" in message
+    assert message.endswith("keep: there is no SeccompProfile ours, in namespace shop: make it")
+    assert ("guard", "NotEnforced") in bakery.story.news
+    bakery.ask(mode="Enforce", baseProfileName="ours", profile="v9")
+    await bakery.look()
+    assert bakery.ready()[:2] == ("False", "NoSuchVersion")
 
 
 async def test_a_profile_of_ones_own_goes_with_its_base(bakery: Bakery) -> None:
@@ -312,8 +358,8 @@ async def test_a_policy_that_others_build_on_can_build_on_none_of_them(bakery: B
         bakery.ask(baseProfileName=base)
         await bakery.look()
         message = f"in namespace shop, {through}guard-web: a profile can be no base of its own"
-        told = f"{message}; what profiles had of a base they keep"
-        assert bakery.ready() == ("False", "BaseNotUsable", told)
+        told = f"guard-web v1; what profiles had of a base they keep: {message}"
+        assert bakery.ready() == ("True", "OnAllNodes", told)
     assert [each["version"] for each in bakery.history()] == ["v1"]
 
 

@@ -36,6 +36,16 @@ class Inherited:
         """Return what becomes of a profile's own base with it."""
         return Base.RUNTIME_DEFAULT if Base.RUNTIME_DEFAULT in (base, self.base) else base
 
+    def under(self, own: SeccompProfileSpec) -> SeccompProfileSpec:
+        """Return what becomes of a profile with it."""
+        return own.model_copy(
+            update={
+                "base": self.added_to(own.base),
+                "base_syscalls": list(self.syscalls),
+                "base_profile_base": self.base,
+            }
+        )
+
 
 NOTHING = Inherited()
 

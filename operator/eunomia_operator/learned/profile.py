@@ -20,6 +20,7 @@ from eunomia_api.seccomp import (
 )
 from eunomia_operator import clock
 from eunomia_operator.conditions import READY, Conditions, holds
+from eunomia_operator.learned.inheritance import Inherited
 
 LONGEST_NAME = 63
 """The name is also the value of the label that a pod gets with the profile."""
@@ -195,6 +196,7 @@ def _history(
         "architectures": spec.architectures,
         "base_profile_name": spec.base_profile_name or "",
         "base_syscalls": spec.base_syscalls,
+        "base_profile_base": spec.base_profile_base,
     }
     if present is not None:
         if present is before[0]:
@@ -228,8 +230,8 @@ def without_base(
     named = own.base_profile_name or ""
     took = next((each for each in status.history if each.base_profile_name == named), None)
     if took is not None:
-        told = {"base": took.base or own.base, "base_syscalls": took.base_syscalls}
-        return own.model_copy(update=told), "what its base allowed last is kept"
+        kept = Inherited(named, took.base_profile_base, tuple(took.base_syscalls))
+        return kept.under(own), "what its base allowed last is kept"
     last = next((each for each in status.history if each.sha256 == status.sha256), None)
     return None if last is None else (restored(own, last), f"all stays as {last.version} was")
 
@@ -244,6 +246,7 @@ def restored(spec: SeccompProfileSpec, version: ProfileVersion) -> SeccompProfil
             "architectures": version.architectures or spec.architectures,
             "base_profile_name": version.base_profile_name or None,
             "base_syscalls": version.base_syscalls,
+            "base_profile_base": version.base_profile_base,
             "provenance": version.provenance or _told_of(spec, version),
         }
     )

@@ -11,7 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from eunomia_api import agent_pb2
 from eunomia_api.duration import seconds
@@ -263,9 +263,8 @@ def _wanted(seccomp: Seccomp, subject: _Subject, facts: Facts) -> SeccompProfile
     if learning:
         calls |= _names(merged.allowed)
         architectures = sorted({*architectures, *merged.architectures})
-    under = _taken_over(seccomp, facts.inherited)
-    told = {"syscalls": sorted(calls)[:MAX_SYSCALLS], "architectures": architectures, **under}
-    changed = newest.model_copy(update=told)
+    told = {"syscalls": sorted(calls)[:MAX_SYSCALLS], "architectures": architectures}
+    changed = _based(newest.model_copy(update=told), seccomp, facts.inherited)
     if _says(changed) == _says(newest):
         return newest
     provenance = _provenance(merged, facts.now) if learning else newest.provenance
@@ -276,34 +275,38 @@ def _wanted(seccomp: Seccomp, subject: _Subject, facts: Facts) -> SeccompProfile
 def _says(spec: SeccompProfileSpec) -> tuple[object, ...]:
     """Return all that makes a version another."""
     lists = spec.syscalls, spec.architectures, spec.base_syscalls
-    return (*map(frozenset, lists), spec.base, spec.base_profile_name)
+    bases = spec.base, spec.base_profile_name, spec.base_profile_base
+    return (*map(frozenset, lists), *bases)
 
 
-def _taken_over(seccomp: Seccomp, found: Inherited) -> Mapping[str, object]:
-    """Return what becomes of a profile's bases. What cannot be told any more stays as it was."""
+def _based(newest: SeccompProfileSpec, seccomp: Seccomp, found: Inherited) -> SeccompProfileSpec:
+    """Return a profile with the bases that it should have.
+
+    What it took over from another profile stays as it was where that cannot be told any more; the
+    base that the policy itself names counts in any case.
+    """
+    named = seccomp.base_profile_name
     if found.problem:
-        return {}
-    return {
-        "base": found.added_to(seccomp.base),
-        "base_profile_name": seccomp.base_profile_name,
-        "base_syscalls": list(found.syscalls),
-    }
+        named, taken = newest.base_profile_name, tuple(newest.base_syscalls)
+        found = Inherited(base=newest.base_profile_base, syscalls=taken)
+    own = {"base": seccomp.base, "base_profile_name": named}
+    return found.under(newest.model_copy(update=own))
 
 
 def _first(seccomp: Seccomp, subject: _Subject, facts: Facts) -> SeccompProfileSpec | None:
-    merged, under = subject.merged, facts.inherited
-    if not subject.verdict.converged or not merged.architectures or under.problem:
+    merged, inherited = subject.merged, facts.inherited
+    if not subject.verdict.converged or not merged.architectures or inherited.problem:
         return None
-    return SeccompProfileSpec(
+    own = SeccompProfileSpec(
         container=subject.name,
-        base=under.added_to(seccomp.base),
+        base=seccomp.base,
         base_profile_name=seccomp.base_profile_name,
-        base_syscalls=list(under.syscalls),
         architectures=sorted(set(merged.architectures)),
         syscalls=sorted({*_names(merged.allowed), *seccomp.allow})[:MAX_SYSCALLS],
         version=next_version(()),
         provenance=_provenance(merged, facts.now),
     )
+    return inherited.under(own)
 
 
 def _names(calls: Iterable[str]) -> frozenset[str]:
@@ -417,9 +420,15 @@ def _ready(
     spec: PolicySpec, subjects: Sequence[_Subject], status: SeccompStatus, base: Inherited
 ) -> Word:
     profiles = [each.kept for each in subjects if each.kept is not None]
-    if base.problem:
-        stays = "; what profiles had of a base they keep" if profiles else ""
-        return Word(False, "BaseNotUsable", plain(f"{base.problem}{stays}", LONGEST_MESSAGE))
+    if base.problem and not profiles:
+        return Word(False, "BaseNotUsable", plain(base.problem, LONGEST_MESSAGE))
+    word = _stands(spec, subjects, status)
+    stays = f"; what profiles had of a base they keep: {base.problem}" if base.problem else ""
+    return replace(word, message=plain(word.message + stays, LONGEST_MESSAGE))
+
+
+def _stands(spec: PolicySpec, subjects: Sequence[_Subject], status: SeccompStatus) -> Word:
+    profiles = [each.kept for each in subjects if each.kept is not None]
     lost = _lost_version(spec.seccomp, profiles)
     if lost:
         return Word(False, "NoSuchVersion", lost)
@@ -439,7 +448,7 @@ def _ready(
         return Word(True, "NotEnforced", f"{message}; not enforced: {held}")
     if status.unprotected_pods:
         message += f"; {unprotected(status)}"
-    return Word(True, "OnAllNodes", plain(message, LONGEST_MESSAGE))
+    return Word(True, "OnAllNodes", message)
 
 
 def _held(status: SeccompStatus) -> str:

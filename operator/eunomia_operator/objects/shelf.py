@@ -215,8 +215,7 @@ class Shelf:
         found = NOTHING
         if own.base_profile_name is not None:
             found = self._bases[namespace].inherited(own.base_profile_name, heirs=[name])
-        told = {"base": found.added_to(own.base), "base_syscalls": list(found.syscalls)}
-        spec = own.model_copy(update=told)
+        spec = found.under(own)
         record.lacking, record.has_file = found.problem, True
         if found.problem:
             before = profile.without_base(record.kept.status, own)
