@@ -76,6 +76,16 @@ static __always_inline bool turn_holds(u64 mine)
 	return turn && *turn == mine;
 }
 
+/* As event_begin, of an event that is only asked about: whoever else was at one does not send that, since
+ * its turn is over. */
+static __always_inline void event_begin_in_turn(void)
+{
+	struct scratch *slot = this_scratch();
+
+	if (slot)
+		slot->tail_used = 0;
+}
+
 /* As event_send, of an event that was put together in a turn. */
 static __always_inline void event_send_in_turn(const struct match *match, u64 turn)
 {

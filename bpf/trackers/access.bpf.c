@@ -54,6 +54,7 @@ enum { TYPE_NAME = 32, EVENT_TAIL = 3 * FILE_PATH + TYPE_NAME + LINEAGE_TAIL };
 #include "chain.h"
 #include "deny_path.h"
 #include "event_lineage.h"
+#include "filter.h"
 #include "layer.h"
 #include "match_path.h"
 #include "runtime.h"
@@ -452,7 +453,7 @@ __weak int tell(const struct request *request, s64 result, bool writing)
 		wanted = path_wanted(path, of, last_name_found(of, start), start);
 		start = find(&request->path, false);
 	}
-	if (!wanted || !within(&where_runtime, runtime) || !event_admit(&match))
+	if (!wanted || !within(&where_runtime, runtime) || !event_admit_unfiltered(&match))
 		return event_cancel();
 	event->runtime = runtime;
 	event->kind = request->kind;
@@ -473,7 +474,7 @@ __weak int tell(const struct request *request, s64 result, bool writing)
 	event->exe_in_image = runs_image(false);
 	event_lineage(event);
 	match.refused = is_refused_call(event->error);
-	return event_send(&match);
+	return event_send_filtered(&match);
 }
 
 static __always_inline int changed(const struct request *request, s64 result)
@@ -539,7 +540,7 @@ static __always_inline int opened(const struct file *file, u32 flags)
 		return event_cancel();
 	bool runtime = is_runtime();
 
-	if (!within(&where_runtime, runtime) || !event_admit(&match))
+	if (!within(&where_runtime, runtime) || !event_admit_unfiltered(&match))
 		return event_cancel();
 	event->runtime = runtime;
 	event->kind = kind;
@@ -556,7 +557,7 @@ static __always_inline int opened(const struct file *file, u32 flags)
 	fill_file(event, file);
 	event->exe_in_image = runs_image(false);
 	event_lineage(event);
-	return event_send(&match);
+	return event_send_filtered(&match);
 }
 
 /* Of a call's result. Global, with a stack of its own: see lose_for_first in match.h. */

@@ -26,22 +26,25 @@ static __always_inline struct place below(const struct path *directory, const st
 	return (struct place){.mount = (u64)directory->mnt, .dentry = (u64)entry};
 }
 
-/* Global, as is the next: see lose_for_first in match.h. */
+/* Global, as are those below: see lose_for_first in match.h. */
 __weak int is_path_wanted(u32 of, u64 mount, u64 dentry)
 {
-	return path_wanted_in_turn(path, of, mount, dentry);
+	return path_wanted_in_turn(path, of, mount, dentry, false) ||
+	       (where_filesystem_path_as_path && path_wanted_in_turn(path, of, mount, dentry, true));
 }
 
-static __always_inline void tell_deed(struct match *match, const struct deed *deed, bool runtime)
+/* Sets all columns as if it was to succeed, of the event that event_begin gave. */
+__weak int fill_deed(const struct deed *deed, bool runtime)
 {
-	u64 turn = turn_begin();
-	struct event *event = event_begin(match);
+	struct scratch *slot = this_scratch();
 
-	if (!event)
-		return;
+	if (!deed || !slot)
+		return 0;
+	struct event *event = &slot->event;
+
 	event->runtime = runtime;
 	event->kind = deed->kind;
-	event->error = match->enforced ? EPERM : 0;
+	event->error = 0;
 	event->writing = deed->writing;
 	event->flags = deed->flags;
 	event->path = event_path((const void *)deed->path.mount, (const void *)deed->path.dentry);
@@ -71,6 +74,34 @@ static __always_inline void tell_deed(struct match *match, const struct deed *de
 	}
 	event->exe_in_image = runs_image(false);
 	event_lineage(event);
+	return 0;
+}
+
+static __always_inline bool is_deed_wanted(const struct match *match, const struct deed *deed,
+					   bool runtime)
+{
+	for (int attempt = 0; attempt < MAX_TURNS; attempt++) {
+		u64 turn = turn_begin();
+
+		event_begin_in_turn();
+		fill_deed(deed, runtime);
+		bool wanted = event_wanted(match);
+
+		if (turn_holds(turn))
+			return wanted;
+	}
+	return true;
+}
+
+static __always_inline void tell_deed(struct match *match, const struct deed *deed, bool runtime)
+{
+	u64 turn = turn_begin();
+	struct event *event = event_begin(match);
+
+	if (!event)
+		return;
+	fill_deed(deed, runtime);
+	event->error = match->enforced ? EPERM : 0;
 	event_send_in_turn(match, turn);
 }
 
@@ -83,17 +114,19 @@ __weak int is_denied(const struct deed *deed)
 	u32 of = class_of(deed->kind, deed->writing, deed->mode);
 	const void *mount = (const void *)deed->path.mount;
 	const void *dentry = (const void *)deed->path.dentry;
+	bool both = where_filesystem_path_as_path;
 
-	if (!path_possible(path, of, mount, dentry, false))
+	if (!path_possible(path, of, mount, dentry, both))
 		return false;
-	enum path_found named = path_named(path, of, mount, dentry, false);
+	enum path_found named = path_named(path, of, mount, dentry, both);
 
 	if (named == path_unwanted)
 		return false;
 	bool runtime = is_runtime();
 
 	if (!within(&where_runtime, runtime) ||
-	    (named == path_undecided && !is_path_wanted(of, deed->path.mount, deed->path.dentry)))
+	    (named == path_undecided && !is_path_wanted(of, deed->path.mount, deed->path.dentry)) ||
+	    (filters && !is_deed_wanted(&match, deed, runtime)))
 		return false;
 	event_admit(&match);
 	if (match.jobs)

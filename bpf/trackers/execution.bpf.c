@@ -50,6 +50,7 @@ enum { EVENT_TAIL = 2 * PATH_MAX + 4 * FILE_PATH + MAX_VARIABLE + LINEAGE_TAIL }
 
 #include "deny_path.h"
 #include "event_lineage.h"
+#include "filter.h"
 #include "layer.h"
 #include "match_path.h"
 #include "runtime.h"
@@ -393,14 +394,14 @@ int BPF_PROG(started, struct task_struct *task, s32 old_tid, struct linux_binprm
 		return 0;
 	u32 start = path_find(file->f_path.mnt, file->f_path.dentry);
 
-	if (!path_wanted(path, PATH_ALL, named, start) || !event_admit(&match))
+	if (!path_wanted(path, PATH_ALL, named, start) || !event_admit_unfiltered(&match))
 		return event_cancel();
 	event->path = event_found_path(start);
 	fill(event, &facts);
 	fill_strings(event, task, program);
 	event->preload = event_preload(task->mm);
 	event->args = event_args(task->mm);
-	return event_send(&match);
+	return event_send_filtered(&match);
 }
 
 /* ---- what is refused before it starts ---- */
@@ -559,6 +560,38 @@ static __always_inline u64 closed_by_exec(const struct task_struct *task)
 	return set;
 }
 
+/* All columns, of the event that event_begin gave. */
+static __always_inline void fill_refused(struct event *event, const struct facts *facts,
+					 const struct linux_binprm *program)
+{
+	struct given given = given_to_call();
+
+	event->path = event_path(program->file->f_path.mnt, program->file->f_path.dentry);
+	fill(event, facts);
+	fill_strings(event, bpf_get_current_task_btf(), program);
+	event->preload = event_preload_given(&given);
+	event->args = event_args_given(&given);
+}
+
+static __always_inline bool is_start_wanted(const struct match *match, const struct facts *facts,
+					    const struct linux_binprm *program)
+{
+	for (int attempt = 0; attempt < MAX_TURNS; attempt++) {
+		struct scratch *slot = this_scratch();
+		u64 turn = turn_begin();
+
+		if (!slot)
+			return false;
+		event_begin_in_turn();
+		fill_refused(&slot->event, facts, program);
+		bool wanted = event_wanted(match);
+
+		if (turn_holds(turn))
+			return wanted;
+	}
+	return true;
+}
+
 static __always_inline void tell_refused(struct match *match, const struct facts *facts,
 					 const struct linux_binprm *program)
 {
@@ -567,13 +600,7 @@ static __always_inline void tell_refused(struct match *match, const struct facts
 
 	if (!event)
 		return;
-	struct given given = given_to_call();
-
-	event->path = event_path(program->file->f_path.mnt, program->file->f_path.dentry);
-	fill(event, facts);
-	fill_strings(event, bpf_get_current_task_btf(), program);
-	event->preload = event_preload_given(&given);
-	event->args = event_args_given(&given);
+	fill_refused(event, facts, program);
 	event_send_in_turn(match, turn);
 }
 
@@ -601,7 +628,8 @@ int BPF_PROG(starts, struct linux_binprm *program)
 	if (!is_wanted(&facts, task) ||
 	    (named == path_undecided &&
 	     !path_wanted_in_turn(path, PATH_ALL, (u64)file->f_path.mnt,
-				  (u64)file->f_path.dentry)))
+				  (u64)file->f_path.dentry, false)) ||
+	    (filters && !is_start_wanted(&match, &facts, program)))
 		return 0;
 	event_admit(&match);
 	if (match.jobs)

@@ -35,6 +35,7 @@ enum { MAX_TEXT = 1024, EVENT_TAIL = 2 * MAX_TEXT + LINEAGE_TAIL };
 #include "chain.h"
 #include "deny.h"
 #include "event_lineage.h"
+#include "filter.h"
 #include "layer.h"
 #include "runtime.h"
 #include "syscall.h"
@@ -693,7 +694,8 @@ static __always_inline int tell(struct match *match, const struct report *report
 {
 	bool runtime = is_runtime();
 
-	if (!is_wanted(report) || !within(&where_runtime, runtime) || !event_admit(match))
+	if (!is_wanted(report) || !within(&where_runtime, runtime) ||
+	    !event_admit_unfiltered(match))
 		return 0;
 	struct event *event = event_begin(match);
 
@@ -701,7 +703,7 @@ static __always_inline int tell(struct match *match, const struct report *report
 		return 0;
 	fill(event, report, runtime);
 	match->refused = is_refused_call(report->error);
-	return event_send(match);
+	return event_send_filtered(match);
 }
 
 static __always_inline int call_ended(struct pt_regs *regs, s64 result)

@@ -41,6 +41,7 @@ enum { EVENT_TAIL = ANCESTORS_TAIL };
 #include "chain.h"
 #include "deny.h"
 #include "event_ancestors.h"
+#include "filter.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -580,18 +581,42 @@ static __always_inline bool connects_by_tcp(const struct sock *sk)
 	return family == AF_SMC;
 }
 
-static __always_inline void tell_refused(struct match *match, const struct report *report)
+static __always_inline void fill_refused(struct event *event, const struct report *report)
 {
-	struct event *event = event_begin(match);
-
-	if (!event)
-		return;
 	fill(event, report, report->ends.dport);
 	if (ancestors)
 		event_ancestors(event);
 	else
 		no_ancestors(event);
-	event_send(match);
+}
+
+static __always_inline bool is_connect_wanted(const struct match *match, const struct report *report)
+{
+	for (int attempt = 0; attempt < MAX_TURNS; attempt++) {
+		struct scratch *slot = this_scratch();
+		u64 turn = turn_begin();
+
+		if (!slot)
+			return false;
+		event_begin_in_turn();
+		fill_refused(&slot->event, report);
+		bool wanted = event_wanted(match);
+
+		if (turn_holds(turn))
+			return wanted;
+	}
+	return true;
+}
+
+static __always_inline void tell_refused(struct match *match, const struct report *report)
+{
+	u64 turn = turn_begin();
+	struct event *event = event_begin(match);
+
+	if (!event)
+		return;
+	fill_refused(event, report);
+	event_send_in_turn(match, turn);
 }
 
 /* Whether a connection that it has, or is about to have, is the one that is asked for. Both are compared,
@@ -622,7 +647,8 @@ static __always_inline int deny_connect(struct socket *socket, const void *addre
 		return 0;
 	ends_towards(&report.ends, sk, &to);
 	if (!are_wanted(&report.ends, report.ends.dport) ||
-	    (socket->state != SS_UNCONNECTED && is_connected_so(sk, &report.ends)))
+	    (socket->state != SS_UNCONNECTED && is_connected_so(sk, &report.ends)) ||
+	    (filters && !is_connect_wanted(&match, &report)))
 		return 0;
 	event_admit(&match);
 	report.error = match.enforced ? EPERM : 0;

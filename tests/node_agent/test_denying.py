@@ -120,6 +120,26 @@ def deed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deed]:
                 str(port),
                 str(allowed.getsockname()[1]),
             ),
+            "access, by more than one column": Deed(
+                "access",
+                'kind == "open" && (path.endsWith("/secret") || filesystem_path == "/none")'
+                ' && !(writing || exe == "/bin/none" && exe_in_image || path.endsWith("/x/secret"))',
+                str(secret),
+                str(other),
+            ),
+            "execution, by more than one column": Deed(
+                "execution",
+                'path.endsWith("/secret") && (args[0] == "none" || args.exists(a, a =='
+                ' "--none" || a.contains("/secret"))) || cwd == "/none"',
+                str(secret),
+                str(other),
+            ),
+            "tcp, by more than one column": Deed(
+                "tcp",
+                f'(dport == {port} || daddr == "192.0.2.1") && daddr.startsWith("127.")',
+                str(port),
+                str(allowed.getsockname()[1]),
+            ),
         }[request.param]
 
 
@@ -129,7 +149,9 @@ def breach(policy: Any, deed: Deed) -> Breach:
 
 
 @refuses
-@pytest.mark.parametrize("deed", DENYING, indirect=True)
+@pytest.mark.parametrize(
+    "deed", [*DENYING, *(f"{each}, by more than one column" for each in DENYING)], indirect=True
+)
 def test_what_breaks_the_rule_is_refused_and_told_until_the_policy_goes(
     breach: Breach, box: Any
 ) -> None:

@@ -37,9 +37,13 @@ REFUSED = {
     "container-escape/host-namespace-entered": {"capable"},
     "container-escape/kernel-module-loaded": {"kernel_load_data", "kernel_read_file"},
     "container-escape/other-container-manipulated": {"ptrace_access_check", "ptrace_traceme"},
+    "container-escape/root-changed": {"path_chroot", "sb_pivotroot"},
     "container-escape/user-namespace-made": {"capable", "task_alloc", "userns_create"},
+    "system-calls/accounting-changed": {"capable", "quotactl"},
+    "system-calls/became-root": {"task_fix_setuid"},
     "system-calls/bpf-used": {"bpf"},
     "system-calls/clock-set": {"settime"},
+    "system-calls/code-injected": {"ptrace_access_check", "ptrace_traceme"},
     "system-calls/detached-mount-made": {"capable", "move_mount"},
     "system-calls/io-uring-used": {"inode_init_security_anon"},
     "system-calls/kernel-log-read": {"syslog"},
@@ -55,12 +59,8 @@ REPORTED = {
     # no hook asks
     "system-calls/keyring-used",
     "system-calls/memory-file-made",
-    # of several columns at once, or by arithmetic, or of the program's path
-    "container-escape/root-changed",
-    "system-calls/accounting-changed",
+    # by arithmetic
     "system-calls/addresses-fixed",
-    "system-calls/became-root",
-    "system-calls/code-injected",
 }
 
 

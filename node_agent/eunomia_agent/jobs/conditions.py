@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the kernel is asked of a tracker's rows, for each kind of job. Loads a parser."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from eunomia_agent.errors import ConditionInvalid, DenyNotInKernel, KillNotInKernel
-from eunomia_agent.events.layout import SUBJECT_COLUMNS, Column
+from eunomia_agent.events.layout import SUBJECT_COLUMNS, Column, event_layout
 from eunomia_agent.events.tally import result_layouts
 from eunomia_agent.jobs.whose import Whose, apart
 from eunomia_agent.kernel.btf import Btf
 from eunomia_agent.trackers.catalogue import Tracker
+from eunomia_agent.trackers.filter import STEPS, Undecided, filter_of
 from eunomia_agent.trackers.key import Enforcement
 from eunomia_agent.trackers.paths import path_columns
-from eunomia_agent.trackers.pushdown import NO_ROWS, Condition, around, split
+from eunomia_agent.trackers.pushdown import NO_ROWS, Asked, Condition, around, split
 from eunomia_agent.trackers.ranges import among_columns
 from eunomia_api import agent_pb2
 from eunomia_api.where import Expression, WhereInvalid, parse, syntax, types
@@ -22,6 +24,8 @@ KILLS = "enforce_until"
 OTHERS = "matches_owners"
 """The variable of objects whose events may be about others than the current task: match.h."""
 LONGEST_QUOTE = 120
+_MARKS = re.compile(r"""[][()]|&&|\|\||"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'""")
+"""Brackets, what joins conditions, and texts."""
 MAX_READ = 1024
 
 
@@ -37,6 +41,8 @@ class Conditions:
         self._paths = path_columns(btf)
         self._filterable = _filterable(tracker, btf)
         self._among = among_columns(btf)
+        self._filters = STEPS in btf.maps()
+        self._events = _columns(btf) if self._filters else {}
         self._read = lru_cache(maxsize=MAX_READ)(self._parsed_alone)
 
     def of_where(self, text: str) -> tuple[Mapping[str, Condition], Expression | None]:
@@ -67,7 +73,7 @@ class Conditions:
 
     def of_enforced(
         self, rule: agent_pb2.Rule, enforcement: Enforcement
-    ) -> tuple[Mapping[str, Condition], Whose]:
+    ) -> tuple[Mapping[str, Asked], Whose]:
         """Return what the kernel decides of what is to be enforced, and of whose it may be.
 
         The second is asked of cgroups as they become known; nothing else is left open. Raises
@@ -100,24 +106,45 @@ class Conditions:
         exceptions = [_not(self._parsed(each.when).root) for each in rule.exceptions]
         alone, others = apart(when.conjuncts)
         alone_excepted, others_excepted = apart(exceptions)
-        pushed: Mapping[str, Condition] = {}
-        rest = Expression.of([*others, *others_excepted])
-        if rest is not None:
-            pushed, rest = split(rest, self._filterable, self._paths, self._among, whole_paths=True)
-        if rest is not None or not pushed:
-            left = rest.conjuncts if rest else when.conjuncts
-            read = [(rule.when, when.conjuncts)]
+        pushed, undecided = self._decided([*others, *others_excepted])
+        if undecided or not pushed:
+            read = [(rule.when, others or when.conjuncts)]
             read += [
                 (text.when, (each,)) for text, each in zip(rule.exceptions, exceptions, strict=True)
             ]
-            parts = "; ".join(part for each in read for part in _quoted(*each, left))
+            parts = "; ".join(
+                part for text, nodes in read for part in _quoted(text, self._left(nodes, undecided))
+            )
             raise refusal(
                 f"{name}: the kernel {does} only on what it can decide by itself, and this it"
-                f" cannot: {parts}; compare columns with single values, paths by ==, startsWith"
-                ' or endsWith("/NAME"), or let the rule report',
-                f"the kernel does not decide all that is asked of {_columns(left)}",
+                f" cannot: {parts}; compare columns with single values, or let the rule report",
+                f"the kernel does not decide {parts}",
             )
         return pushed, Whose((*alone,), tuple(each.operand for each in alone_excepted))
+
+    def _decided(
+        self, conjuncts: Sequence[syntax.Node]
+    ) -> tuple[Mapping[str, Asked], Sequence[syntax.Node]]:
+        """Return how the kernel decides all of some conditions, and what it cannot decide."""
+        whole = Expression.of(conjuncts)
+        if whole is None:
+            return {}, ()
+        pushed, rest = split(whole, self._filterable, self._paths, self._among, whole_paths=True)
+        if rest is None:
+            return pushed, ()
+        if not self._filters:
+            return {}, rest.conjuncts
+        try:
+            found = filter_of(conjuncts, self._events)
+        except Undecided as error:
+            return {}, error.parts
+        return {**around([whole.root], self._filterable, self._paths, self._among), "": found}, ()
+
+    def _left(
+        self, conjuncts: Sequence[syntax.Node], undecided: Sequence[syntax.Node]
+    ) -> Sequence[syntax.Node]:
+        """Return which of some conditions the kernel cannot decide; all, where it needs others."""
+        return self._decided(apart(conjuncts)[1])[1] if undecided else conjuncts
 
     def _parsed(self, text: str) -> Expression:
         try:
@@ -159,17 +186,24 @@ def _filterable(tracker: Tracker, btf: Btf) -> Mapping[str, Column]:
     }
 
 
-def _columns(of: Iterable[syntax.Node]) -> str:
-    """Name the columns of some of a condition's parts."""
-    parts = (part for node in of for part in syntax.walk(node))
-    named = (part.name for part in parts if isinstance(part, syntax.Name))
-    return ", ".join(dict.fromkeys(named))
+def _columns(btf: Btf) -> Mapping[str, Column]:
+    return {column.name: column for column in event_layout(btf).columns if not column.internal}
 
 
-def _quoted(text: str, all_of: Sequence[syntax.Node], some: Sequence[syntax.Node]) -> Iterator[str]:
-    """Give the text of some of a condition's parts."""
-    begins = [min(part.position for part in syntax.walk(node)) for node in all_of]
-    for begin, end, node in zip(begins, [*begins[1:], len(text)], all_of, strict=True):
-        if node in some:
-            part = text[begin:end].rstrip().removesuffix("(").rstrip().removesuffix("&&").rstrip()
-            yield part if len(part) <= LONGEST_QUOTE else f"{part[:LONGEST_QUOTE]}…"
+def _quoted(text: str, parts: Iterable[syntax.Node]) -> Iterator[str]:
+    """Give the text of some parts of a condition, each once."""
+    for quote in dict.fromkeys(_whole(text, node) for node in parts):
+        yield quote if len(quote) <= LONGEST_QUOTE else f"{quote[:LONGEST_QUOTE]}…"
+
+
+def _whole(text: str, node: syntax.Node) -> str:
+    """Return the text of a part: up to the bracket that ends it, or to what joins it to another."""
+    text = text[min(part.position for part in syntax.walk(node)) :]
+    joins = () if isinstance(node, syntax.Either) else ("&&", "||")
+    depth = 0
+    for found in _MARKS.finditer(text):
+        mark = found.group()
+        depth += (mark in "([") - (mark in ")]")
+        if depth < 0 or (depth == 0 and mark in joins):
+            return text[: found.start()].strip()
+    return text.strip()

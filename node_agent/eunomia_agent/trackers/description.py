@@ -55,11 +55,12 @@ COMMON = frozenset(
         "cgroup_hierarchy",
         "enforcement",
         "own_cgroup",
+        "filters",
         "matches_owners",
         CALLS,
     }
 )
-"""Variables that trackers have from match.h, and of chain.h."""
+"""Variables that trackers have from match.h, filter.h, and of chain.h."""
 
 
 REFUSING = "lsm/"

@@ -9,10 +9,12 @@ all its rows are in, and it is asked again on the rows that come.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from eunomia_agent.events import names
 from eunomia_agent.events.layout import Column
 from eunomia_agent.trackers.paths import ALL, DISK, PathsByClass, PathSet, class_of, path_set
+from eunomia_agent.trackers.pattern import alternatives
 from eunomia_agent.trackers.ranges import LEAST, MAX_AMONG, MOST, Flags, Range, TextRange
 from eunomia_api.where import Expression, syntax, types
 from eunomia_api.where.syntax import Node
@@ -100,7 +102,15 @@ def split(
     return pushed, Expression.of(rest)
 
 
-def variables(pushed: Mapping[str, Condition]) -> dict[str, bytes]:
+class Asked(Protocol):
+    """Anything that the kernel is asked by variables and maps of an object."""
+
+    def variables(self, column: str, /) -> dict[str, bytes]:
+        """Return them with what they hold, as it lies in memory."""
+        ...
+
+
+def variables(pushed: Mapping[str, Asked]) -> dict[str, bytes]:
     """Return what was pushed, by the object's variable or map, as it lies in memory there."""
     found: dict[str, bytes] = {}
     for column, condition in pushed.items():
@@ -199,8 +209,8 @@ def _ranges(node: Node, columns: Columns) -> Found:
         case syntax.Not(operand=operand) if not isinstance(operand, syntax.Name):
             return _negated(_ranges(operand, columns))
         case _:
-            asked = _asked(node)
-            return _compared(*asked, columns) if asked else _NOTHING
+            found = asked(node)
+            return _compared(*found, columns) if found else _NOTHING
 
 
 def _negated(found: Found) -> Found:
@@ -209,7 +219,7 @@ def _negated(found: Found) -> Found:
     return _NEVER if found.always else _NOTHING
 
 
-def _asked(node: Node) -> tuple[syntax.Name, str, syntax.Value] | None:
+def asked(node: Node) -> tuple[syntax.Name, str, syntax.Value] | None:
     """Return what a condition on one column asks: the column, how, and what for."""
     found: tuple[syntax.Name, str, syntax.Value] | None = None
     match node:
@@ -329,7 +339,7 @@ def _values(column: Column, sign: str, value: syntax.Value) -> Condition | None:
     if isinstance(value, str) and column.kind == "flags":
         return _flags(column, sign, value)
     if isinstance(value, str):
-        number = _number(column, value)
+        number = number_named(column, value)
         return _range(column, sign, number) if number is not None and sign in ("==", "!=") else None
     if isinstance(value, int) and column.json_type in ("integer", "boolean"):
         return _range(column, sign, int(value))
@@ -338,8 +348,11 @@ def _values(column: Column, sign: str, value: syntax.Value) -> Condition | None:
 
 def _path(name: str, sign: str, value: syntax.Value, columns: Columns) -> Found:
     """Return the paths that a column is compared with, among those of the column it belongs to."""
-    found, exactly = path_set(sign, value)
-    if not found:
+    several = alternatives(value) if sign == "matches" and isinstance(value, str) else None
+    each = [path_set(*question) for question in several or [(sign, value)]]
+    found = PathSet.union(paths for paths, _ in each if paths)
+    exactly = all(exact for _, exact in each)
+    if not found or not all(paths for paths, _ in each):
         return _NOTHING
     among = columns.paths[name]
     if among != name:
@@ -349,7 +362,7 @@ def _path(name: str, sign: str, value: syntax.Value, columns: Columns) -> Found:
     )
 
 
-def _number(column: Column, text: str) -> int | None:
+def number_named(column: Column, text: str) -> int | None:
     """Return the one number that rows show as a text; None where there is none, or several."""
     table = column.values if column.kind == "enum" else _TABLES.get(column.meaning, {})
     numbers = [number for number, name in table.items() if name == text]
