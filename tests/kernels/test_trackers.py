@@ -20,6 +20,8 @@ from eunomia_agent.kernel.chain import Chain
 from eunomia_agent.kernel.object import Object
 from eunomia_agent.trackers import loading
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue, Tracker
+from eunomia_agent.trackers.filter import ENDS, FAILS, PASSES, Filter, Question
+from eunomia_agent.trackers.filter import USED as FILTERS
 from eunomia_agent.trackers.instance import Instance
 from eunomia_agent.trackers.key import Enforcement, Key
 from eunomia_agent.trackers.limit import Limit
@@ -134,6 +136,8 @@ def with_everything(tracker: Tracker, *, most: bool = True) -> Key:
     for column in set(paths.values()):
         others = frozenset(name for name in paths if paths[name] == column != name)
         conditions |= replace(some, others=others).variables(column)
+    if FILTERS in sizes:
+        conditions |= Filter(((Question(ENDS, 0, text=b"/x"), PASSES, FAILS),)).variables("")
     return replace(
         key_of(tracker),
         params=tuple(sorted(params.items())),
@@ -157,6 +161,23 @@ def test_a_tracker_loads_with_every_option_and_condition(name: str, most: bool, 
     assert set(tracker.hooks) <= loaded
     assert {section for section in tracker.programs if not hooks.missing(section)} <= loaded
     assert not tracker.denies.keys() & loaded
+
+
+@pytest.mark.parametrize("name", sorted(TRACKERS))
+def test_a_tracker_loads_to_kill_with_every_option_and_condition(
+    name: str, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = TRACKERS[name]
+    monkeypatch.setattr(loading, "cgroup_of", lambda pid, root: 1)  # it need be in none here
+    if reasons := lacks(tracker):
+        pytest.skip(f"this kernel cannot run {name}: {reasons}")
+    key = replace(with_everything(tracker), enforcement=Enforcement.KILL)
+
+    instance = Instance.load(OBJECTS, tracker, key, node)
+    loaded = set(instance.sections)
+    instance.retire()()
+
+    assert set(tracker.hooks) <= loaded
 
 
 @pytest.mark.parametrize("name", sorted(n for n, tracker in TRACKERS.items() if tracker.denies))

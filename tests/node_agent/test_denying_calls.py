@@ -107,6 +107,11 @@ elif rule == "other-container-manipulated":
     piece = struct.pack("=2Q", ctypes.addressof(buffer), 1)
     call("process_vm_readv", stranger, piece, 1, struct.pack("=2Q", 1 << 20, 1), 1, 0)
     call("ptrace", 0x4206, stranger, 0, 0)
+elif rule == "code-injected":
+    piece = struct.pack("=2Q", ctypes.addressof(ctypes.create_string_buffer(1)), 1)
+    call("process_vm_writev", stranger, piece, 1, struct.pack("=2Q", 1 << 20, 1), 1, 0)
+elif rule == "root-changed":
+    call("chroot", b"/")
 elif rule == "kernel-module-loaded":
     call("init_module", bytes(4096), 4096, b"")
 elif rule == "user-namespace-made":
@@ -123,8 +128,10 @@ OTHERWISE = {
     "container-escape/host-namespace-entered": [0],
     "container-escape/other-container-manipulated": [errno.EFAULT, 0],
     "container-escape/kernel-module-loaded": [errno.ENOEXEC],
+    "container-escape/root-changed": [0],
     "container-escape/user-namespace-made": [0],
     "system-calls/bpf-used": [0],
+    "system-calls/code-injected": [errno.EFAULT],
     "system-calls/io-uring-used": [0],
     "tampering/other-container-signalled": [0],
 }
