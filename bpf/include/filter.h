@@ -60,14 +60,8 @@ static __always_inline const u8 *filter_at(u32 at)
 	return (const u8 *)&slot->event + at;
 }
 
-/* Global, as are others below: see lose_for_first in match.h. */
-__weak int filter_is_at(u32 at, u32 place)
+static __always_inline bool filter_is_at(const struct filter_step *step, const u8 *found)
 {
-	const struct filter_step *step = bpf_map_lookup_elem(&where_filter, &place);
-	const u8 *found = filter_at(at);
-
-	if (!step || !found)
-		return false;
 	for (u32 i = 0; i < FILTER_TEXT; i++) {
 		if (i >= step->length)
 			return true;
@@ -77,27 +71,30 @@ __weak int filter_is_at(u32 at, u32 place)
 	return true;
 }
 
+/* One place behind another at which a step's text may be. All texts are looked for so: a call for each kind of
+ * test would take more of the stack than there is. */
 struct filter_search {
 	u32 at, place;
-	bool second, found;
+	u32 second; /* 0 or 1 */
+	bool found;
 };
 
 static long filter_search_turn(u32 turn, struct filter_search *search)
 {
-	const u8 *letter = filter_at(search->at);
+	const struct filter_step *step = bpf_map_lookup_elem(&where_filter, &search->place);
+	const u8 *found = filter_at(search->at++);
+	u32 second = search->second & 1;
 
-	if (!letter)
+	if (!step || !found)
 		return 1;
-	if (search->second && *letter) {
-		search->at++;
+	if (second && *found)
 		return 0;
-	}
-	search->found = filter_is_at(search->at + search->second, search->place);
-	search->at++;
-	return search->second || search->found;
+	search->found = filter_is_at(step, found + second);
+	return second || search->found;
 }
 
-__weak int filter_search(u32 at, u32 places, u32 place, bool second)
+/* Global: see lose_for_first in match.h. */
+__weak int filter_finds(u32 at, u32 places, u32 place, bool second)
 {
 	struct filter_search search = {.at = at, .place = place, .second = second};
 
@@ -107,21 +104,27 @@ __weak int filter_search(u32 at, u32 places, u32 place, bool second)
 
 static __always_inline bool filter_text_passes(const struct filter_step *step, u32 place, string_t text)
 {
-	u32 begin = text & 0xffff, length = text >> 16, wanted = step->length;
+	u32 at = text & 0xffff, length = text >> 16, wanted = step->length, places = 0;
+	bool second = step->test == filter_second;
 
-	switch (step->test) {
-	case filter_same:
-		return length == wanted && filter_is_at(begin, place);
-	case filter_begins:
-		return length >= wanted && filter_is_at(begin, place);
-	case filter_ends:
-		return length >= wanted && filter_is_at(begin + length - wanted, place);
-	case filter_holds:
-		return length >= wanted && filter_search(begin, length - wanted + 1, place, false);
-	case filter_second:
-		return length > wanted && filter_search(begin, length - wanted, place, true);
+	if (step->test == filter_inline) {
+		at = step->at;
+		places = 1;
+	} else if (length >= wanted) {
+		u32 spare = length - wanted;
+
+		if (step->test == filter_same)
+			places = !spare;
+		else if (step->test == filter_begins)
+			places = 1;
+		else
+			places = spare + !second;
+		if (step->test == filter_ends) {
+			at += spare;
+			places = 1;
+		}
 	}
-	return false;
+	return filter_finds(at, places, place, second);
 }
 
 static __always_inline bool filter_passes(const struct filter_step *step, u32 place)
@@ -132,14 +135,10 @@ static __always_inline bool filter_passes(const struct filter_step *step, u32 pl
 		return false;
 	u64 value = *(const u64 *)column;
 
-	switch (step->test) {
-	case filter_number:
+	if (step->test == filter_number)
 		return ((value - step->least) & step->mask) <= step->above;
-	case filter_bits:
+	if (step->test == filter_bits)
 		return (value & step->mask) == step->mask;
-	case filter_inline:
-		return filter_is_at(step->at, place);
-	}
 	return filter_text_passes(step, place, value);
 }
 
@@ -153,25 +152,19 @@ static long filter_turn(u32 turn, u32 *place)
 	return 0;
 }
 
-__weak int event_passes(void)
-{
-	u32 place = 0;
-
-	bpf_loop(MAX_FILTER, filter_turn, &place, 0);
-	return place == FILTER_PASSES;
-}
-
 /* Whether the event that is put together is wanted. */
 static __always_inline bool event_wanted(const struct match *match)
 {
 	struct scratch *slot = this_scratch();
+	u32 place = 0;
 
 	if (!filters)
 		return true;
 	if (!slot)
 		return false;
 	subject_fill(&slot->event.who, match);
-	return event_passes();
+	bpf_loop(MAX_FILTER, filter_turn, &place, 0);
+	return place == FILTER_PASSES;
 }
 
 static __always_inline bool event_admit_unfiltered(struct match *match)

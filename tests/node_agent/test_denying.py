@@ -136,7 +136,8 @@ def deed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deed]:
             ),
             "tcp, by more than one column": Deed(
                 "tcp",
-                f'(dport == {port} || daddr == "192.0.2.1") && daddr.startsWith("127.")',
+                f'kind == "connect" && (dport == {port} || daddr == "192.0.2.1")'
+                ' && daddr.startsWith("127.")',
                 str(port),
                 str(allowed.getsockname()[1]),
             ),

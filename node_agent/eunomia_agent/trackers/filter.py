@@ -18,6 +18,8 @@ STEPS, USED = "where_filter", "filters"
 """The map of filter.h, and the variable that says whether anything is in it."""
 MAX_STEPS = 1024
 LONGEST = 64
+CUT = b"..."
+"""How a path begins whose beginning is cut off, and may be any: file.h."""
 PASSES, FAILS = 0xFFFF, 0xFFFE
 NUMBER, BITS, SAME, BEGINS, ENDS, HOLDS, INLINE, SECOND = range(8)
 """enum filter_test."""
@@ -153,7 +155,8 @@ def _placed(part: Part, yes: int, no: int, steps: list[tuple[Question, int, int]
 def _part(node: Node, columns: Mapping[str, Column], *, positive: bool) -> Part:
     """Return what a condition asks.
 
-    positive: what has no answer, such as an element that is not there, may count as false.
+    positive: what has no answer, such as an element that is not there, may count as false; else as
+    true.
     """
     match node:
         case syntax.Both(operands=operands):
@@ -166,14 +169,16 @@ def _part(node: Node, columns: Mapping[str, Column], *, positive: bool) -> Part:
             equal = (_equal(item, each) for each in elements)
             return Some(tuple(_part(each, columns, positive=positive) for each in equal))
         case _:
-            return (_of_list(node, columns) if positive else None) or _one(node, columns)
+            if positive and (part := _of_list(node, columns)):
+                return part
+            return _one(node, columns, positive=positive)
 
 
 def _equal(item: Node, element: Node) -> Node:
     return syntax.Compare(item.position, types.BOOL, "==", item, element)
 
 
-def _one(node: Node, columns: Mapping[str, Column]) -> Part:
+def _one(node: Node, columns: Mapping[str, Column], *, positive: bool) -> Part:
     found = asked(node)
     if found is None:
         raise Undecided(node)
@@ -196,6 +201,12 @@ def _one(node: Node, columns: Mapping[str, Column]) -> Part:
         asks = None
     if asks is None:
         raise Undecided(node)
+    if (
+        not positive
+        and column.meaning == "path_t"
+        and sign in ("startsWith", "contains", "matches")
+    ):
+        return Some((asks, Question(BEGINS, column.offset, text=CUT)))
     return asks
 
 

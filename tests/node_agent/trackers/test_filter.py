@@ -215,6 +215,17 @@ def test_an_argument_that_is_cut_off_is_none_that_is_asked_for() -> None:
             assert record_passes(found, bytes(fixed) + text + bytes(8)) == passes
 
 
+def test_nothing_is_enforced_for_how_a_path_does_not_begin_whose_beginning_is_cut_off() -> None:
+    layout = LAYOUTS["access"]
+    columns = {column.name: column for column in layout.columns}
+    when = 'path.endsWith("/x") && !path.startsWith("/tmp/")'
+    found = filter_of(parse(when, CATALOGUE["access"].columns).conjuncts, columns)
+    for text, passes in ((b"/var/x", True), (b"/tmp/x", False), (b".../y/x", False)):
+        fixed = bytearray(layout.size)
+        struct.pack_into("=I", fixed, columns["path"].offset, len(text) << 16 | layout.size)
+        assert record_passes(found, bytes(fixed) + text + bytes(8)) == passes
+
+
 @pytest.mark.parametrize(
     ("tracker", "when"),
     [
