@@ -21,6 +21,7 @@ from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
 from eunomia_agent.trackers.denying import chosen
 from eunomia_agent.trackers.key import Enforcement, Key
 from eunomia_agent.trackers.pushdown import variables
+from eunomia_api import agent_pb2
 from eunomia_api.library import built_in
 
 pytestmark = pytest.mark.bpf
@@ -47,7 +48,9 @@ class Case(NamedTuple):
 
 def rule(name: str) -> str:
     """A built-in rule's whole condition."""
-    return built_in().rules[name].condition.replace("{", "{{").replace("}", "}}")
+    found = built_in().rules[name]
+    excepted = (f" && !({each.when})" for each in found.exceptions)
+    return f"({found.when}){''.join(excepted)}".replace("{", "{{").replace("}", "}}")
 
 
 def write(path: Path) -> None:
@@ -184,7 +187,7 @@ def enforce(track: Any, at: Path) -> Callable[[Case, Enforcement], Any]:
         tracker = Catalogue.load().trackers[case.tracker]
         btf = Btf.of_object((OBJECTS / f"{case.tracker}.bpf.o").read_bytes())
         when = case.when.format(at=at)
-        asked = variables(Conditions(tracker, btf).of_enforced(when, (), how)[0])
+        asked = variables(Conditions(tracker, btf).of_enforced(agent_pb2.Rule(when=when), how)[0])
         key = Key(case.tracker, (), 0, tuple(asked.items()), enforcement=how)
         hooked = chosen(tracker, key, btf, {}) if how == Enforcement.DENY else ()
         maps = {name: content for name, content in asked.items() if name in btf.maps()}

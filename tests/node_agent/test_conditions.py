@@ -99,7 +99,7 @@ def test_an_exception_on_what_happens_is_the_kernel_s() -> None:
     [
         ("access", 'pod == "other" && writing'),  # of some containers alone
         ("access", 'pod == "other" || path == node'),
-        ("execution", '!(args[1] == "x")'),  # some programs have none
+        ("execution", '!(args[2] == "x")'),  # some programs have none
     ],
 )
 def test_an_exception_that_the_kernel_cannot_tell_by_itself_is_quoted(
