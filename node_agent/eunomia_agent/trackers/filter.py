@@ -155,8 +155,8 @@ def _placed(part: Part, yes: int, no: int, steps: list[tuple[Question, int, int]
 def _part(node: Node, columns: Mapping[str, Column], *, positive: bool) -> Part:
     """Return what a condition asks.
 
-    positive: what has no answer, such as an element that is not there, may count as false; else as
-    true.
+    positive: what is not known of a text that is cut off may count as false; else as true. An
+    element that is not there has no answer, which is no less behind a `!`.
     """
     match node:
         case syntax.Both(operands=operands):
@@ -164,14 +164,19 @@ def _part(node: Node, columns: Mapping[str, Column], *, positive: bool) -> Part:
         case syntax.Either(operands=operands):
             return Some(tuple(_part(each, columns, positive=positive) for each in operands))
         case syntax.Not(operand=operand) if not isinstance(operand, syntax.Name):
+            _refuse_lists(operand)
             return Opposite(_part(operand, columns, positive=not positive))
         case syntax.In(item=item, container=syntax.ListOf(elements=elements)):
             equal = (_equal(item, each) for each in elements)
             return Some(tuple(_part(each, columns, positive=positive) for each in equal))
         case _:
-            if positive and (part := _of_list(node, columns)):
-                return part
-            return _one(node, columns, positive=positive)
+            return _of_list(node, columns) or _one(node, columns, positive=positive)
+
+
+def _refuse_lists(node: Node) -> None:
+    for part in syntax.walk(node):
+        if isinstance(part, syntax.Index | syntax.Quantifier):
+            raise Undecided(part)
 
 
 def _equal(item: Node, element: Node) -> Node:

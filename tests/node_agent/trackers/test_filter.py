@@ -253,6 +253,7 @@ def test_nothing_is_enforced_for_how_a_path_does_not_begin_whose_beginning_is_cu
         ("access", "links % 2 == 1"),
         ("execution", 'args[2] == "x"'),
         ("execution", '!(args[0] == "x")'),  # without an answer where there is none
+        ("execution", '!(!(args[0] == "x"))'),  # so that an exception for others is for none
         ("execution", '!args.exists(a, a == "x")'),  # the last one may be cut off
         ("execution", 'args.exists(a, a != "x")'),
         ("execution", 'args.all(a, a == "x")'),
