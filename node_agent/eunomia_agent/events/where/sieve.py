@@ -16,6 +16,8 @@ from eunomia_agent.events.where.vector import FEW, Numbers, Raw, Vector, terms_o
 from eunomia_api.where import syntax, types
 from eunomia_api.where.syntax import Node
 
+_BROAD = 0.25
+"""What a condition that most rows meet counts beside one that few do."""
 _KEY = 4
 """Bytes by which texts that a value may begin or end with are looked up."""
 Sign = Literal["==", "!=", "startsWith", "endsWith"]
@@ -74,7 +76,7 @@ class Sieve:
         """Return what puts first what rules out most conditions for each column that is read."""
         columns = [self._columns[name] for name in stage.names]
         read = sum(column.is_read for column in columns)
-        return read > 0, -stage.narrow / max(1, read)
+        return read > 0, -stage.rules_out / max(1, read)
 
 
 class _Stage:
@@ -84,14 +86,14 @@ class _Stage:
         self.names = names
         self.asking = 0
         """The conditions, a bit for each."""
-        self.narrow = 0
-        """How many of them few rows meet."""
+        self.rules_out = 0.0
+        """How many of them no row is likely to meet."""
         self._needs: list[tuple[int, list[int]]] = []
 
     def add(self, condition: int, claims: Mapping[str, int], *, broad: bool) -> None:
         """Take a condition, by its bit, with its claims by column. broad: most rows meet them."""
         self.asking |= condition
-        self.narrow += not broad
+        self.rules_out += _BROAD if broad else 1
         self._needs.append((condition, [claims[name] for name in self.names]))
 
     def unmet(self, true: Sequence[int]) -> int:
