@@ -463,3 +463,28 @@ def test_a_job_that_fails_while_it_starts_keeps_no_tracker_in_the_kernel(
     assert len(world.tracing.tick().instances) == 1
     world.apply()
     assert world.tracing.tick().instances == ()
+
+
+def test_a_job_that_nobody_foresaw_takes_no_other_with_it(
+    world: Any, job: Callable[..., agent_pb2.Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wanted is kept on the disk: an agent that ended by it would end at each start."""
+    clear, odd = Accounts.clear, [RecursionError("maximum recursion depth exceeded")]
+
+    def fail_once(accounts: Accounts, slot: int) -> None:
+        if odd:
+            raise odd.pop()
+        clear(accounts, slot)
+
+    monkeypatch.setattr(Accounts, "clear", fail_once)
+    world.apply(job("odd"), job("even"))
+    reports = world.tracing.tick().reports
+    assert (reports["odd"].state, reports["odd"].reason) == (
+        agent_pb2.JOB_STATE_FAILED,
+        "TrackerFailed",
+    )
+    assert "maximum recursion depth" in reports["odd"].message
+    assert (reports["even"].state, reports["even"].reason) == (
+        agent_pb2.JOB_STATE_WAITING,
+        "NoPodMatches",
+    )

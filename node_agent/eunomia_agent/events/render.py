@@ -237,7 +237,8 @@ def _ipv6(address: bytes) -> str:
     return socket.inet_ntop(socket.AF_INET6, address)
 
 
-def _ip(address: bytes) -> str:
+def ip(address: bytes) -> str:
+    """Return an address as rows show it: of IPv4 where its 16 bytes stand for such a one."""
     if address.startswith(MAPPED):
         return socket.inet_ntop(socket.AF_INET, address.removeprefix(MAPPED))
     return _ipv6(address)
@@ -289,7 +290,7 @@ _BY_MEANING: Mapping[str, Renderer] = {
     "ipc_key_t": _named(_key),
     "ipv4_t": _named(_ipv4),
     "ipv6_t": _named(_ipv6),
-    "ip_t": _named(_ip),
+    "ip_t": _named(ip),
     "percent_t": Renderer(_percents_text, _percents_json),
     "duration_t": Renderer(_durations, _numbers),
     "boot_ns_t": Renderer(_boot_times, _numbers),

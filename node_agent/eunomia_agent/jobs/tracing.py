@@ -39,6 +39,8 @@ from eunomia_api import agent_pb2
 logger = logging.getLogger("eunomia.tracing")
 
 DETACH_SECONDS = 5.0
+MAX_TROUBLE = 256
+"""Characters of a reason that was not foreseen."""
 STARTED_WITH = ("trackers", "budget", "outputs", "alert_outputs", "rules", "dry_run", "enforcement")
 """Parts of a job that do not change while it runs."""
 
@@ -155,8 +157,12 @@ class Tracing:
     def _try_to_change(self, job: Job, wanted: agent_pb2.Job, now: float) -> None:
         try:
             self._change(job, wanted, now)
-        except AgentError as error:
-            logger.error("%s cannot be changed, and begins anew: %s", job.name, error)
+        except Exception as error:
+            logger.error(
+                "%s cannot be changed, and begins anew: %s",
+                *(job.name, error),
+                exc_info=not isinstance(error, AgentError),
+            )
             self._stop(job)
             job.gaps += 1
 
@@ -203,6 +209,9 @@ class Tracing:
         except AgentError as error:
             reason = error.reason if isinstance(error, TrackerError) else "TrackerFailed"
             job.trouble = Trouble(reason, str(error))
+        except Exception as error:  # what is asked of the agent is kept: it must not end by it
+            logger.exception("%s cannot run", job.name)
+            job.trouble = Trouble("TrackerFailed", f"{error!r}"[:MAX_TROUBLE])
         if job.trouble is not None:
             logger.error("%s cannot run: %s", job.name, job.trouble.message)
             self._stop(job)
@@ -217,7 +226,7 @@ class Tracing:
             self._delivery.take(instance)
             instance.accounts.clear(job.slot)
             refused = instance.accounts.unclassified()
-        except AgentError:
+        except Exception:
             self._pool.release(use.key, job.slot)
             raise
         ladder = Ladder(job.wanted.budget.events_per_second // len(job.wanted.trackers))

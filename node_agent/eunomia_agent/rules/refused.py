@@ -13,7 +13,7 @@ from eunomia_agent.rules.judge import Reading
 from eunomia_agent.rules.rows import Index, Judged
 from eunomia_api.where import syntax
 
-ERROR = "error"
+ERROR, RESULT = "error", "result"
 
 
 class Attempted(Scope):
@@ -29,6 +29,8 @@ class Attempted(Scope):
         """Return what a name stands for in each row."""
         if name.name == ERROR and name.kind == "column":
             return constant("")
+        if name.name == RESULT and name.kind == "column":
+            return constant(0, np.int64)
         return self._whole.value(name)
 
 

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 from eunomia_agent.events import names
 from eunomia_agent.events.layout import Column
-from eunomia_agent.events.render import MAPPED
+from eunomia_agent.events.render import MAPPED, ip
 from eunomia_agent.trackers.pattern import alternatives
 from eunomia_agent.trackers.pushdown import asked, number_named
 from eunomia_api.where import syntax, types
@@ -335,10 +335,8 @@ def _address(column: Column, sign: str, value: str) -> Part | None:
             address = ip_address(value)
         except ValueError:
             return NEVER
-        if str(address) != value:
-            return None
-        packed = address.packed
-        return _bytes(column, packed if address.version == 6 else MAPPED + packed)
+        whole = address.packed if address.version == 6 else MAPPED + address.packed
+        return _bytes(column, whole) if ip(whole) == value else None
     numbers = value.split(".")
     begins = sign == "startsWith" and numbers.pop() == "" and 0 < len(numbers) < 4
     if not begins or not all(each.isdecimal() and str(int(each)) == each for each in numbers):

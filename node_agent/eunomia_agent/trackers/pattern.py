@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Patterns that say no more than a few texts do: `/(ba|da)?sh$` is endsWith of three."""
 
+import re
 from collections.abc import Iterable
-from itertools import islice
 
 MAX_TEXTS = 64
 """For one pattern."""
+_MAX_LENGTH = 256
+_MAX_DEPTH = 16
+"""Groups in one another."""
+_TIMES = re.compile(r"\{(0|[1-9][0-9]?)\}")
+"""Anything else in braces is more than one number, or letters that stand for themselves."""
 _SPECIAL = frozenset("\\^$.|?*+()[]{}")
 _LETTERS = frozenset("_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -38,6 +43,7 @@ class _Reading:
 
     def __init__(self, text: str) -> None:
         self.rest = text
+        self._depth = 0
 
     def sequence(self) -> list[str]:
         """Return the texts of what stands behind one another."""
@@ -56,7 +62,11 @@ class _Reading:
     def _atom(self) -> list[str]:
         first, self.rest = self.rest[0], self.rest[1:]
         if first == "(" and not self.rest.startswith("?"):
+            self._depth += 1
+            if self._depth > _MAX_DEPTH:
+                raise _Many
             found = self._either()
+            self._depth -= 1
             if not self._takes(")"):
                 raise _Many
             return found
@@ -79,17 +89,18 @@ class _Reading:
                 last, inside = inside[2], inside[2:]
             inside = inside[1:]
             letters += _few(chr(number) for number in range(ord(first), ord(last) + 1))
-        return letters
+        return _few(letters)
 
     def _repeated(self, part: list[str]) -> list[str]:
         if self._takes("?"):
             part = ["", *part]
         elif self.rest.startswith("{"):
-            times, _, self.rest = self.rest[1:].partition("}")
-            if not times.isdecimal() or int(times) > MAX_TEXTS:
+            times = _TIMES.match(self.rest)
+            if times is None:
                 raise _Many
+            self.rest = self.rest[times.end() :]
             whole = [""]
-            for _ in range(int(times)):
+            for _ in range(int(times[1])):
                 whole = _few(before + behind for before in whole for behind in part)
             part = whole
         if self.rest[:1] and self.rest[0] in "?*+{":
@@ -103,7 +114,10 @@ class _Reading:
 
 
 def _few(texts: Iterable[str]) -> list[str]:
-    found = list(dict.fromkeys(islice(texts, MAX_TEXTS * MAX_TEXTS)))
-    if len(found) > MAX_TEXTS:
-        raise _Many
-    return found
+    """Return each text once."""
+    found: dict[str, None] = {}
+    for text in texts:
+        found[text] = None
+        if len(found) > MAX_TEXTS or len(text) > _MAX_LENGTH:
+            raise _Many
+    return list(found)

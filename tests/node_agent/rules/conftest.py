@@ -22,7 +22,7 @@ from eunomia_api import agent_pb2
 KINDS = {0: "open", 1: "delete"}
 LAYOUT = Layout(
     "event",
-    88,
+    96,
     [
         Column("time", "boot_ns_t", "uint", 0, 8),
         Column("pid", "tgid_t", "uint", 8, 4),
@@ -37,6 +37,7 @@ LAYOUT = Layout(
         Column("took", "duration_t", "uint", 72, 8),
         Column("subject_flags", "u32", "uint", 80, 4),
         Column("error", "errno_t", "uint", 84, 4),
+        Column("result", "s64", "int", 88, 8),
     ],
 )
 SECOND = 1_000_000_000

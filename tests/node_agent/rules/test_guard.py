@@ -535,12 +535,13 @@ def test_a_rule_that_another_job_kills_for_is_told_by_that_job(
     assert told == [("other", "web-0"), ("written", "db-0"), ("other", "db-0")]
 
 
+@pytest.mark.parametrize("succeeds", ['error == ""', "result >= 0"])
 def test_what_the_kernel_refuses_is_told_as_denied_by_a_rule_about_what_succeeds(
-    watch: Make, rule: Make, rows_of: Make
+    watch: Make, rule: Make, rows_of: Make, succeeds: str
 ) -> None:
-    opened = rule(when='kind == "open" && error == ""', deduplicate_ms=0)
+    opened = rule(when=f'kind == "open" && {succeeds}', deduplicate_ms=0)
     seen = watch(opened, uid="p-1/deny/written", enforcement=agent_pb2.ENFORCEMENT_DENY)
-    refused = {"error": errno.EPERM, "subject_flags": 4}
+    refused = {"error": errno.EPERM, "result": -errno.EPERM, "subject_flags": 4}
     seen.guard.write(rows_of([{"at": 1, **refused}, {"at": 2, "kind": 1, **refused}]))
     (alert,) = seen.alerts
     assert (alert.policy_uid, alert.response) == ("p-1", "Denied")

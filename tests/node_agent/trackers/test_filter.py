@@ -240,6 +240,9 @@ def test_nothing_is_enforced_for_how_a_path_does_not_begin_whose_beginning_is_cu
         ("access", 'path.matches("/(a|b)*$")'),
         ("tcp", 'daddr.startsWith("10.0.0.1")'),
         ("tcp", 'daddr.endsWith(".1")'),
+        ("tcp", 'daddr == "::ffff:102:304"'),  # rows show 1.2.3.4
+        ("tcp", 'daddr == "::102:304"'),  # and ::1.2.3.4
+        ("tcp", 'daddr == "fe80::1%eth0"'),
         ("tcp", "daddr == kubernetes_api || dport == 1"),
         ("access", 'path.endsWith("ff")'),  # of what is no text, rows show \xff
         ("access", 'path.contains("ff")'),

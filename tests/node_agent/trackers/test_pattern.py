@@ -40,6 +40,12 @@ def test_a_pattern_is_found_where_one_of_its_texts_is(pattern: str) -> None:
             assert any(HOLDS[sign](text, asked) for sign, asked in questions) == found, text
 
 
+def test_what_says_the_same_again_crowds_nothing_out() -> None:
+    questions = alternatives("/(" + "[,-9:-=@-Za-m]|" * 75 + "~)$")
+    assert questions is not None
+    assert (len(questions), questions[-1]) == (59, ("endsWith", "/~"))
+
+
 @pytest.mark.parametrize(
     "pattern",
     [
@@ -57,6 +63,10 @@ def test_a_pattern_is_found_where_one_of_its_texts_is(pattern: str) -> None:
             "[[:alpha:]]",
         ),
         *("a$b", "(a$)", "a^", "[a-z]{2}", f"[a-z]{{{MAX_TEXTS + 1}}}", "\\pL", "(?:a)", "a\\"),
+        # What RE2 takes for letters that stand for themselves.
+        *("a{2", "a{02}", "a{\u0662}", "a{2$", "a{}", "a{ 2}"),
+        # What would take more of the stack or of memory than there is.
+        *("(" * 400 + "a" + ")" * 400, "((((a{064}){064}){064}){064})", "(((a{64}){64}){64})"),
     ],
 )
 def test_what_stands_for_more_than_a_few_texts_is_none_of_these(pattern: str) -> None:
