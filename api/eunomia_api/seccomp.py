@@ -74,8 +74,9 @@ class SeccompProfileSpec(Written):
     base_syscalls: Syscalls = []
     """What the profile of that name allowed when a policy's version was made. Leave it out where
     you write the profile yourself: it then goes with its base."""
-    base_profile_base: Base = Base.NONE
-    """What that one allowed beside its calls; it is part of base. Leave it out as well."""
+    base_profile_base: Base | None = None
+    """What that one allowed beside its calls; it is part of base. Leave it out as well. Absent in
+    what a policy made: an older operator made it and did not say."""
     default_action: Literal["SCMP_ACT_ERRNO", "SCMP_ACT_LOG"] = "SCMP_ACT_ERRNO"
     """What becomes of any other call: SCMP_ACT_ERRNO it is refused, SCMP_ACT_LOG it is logged."""
     architectures: Annotated[list[Architecture], Field(min_length=1, max_length=8)]
@@ -111,8 +112,8 @@ class ProfileVersion(Told):
     """The SeccompProfile whose calls it allows as well, if it named one."""
     base_syscalls: Syscalls = []
     """What that one allowed."""
-    base_profile_base: Base = Base.NONE
-    """What that one allowed beside its calls."""
+    base_profile_base: Base | None = None
+    """What that one allowed beside its calls. Absent: an older operator made it and did not say."""
     provenance: Provenance | None = None
     """What it was made of. Absent: an older operator made it and did not say."""
 

@@ -192,6 +192,50 @@ async def test_a_policy_tightens_its_own_base_though_that_among_profiles_is_gone
         assert bakery.history(name)[0]["base"] == below
 
 
+async def test_a_base_that_is_gone_takes_nothing_though_an_older_operator_told_less_of_it(
+    bakery: Bakery,
+) -> None:
+    bakery.write("ours", "mount", base="RuntimeDefault")
+    bakery.write("heir", "swapon", baseProfileName="ours")
+    enforced = {"mode": "Enforce", "baseProfileName": "ours"}
+    bakery.ask(**enforced)
+    await bakery.look()
+    bakery.learn("read")
+    await bakery.look()
+    names = ("guard-web", "heir")
+    before = {name: bakery.allowed(name) for name in names}
+    assert all({"mount", "chmod"} <= calls for calls in before.values())
+
+    async def update() -> None:
+        for name in names:
+            for told in (bakery.body(name)["spec"], *bakery.history(name)):
+                told.pop("baseProfileBase", None)
+        bakery.story.lead()
+        for node in NODES:
+            bakery.story.node(node)
+        bakery.ask(**enforced)
+        await bakery.look()
+        bakery.learn("read")
+        await bakery.look()
+
+    # With its base there, that is no reason for another version.
+    await update()
+    assert [each["version"] for each in bakery.history()] == ["v1"]
+    bakery.delete("ours")
+    await update()
+    assert {name: bakery.allowed(name) for name in names} == before
+    for name in names:
+        assert [each["version"] for each in bakery.history(name)] == ["v1"]
+        assert bakery.history(name)[0]["base"] == "RuntimeDefault"
+    # Nor does a version that is made meanwhile lose it.
+    bakery.ask(**enforced, allow=["bpf"])
+    bakery.write("heir", "swapon", "bpf", baseProfileName="ours", version="v2")
+    await bakery.look()
+    assert {name: bakery.allowed(name) for name in names} == {
+        name: before[name] | {"bpf"} for name in names
+    }
+
+
 async def test_a_policy_is_not_said_to_be_enforced_because_its_base_is_gone(
     bakery: Bakery,
 ) -> None:

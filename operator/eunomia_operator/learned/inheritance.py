@@ -4,7 +4,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from eunomia_api.seccomp import MAX_SYSCALLS, Base, SeccompProfileSpec
+from eunomia_api.seccomp import MAX_SYSCALLS, Base, ProfileVersion, SeccompProfileSpec
 
 MOST_BASES = 8
 """Behind one another. Everybody's profiles wait while they are followed."""
@@ -48,6 +48,19 @@ class Inherited:
 
 
 NOTHING = Inherited()
+
+
+def taken_over(had: SeccompProfileSpec | ProfileVersion) -> Inherited:
+    """Return what a profile or a version of one has of its base.
+
+    Where it does not say what that allowed beside its calls, all that it allows so itself may be of
+    its base: to take that from it could end what runs with it.
+    """
+    base = had.base_profile_base
+    if base is None and had.base_profile_name:
+        base = had.base
+    name, calls = had.base_profile_name or "", tuple(had.base_syscalls)
+    return Inherited(name, base or Base.NONE, calls)
 
 
 class Bases:

@@ -20,7 +20,7 @@ from eunomia_api.seccomp import (
 )
 from eunomia_operator import clock
 from eunomia_operator.conditions import READY, Conditions, holds
-from eunomia_operator.learned.inheritance import Inherited
+from eunomia_operator.learned.inheritance import taken_over
 
 LONGEST_NAME = 63
 """The name is also the value of the label that a pod gets with the profile."""
@@ -230,8 +230,7 @@ def without_base(
     named = own.base_profile_name or ""
     took = next((each for each in status.history if each.base_profile_name == named), None)
     if took is not None:
-        kept = Inherited(named, took.base_profile_base, tuple(took.base_syscalls))
-        return kept.under(own), "what its base allowed last is kept"
+        return taken_over(took).under(own), "what its base allowed last is kept"
     last = next((each for each in status.history if each.sha256 == status.sha256), None)
     return None if last is None else (restored(own, last), f"all stays as {last.version} was")
 

@@ -22,7 +22,7 @@ from eunomia_api.seccomp import MAX_SYSCALLS, ProfileBinding, Provenance, Seccom
 from eunomia_api.selector import LabelSelector
 from eunomia_api.target import ClusterTarget
 from eunomia_operator import clock
-from eunomia_operator.learned.inheritance import NOTHING, Inherited
+from eunomia_operator.learned.inheritance import NOTHING, Inherited, taken_over
 from eunomia_operator.learned.profile import Kept, next_version, restored, versions
 from eunomia_operator.text import plain
 
@@ -265,18 +265,25 @@ def _wanted(seccomp: Seccomp, subject: _Subject, facts: Facts) -> SeccompProfile
         architectures = sorted({*architectures, *merged.architectures})
     told = {"syscalls": sorted(calls)[:MAX_SYSCALLS], "architectures": architectures}
     changed = _based(newest.model_copy(update=told), seccomp, facts.inherited)
-    if _says(changed) == _says(newest):
+    if _says_same(newest, changed):
         return newest
     provenance = _provenance(merged, facts.now) if learning else newest.provenance
     version = next_version(kept.status.history)
     return changed.model_copy(update={"version": version, "provenance": provenance})
 
 
+def _says_same(newest: SeccompProfileSpec, changed: SeccompProfileSpec) -> bool:
+    """Tell whether nothing changed that makes a version another.
+
+    It is no change to say what an older operator did not.
+    """
+    below = newest.base_profile_base
+    return _says(newest) == _says(changed) and below in (None, changed.base_profile_base)
+
+
 def _says(spec: SeccompProfileSpec) -> tuple[object, ...]:
-    """Return all that makes a version another."""
     lists = spec.syscalls, spec.architectures, spec.base_syscalls
-    bases = spec.base, spec.base_profile_name, spec.base_profile_base
-    return (*map(frozenset, lists), *bases)
+    return (*map(frozenset, lists), spec.base, spec.base_profile_name)
 
 
 def _based(newest: SeccompProfileSpec, seccomp: Seccomp, found: Inherited) -> SeccompProfileSpec:
@@ -287,8 +294,7 @@ def _based(newest: SeccompProfileSpec, seccomp: Seccomp, found: Inherited) -> Se
     """
     named = seccomp.base_profile_name
     if found.problem:
-        named, taken = newest.base_profile_name, tuple(newest.base_syscalls)
-        found = Inherited(base=newest.base_profile_base, syscalls=taken)
+        named, found = newest.base_profile_name, taken_over(newest)
     own = {"base": seccomp.base, "base_profile_name": named}
     return found.under(newest.model_copy(update=own))
 
