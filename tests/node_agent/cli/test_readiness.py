@@ -6,7 +6,7 @@ That whoever waits for it misses nothing is what every test holds that starts a 
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,29 @@ def manager() -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
         one.settimeout(10)
         yield one
+
+
+@pytest.fixture
+def listening(
+    manager: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> socket.socket:
+    """The manager of this process."""
+    manager.bind(str(tmp_path / "notify"))
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    return manager
+
+
+def local_of(uses: Sequence[Use], **options: Any) -> Local:
+    """Jobs of one tracker each, on all of this machine."""
+    everything = agent_pb2.Target(everything=True)
+    return Local(
+        [job([use], everything, buffer=MIB, interval=1) for use in uses],
+        lambda _: [],
+        catalogue=catalogue(),
+        observed=Observed(catalogue().trackers, "node"),
+        node="node",
+        **options,
+    )
 
 
 def states(manager: socket.socket) -> list[str]:
@@ -61,55 +84,32 @@ def test_it_is_told_when_a_command_is_ready_and_when_it_ends(
 
 @pytest.mark.bpf
 @needs_bpf
-async def test_where_no_job_can_run_nothing_is_ready(
-    manager: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place = tmp_path / "notify"
-    manager.bind(str(place))
-    monkeypatch.setenv("NOTIFY_SOCKET", str(place))
-    use, everything = Use("opensnoop", {}, where="nope"), agent_pb2.Target(everything=True)
-    local = Local(
-        [job([use], everything, buffer=MIB, interval=1)],
-        lambda _: [],
-        catalogue=catalogue(),
-        observed=Observed(catalogue().trackers, "node"),
-        node="node",
-    )
+async def test_where_no_job_can_run_nothing_is_ready(listening: socket.socket) -> None:
+    local = local_of([Use("opensnoop", {}, where="nope")])
     with pytest.raises(CommandError, match='no column "nope"'):
         await local.run(Stop())
-    assert states(manager) == []
+    assert states(listening) == []
 
 
 @pytest.mark.bpf
 @needs_bpf
 async def test_what_cannot_run_is_told_before_it_is_ready_and_though_it_is_stopped_at_once(
-    manager: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    listening: socket.socket,
 ) -> None:
-    place = tmp_path / "notify"
-    manager.bind(str(place))
-    monkeypatch.setenv("NOTIFY_SOCKET", str(place))
     told: list[tuple[list[str], list[str]]] = []
 
     def look(standing: Standing) -> None:
         wrong = [each.message for each in standing.reports.values() if each.message]
-        told.append((wrong, states(manager)))
+        told.append((wrong, states(listening)))
 
-    everything = agent_pb2.Target(everything=True)
     uses = [Use("opensnoop", {}, where="nope"), Use("files", {})]
-    local = Local(
-        [job([use], everything, buffer=MIB, interval=1) for use in uses],
-        lambda _: [],
-        catalogue=catalogue(),
-        observed=Observed(catalogue().trackers, "node"),
-        node="node",
-        on_look=look,
-    )
+    local = local_of(uses, on_look=look)
     stop = Stop()
     stop.set()
     await local.run(stop)
     ((wrong, before),) = told
     assert ['no column "nope"' in each for each in wrong] == [True]
-    assert (before, states(manager)) == ([], ["READY=1", "STOPPING=1"])
+    assert (before, states(listening)) == ([], ["READY=1", "STOPPING=1"])
 
 
 @pytest.mark.bpf
