@@ -20,6 +20,7 @@ from eunomia_agent.events.drain import Drain
 from eunomia_agent.events.layout import event_layout
 from eunomia_agent.events.tally import Table, Tally, tally_layout
 from eunomia_agent.kernel.object import Object
+from eunomia_agent.kernel.rcu import wait_for_programs
 from eunomia_agent.trackers.catalogue import OBJECTS, Catalogue
 from eunomia_agent.trackers.denying import telling
 from eunomia_agent.trackers.key import Enforcement
@@ -114,7 +115,11 @@ class Tracked:
         return sum(number for (number,) in struct.iter_unpack("=Q", value))
 
     def rows(self) -> Batch:
-        """Everything in the ring, for tests whose events fit into one batch."""
+        """Everything in the ring, for tests whose events fit into one batch.
+
+        What matched may still be on its way into the ring on another processor, and hide what came after.
+        """
+        wait_for_programs()
         batch = self.drain.drain()
         assert not self.drain.more
         return batch
