@@ -32,7 +32,7 @@ class Extent:
     bursts: int
 
 
-FULL = Extent(200, 200, 100_000, 5, 2.0, 9, 5)
+FULL = Extent(200, 200, 100_000, 9, 2.0, 9, 5)
 QUICK = Extent(5, 5, 10_000, 1, 0.3, 1, 1)
 
 

@@ -19,7 +19,7 @@ LONGEST_DELAY = 5 * DELAY
 """While records come without a pause: a batch costs something for each owner that is in it."""
 HURRIED_DELAY = DELAY / 10
 """Instead of DELAY, where somebody has to hear of a row soon."""
-LONGEST_HURRIED_DELAY = 3 * DELAY
+LONGEST_HURRIED_DELAY = 4 * DELAY
 """While records come without a pause, then."""
 PAUSE = 10 * DELAY
 """Without a record for so long, the next one is drained soon again."""
