@@ -117,7 +117,8 @@ class Tracked:
     def rows(self) -> Batch:
         """Everything in the ring, for tests whose events fit into one batch.
 
-        What matched may still be on its way into the ring on another processor, and hide what came after.
+        What matched may still be on its way into the ring on another processor, and hide what
+        came after.
         """
         wait_for_programs()
         batch = self.drain.drain()

@@ -35,6 +35,6 @@ def test_rows_that_come_without_a_pause_wait_longer_and_those_that_are_judged_ha
         drain.hurry()
         soon = HURRIED_DELAY
         longest = LONGEST_HURRIED_DELAY
-        assert waits(drain, 7) == [*(soon * 2**n for n in range(5)), longest, longest]
+        assert waits(drain, 8) == [*(soon * 2**n for n in range(6)), longest, longest]
         time.sleep(10 * DELAY + 0.01)
         assert drain.woken() == soon
