@@ -86,6 +86,32 @@ static __always_inline void event_begin_in_turn(void)
 		slot->tail_used = 0;
 }
 
+/* Whether event_wanted (filter.h) says so of what `fill`, a call that is given `event`, puts together. */
+#define wanted_in_turn(match, event, fill)                                      \
+	({                                                                      \
+		bool answer_ = true;                                            \
+		for (int attempt_ = 0; attempt_ < MAX_TURNS; attempt_++) {      \
+			struct scratch *slot_ = this_scratch();                 \
+			u64 turn_ = turn_begin();                               \
+                                                                                \
+			if (!slot_) {                                           \
+				answer_ = false;                                \
+				break;                                          \
+			}                                                       \
+			struct event *event = &slot_->event;                    \
+                                                                                \
+			event_begin_in_turn();                                  \
+			fill;                                                   \
+			bool wanted_ = event_wanted(match);                     \
+                                                                                \
+			if (turn_holds(turn_)) {                                \
+				answer_ = wanted_;                              \
+				break;                                          \
+			}                                                       \
+		}                                                               \
+		answer_;                                                        \
+	})
+
 /* As event_send, of an event that was put together in a turn. */
 static __always_inline void event_send_in_turn(const struct match *match, u64 turn)
 {

@@ -33,15 +33,11 @@ __weak int is_path_wanted(u32 of, u64 mount, u64 dentry)
 	       (where_filesystem_path_as_path && path_wanted_in_turn(path, of, mount, dentry, true));
 }
 
-/* Sets all columns as if it was to succeed, of the event that event_begin gave. */
-__weak int fill_deed(const struct deed *deed, bool runtime)
+/* Sets all columns as if it was to succeed. */
+__weak int fill_deed(struct event *event, const struct deed *deed, bool runtime)
 {
-	struct scratch *slot = this_scratch();
-
-	if (!deed || !slot)
+	if (!event || !deed)
 		return 0;
-	struct event *event = &slot->event;
-
 	event->runtime = runtime;
 	event->kind = deed->kind;
 	event->error = 0;
@@ -77,22 +73,6 @@ __weak int fill_deed(const struct deed *deed, bool runtime)
 	return 0;
 }
 
-static __always_inline bool is_deed_wanted(const struct match *match, const struct deed *deed,
-					   bool runtime)
-{
-	for (int attempt = 0; attempt < MAX_TURNS; attempt++) {
-		u64 turn = turn_begin();
-
-		event_begin_in_turn();
-		fill_deed(deed, runtime);
-		bool wanted = event_wanted(match);
-
-		if (turn_holds(turn))
-			return wanted;
-	}
-	return true;
-}
-
 static __always_inline void tell_deed(struct match *match, const struct deed *deed, bool runtime)
 {
 	u64 turn = turn_begin();
@@ -100,7 +80,7 @@ static __always_inline void tell_deed(struct match *match, const struct deed *de
 
 	if (!event)
 		return;
-	fill_deed(deed, runtime);
+	fill_deed(event, deed, runtime);
 	event->error = match->enforced ? EPERM : 0;
 	event_send_in_turn(match, turn);
 }
@@ -126,7 +106,7 @@ __weak int is_denied(const struct deed *deed)
 
 	if (!within(&where_runtime, runtime) ||
 	    (named == path_undecided && !is_path_wanted(of, deed->path.mount, deed->path.dentry)) ||
-	    (filters && !is_deed_wanted(&match, deed, runtime)))
+	    (filters && !wanted_in_turn(&match, event, fill_deed(event, deed, runtime))))
 		return false;
 	event_admit(&match);
 	if (match.jobs)

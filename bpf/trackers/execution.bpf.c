@@ -573,25 +573,6 @@ static __always_inline void fill_refused(struct event *event, const struct facts
 	event->args = event_args_given(&given);
 }
 
-static __always_inline bool is_start_wanted(const struct match *match, const struct facts *facts,
-					    const struct linux_binprm *program)
-{
-	for (int attempt = 0; attempt < MAX_TURNS; attempt++) {
-		struct scratch *slot = this_scratch();
-		u64 turn = turn_begin();
-
-		if (!slot)
-			return false;
-		event_begin_in_turn();
-		fill_refused(&slot->event, facts, program);
-		bool wanted = event_wanted(match);
-
-		if (turn_holds(turn))
-			return wanted;
-	}
-	return true;
-}
-
 static __always_inline void tell_refused(struct match *match, const struct facts *facts,
 					 const struct linux_binprm *program)
 {
@@ -629,7 +610,7 @@ int BPF_PROG(starts, struct linux_binprm *program)
 	    (named == path_undecided &&
 	     !path_wanted_in_turn(path, PATH_ALL, (u64)file->f_path.mnt,
 				  (u64)file->f_path.dentry, false)) ||
-	    (filters && !is_start_wanted(&match, &facts, program)))
+	    (filters && !wanted_in_turn(&match, event, fill_refused(event, &facts, program))))
 		return 0;
 	event_admit(&match);
 	if (match.jobs)

@@ -35,25 +35,6 @@ static __always_inline void tell_refused(struct match *match, struct report *rep
 	event_send_in_turn(match, turn);
 }
 
-static __always_inline bool is_report_wanted(const struct match *match, const struct report *report,
-					     bool runtime)
-{
-	for (int attempt = 0; attempt < MAX_TURNS; attempt++) {
-		struct scratch *slot = this_scratch();
-		u64 turn = turn_begin();
-
-		if (!slot)
-			return false;
-		event_begin_in_turn();
-		fill(&slot->event, report, runtime);
-		bool wanted = event_wanted(match);
-
-		if (turn_holds(turn))
-			return wanted;
-	}
-	return true;
-}
-
 /* Global: see lose_for_first in match.h. */
 __weak int is_denied(struct report *report)
 {
@@ -64,7 +45,7 @@ __weak int is_denied(struct report *report)
 	bool runtime = is_runtime();
 
 	if (!is_wanted(report) || !within(&where_runtime, runtime) ||
-	    (filters && !is_report_wanted(&match, report, runtime)))
+	    (filters && !wanted_in_turn(&match, event, fill(event, report, runtime))))
 		return false;
 	event_admit(&match);
 	if (match.jobs)

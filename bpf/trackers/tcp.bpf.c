@@ -590,24 +590,6 @@ static __always_inline void fill_refused(struct event *event, const struct repor
 		no_ancestors(event);
 }
 
-static __always_inline bool is_connect_wanted(const struct match *match, const struct report *report)
-{
-	for (int attempt = 0; attempt < MAX_TURNS; attempt++) {
-		struct scratch *slot = this_scratch();
-		u64 turn = turn_begin();
-
-		if (!slot)
-			return false;
-		event_begin_in_turn();
-		fill_refused(&slot->event, report);
-		bool wanted = event_wanted(match);
-
-		if (turn_holds(turn))
-			return wanted;
-	}
-	return true;
-}
-
 static __always_inline void tell_refused(struct match *match, const struct report *report)
 {
 	u64 turn = turn_begin();
@@ -648,7 +630,7 @@ static __always_inline int deny_connect(struct socket *socket, const void *addre
 	ends_towards(&report.ends, sk, &to);
 	if (!are_wanted(&report.ends, report.ends.dport) ||
 	    (socket->state != SS_UNCONNECTED && is_connected_so(sk, &report.ends)) ||
-	    (filters && !is_connect_wanted(&match, &report)))
+	    (filters && !wanted_in_turn(&match, event, fill_refused(event, &report))))
 		return 0;
 	event_admit(&match);
 	report.error = match.enforced ? EPERM : 0;
