@@ -90,7 +90,7 @@ async def watch(whom: Whom, learning: agent_pb2.Learning) -> Seen:
                 if whom.command:
                     code = await _run(watching, whom.command, stop, whom.seconds)
                 else:
-                    await _wait(stop, whom.seconds, lambda: _are_gone(whom.pids))
+                    await _wait(watching, stop, whom.seconds, lambda: _are_gone(whom.pids))
             learned = watching.learned()
             findings = [each for _, each in watching.learner.take_findings()]
             return Seen(code, learned, findings, meant, watching.learner.problem)
@@ -123,11 +123,14 @@ class _Watching:
         await self.cgroups.close()
 
     def include(self, owner: Owner) -> None:
-        """Record a cgroup."""
+        """Record a cgroup.
+
+        Once it is a target its calls are looked at: by then the kernel has to know what is allowed.
+        """
         self._included.add(owner.cgroup_id)
         assert self.cgroups.targets is not None
-        self.cgroups.targets.set(owner.cgroup_id, _BIT, inherit=True)
         self.learner.meet(owner, (_UID,))
+        self.cgroups.targets.set(owner.cgroup_id, _BIT, inherit=True)
 
     def learned(self) -> list[agent_pb2.Learned]:
         """Return what was seen up to now."""
@@ -189,19 +192,22 @@ async def _run(watch: _Watching, command: Sequence[str], stop: Stop, seconds: fl
     try:
         watch.include(Owner(paused.cgroup_id, "host"))
         paused.start()
-        await _wait(stop, seconds, lambda: not paused.running())
+        await _wait(watch, stop, seconds, lambda: not paused.running())
     finally:
         code = await asyncio.to_thread(paused.end)
     return code
 
 
-async def _wait(stop: Stop, seconds: float | None, is_over: Callable[[], bool]) -> None:
+async def _wait(
+    watch: _Watching, stop: Stop, seconds: float | None, is_over: Callable[[], bool]
+) -> None:
     """Wait until it is told to stop, for some seconds, or until it is over by itself."""
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(stop.fileno(), stopped.set)
     deadline = loop.time() + (LONGEST if seconds is None else seconds)
     try:
         while not stopped.is_set() and not is_over() and loop.time() < deadline:
+            watch.learner.tick()
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(min(deadline, loop.time() + TICK_SECONDS)):
                     await stopped.wait()

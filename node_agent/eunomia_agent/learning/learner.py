@@ -166,12 +166,12 @@ class Learner:
         self._members[cgroup_id] = _Member(run_id, its, owner)
         if starts and owner.container_id:
             run.to_be_bound = {uid for uid in its if self._audits[uid].binds}
-        self._recording.begin(cgroup_id)
         run.enter(cgroup_id)
         for uid in its:
             book = self._books.setdefault((uid, owner.container), Book(self._now_ms()))
             book.meet(run_id, run, pod=owner.pod, namespace=owner.namespace, image=owner.image)
         self._audit(cgroup_id, self._members[cgroup_id])
+        self._recording.begin(cgroup_id)
 
     def gone(self, *cgroup_ids: int) -> None:
         """Take note that cgroups are gone. With the last one of a container, its run ends."""

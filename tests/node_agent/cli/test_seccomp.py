@@ -218,6 +218,28 @@ def test_a_process_that_runs_is_audited_with_what_it_starts(
     assert done.returncode == 1
 
 
+@pytest.mark.bpf
+def test_no_call_of_a_process_comes_before_what_is_allowed_is_known(
+    eunomia: Eunomia, tmp_path: Path
+) -> None:
+    profile = tmp_path / "all-but.json"
+    refused = {"names": ["umask"], "action": "SCMP_ACT_ERRNO"}
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [refused]}))
+    endless = "import os\nwhile True: os.umask(0o22)"
+
+    with subprocess.Popen([sys.executable, "-c", endless]) as busy:
+        try:
+            done = eunomia(
+                "audit", "--profile", profile, "--fmt", "json", "-p", busy.pid, "-T", 0.5
+            )
+        finally:
+            busy.kill()
+    (found,) = map(json.loads, done.stdout.splitlines())
+
+    assert (found["call"], found["pid"]) == ("umask", busy.pid)
+    assert found["count"] > 100
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
