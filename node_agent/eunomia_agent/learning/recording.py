@@ -134,6 +134,7 @@ class Recording:
 
         What it called already is looked at anew from the next `settle` on.
         """
+        self._settle_of(cgroup_id)
         audited = self._programs.map("audited")
         if allowed is None:
             audited.delete(_ID.pack(cgroup_id))
@@ -148,8 +149,7 @@ class Recording:
     def begin(self, cgroup_id: int) -> None:
         """Make an entry for a cgroup that the kernel has not entered: its start was not seen."""
         runs = self._programs.map("runs")
-        if cgroup_id in self._forgotten:
-            self.settle()
+        self._settle_of(cgroup_id)
         if runs.lookup(_ID.pack(cgroup_id)) is None:
             fresh = _HEAD.pack(0, 0, 0, 0, 2**64 - 1) + bytes(4 * BITS_SIZE)
             try:
@@ -224,6 +224,11 @@ class Recording:
         if misses := self._programs.misses():
             problems.append(f"the kernel passed over the programs {misses} times")
         return "; ".join(problems) or None
+
+    def _settle_of(self, cgroup_id: int) -> None:
+        """Let nothing new be recorded of a cgroup that would be removed with what was forgotten."""
+        if cgroup_id in self._forgotten:
+            self.settle()
 
     def _write(self) -> None:
         value = _LEARNING.pack(self._jobs, self._sees_refusals)

@@ -44,6 +44,14 @@ def eunomia() -> Eunomia:
     return run
 
 
+def all_but(folder: Path, *calls: str) -> Path:
+    """A profile that refuses these calls alone."""
+    refused = {"names": calls, "action": "SCMP_ACT_ERRNO"}
+    profile = folder / "all-but.json"
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [refused]}))
+    return profile
+
+
 def names(profile: Path) -> set[str]:
     return set(json.loads(profile.read_text())["syscalls"][0]["names"])
 
@@ -204,9 +212,7 @@ def test_a_process_that_runs_is_recorded_with_what_it_starts_and_nothing_beside(
 def test_a_process_that_runs_is_audited_with_what_it_starts(
     eunomia: Eunomia, sleeper: "subprocess.Popen[bytes]", tmp_path: Path
 ) -> None:
-    profile = tmp_path / "all-but.json"
-    refused = {"names": ["clock_nanosleep", "umask"], "action": "SCMP_ACT_ERRNO"}
-    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [refused]}))
+    profile = all_but(tmp_path, "clock_nanosleep", "umask")
 
     done = eunomia("audit", "--profile", profile, "--fmt", "json", "-p", sleeper.pid, "-T", "1.5")
     found = {each["call"]: each for each in map(json.loads, done.stdout.splitlines())}
@@ -222,9 +228,7 @@ def test_a_process_that_runs_is_audited_with_what_it_starts(
 def test_no_call_of_a_process_comes_before_what_is_allowed_is_known(
     eunomia: Eunomia, tmp_path: Path
 ) -> None:
-    profile = tmp_path / "all-but.json"
-    refused = {"names": ["umask"], "action": "SCMP_ACT_ERRNO"}
-    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [refused]}))
+    profile = all_but(tmp_path, "umask")
     endless = "import os\nwhile True: os.umask(0o22)"
 
     with subprocess.Popen([sys.executable, "-c", endless]) as busy:
